@@ -1,0 +1,227 @@
+"""Facts about the program's objects, read off without touching them: layers, loaders, optimisers, schedules, graphs."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import RandomSampler, SequentialSampler, Subset
+
+from trainrecipe.capture.where import Spot, is_user_file, place
+from trainrecipe.finding import Place
+from trainrecipe.subjects.run import Loader, Optimizer, OptimizerStep
+
+if TYPE_CHECKING:
+    from trainrecipe.capture.listen import Listener
+
+SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "Adafactor"})
+"""Optimisers whose update hardly depends on the scale of the gradient."""
+_HORIZON = ("T_max", "T_0", "total_steps", "total_iters", "step_size", "milestones", "gamma", "last_epoch", "_milestones")
+
+
+def moody(module: nn.Module) -> list[tuple[str, str, float]]:
+    """The layers below `module` that act differently in training: (name, dropout | batchnorm, dropout probability)."""
+    found = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
+            found.append((name, "dropout", float(layer.p)))
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats:
+            found.append((name, "batchnorm", 0.0))
+        elif isinstance(layer, nn.RNNBase | nn.MultiheadAttention) and layer.dropout > 0:
+            found.append((name, "dropout", float(layer.dropout)))
+    return found
+
+
+def innermost(dataset: Any) -> tuple[Any, range | list[int] | None]:
+    """The data set behind nested `Subset`s, and the indices of it that are read (None: all, in order)."""
+    chain = []
+    while isinstance(dataset, Subset):
+        chain.append(dataset.indices)
+        dataset = dataset.dataset
+    if not chain:
+        return dataset, None
+    indices = [int(i) for i in chain[-1]]
+    for outer in reversed(chain[:-1]):
+        indices = [indices[int(i)] for i in outer]
+    return dataset, indices
+
+
+def loader_record(listener: Listener, loader: Any, at: Spot | None) -> int:
+    """The number of this loader's record; makes one for a loader that is new."""
+    known = listener.loaders.get(id(loader))
+    if known is not None and known[0] is loader:
+        return int(known[1])
+    dataset, _ = innermost(loader.dataset)
+    if id(dataset) not in listener.datasets:
+        listener.datasets[id(dataset)] = (len(listener.datasets), dataset)
+    batches = getattr(loader, "batch_sampler", None)
+    sampler = loader.sampler if batches is None else batches
+    inner = getattr(sampler, "sampler", sampler)
+    record = Loader(
+        number=len(listener.run.loaders),
+        place=place(at),
+        dataset=listener.datasets[id(dataset)][0],
+        dataset_name=type(dataset).__name__,
+        examples=_length(loader.dataset),
+        batch_size=loader.batch_size,
+        sampler=type(inner).__name__,
+        shuffled=not isinstance(inner, SequentialSampler) and type(inner).__name__ != "_InfiniteConstantSampler",
+        drop_last=bool(loader.drop_last),
+        workers=int(loader.num_workers),
+        length=_length(loader),
+    )
+    listener.run.loaders.append(record)
+    listener.loaders[id(loader)] = (loader, record.number)
+    return record.number
+
+
+def is_random(sampler: Any) -> bool:
+    """Whether a sampler draws in random order."""
+    return isinstance(sampler, RandomSampler)
+
+
+def _length(thing: Any) -> int | None:
+    try:
+        return len(thing)
+    except Exception:
+        return None
+
+
+def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | None, step: int) -> Optimizer:
+    """What an optimiser is made of when it is built."""
+    groups = [
+        {
+            "lr": float(g.get("lr", 0.0)),
+            "weight_decay": float(g.get("weight_decay", 0.0) or 0.0),
+            "parameters": len(g["params"]),
+            "elements": sum(p.numel() for p in g["params"]),
+            "trainable": sum(1 for p in g["params"] if p.requires_grad),
+        }
+        for g in optimizer.param_groups
+    ]
+    name = type(optimizer).__name__
+    first = optimizer.param_groups[0] if optimizer.param_groups else {}
+    return Optimizer(
+        number=number,
+        name=name,
+        place=at,
+        groups=groups,
+        parameters=sum(g["parameters"] for g in groups),
+        momentum=bool(first.get("momentum") or first.get("betas")),
+        scale_free=name in SCALE_FREE,
+        born_step=step,
+    )
+
+
+def horizon(scheduler: Any) -> dict[str, float]:
+    """The lengths a scheduler was built with, in the units of its own steps."""
+    found = {}
+    for name in _HORIZON:
+        value = getattr(scheduler, name, None)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+    return found
+
+
+def graph_size(node: Any, most: int = 20000) -> int:
+    """How many nodes the autograd graph behind `node` has, counted up to `most`."""
+    seen = {node}
+    work = [node]
+    while work and len(seen) < most:
+        for child, _ in work.pop().next_functions:
+            if child is not None and child not in seen:
+                seen.add(child)
+                work.append(child)
+    return len(seen)
+
+
+def measure_update(listener: Listener, watched: Any, seen: OptimizerStep) -> None:
+    """Fill in the norms of gradient, weight and update of one step, per parameter and for all of them."""
+    with torch.no_grad():
+        after = [p.detach() for p in watched.parameters]
+        moves = [a.float() - b.float() for a, b in zip(after, watched.before, strict=True)]
+        update = torch._foreach_norm(moves)
+        weight = torch._foreach_norm([b.float() for b in watched.before])
+        for p, b, u, w in zip(watched.parameters, watched.before, update, weight, strict=True):
+            grad = p.grad
+            if grad is None:
+                continue
+            held = grad.coalesce().values() if grad.is_sparse else grad
+            moving = held.ne(0) if not grad.is_sparse else None
+            stuck = float((p.detach().eq(b) & moving).sum() / moving.sum().clamp(min=1)) if moving is not None else 0.0
+            entry = {
+                "step": seen.step,
+                "gradient": float(held.float().norm()),
+                "weight": float(w),
+                "update": float(u),
+                "stuck": stuck,
+                "elements": float(p.numel()),
+            }
+            history = listener.updates.setdefault(id(p), [])
+            history.append(entry)
+            del history[:-24]
+    seen.update_norm = float(torch.stack(list(update)).norm()) if update else None
+    seen.weight_norm = float(torch.stack(list(weight)).norm()) if weight else None
+    norms = [h[-1]["gradient"] for p in watched.parameters if (h := listener.updates.get(id(p)))]
+    seen.grad_norm = sum(n * n for n in norms) ** 0.5
+
+
+def who_holds_a_graph(at: Spot | None) -> tuple[str, Place | None]:
+    """The variable that keeps graphs alive: a tensor with a graph, or a list of them, in the frames of the user's loop.
+
+    Returns its name and the line that assigns or appends to it; empty when nothing such is found.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_user_file(frame.f_code.co_filename):
+            for name, line in _accumulators(frame.f_code.co_filename):
+                value = _look_up(frame, name)
+                if _holds_graph(value):
+                    return name, place((frame.f_code.co_filename, line, frame.f_code.co_name))
+        frame = frame.f_back
+    return "", None
+
+
+def _holds_graph(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.grad_fn is not None
+    if isinstance(value, list) and len(value) >= 3:
+        return all(isinstance(v, torch.Tensor) and v.grad_fn is not None for v in value[-3:])
+    return False
+
+
+def _look_up(frame: FrameType, name: str) -> Any:
+    head, *rest = name.split(".")
+    value = frame.f_locals.get(head, frame.f_globals.get(head))
+    for part in rest:
+        value = getattr(value, part, None)
+    return value
+
+
+@functools.cache
+def _accumulators(filename: str) -> list[tuple[str, int]]:
+    """Names that a file adds to or appends to, with the line: `total += x`, `total = total + x`, `losses.append(x)`."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except SyntaxError:
+        return []
+    return list(_find_accumulators(tree))
+
+
+def _find_accumulators(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+            yield ast.unparse(node.target), node.lineno
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add):
+            target = ast.unparse(node.targets[0])
+            if target in (ast.unparse(node.value.left), ast.unparse(node.value.right)):
+                yield target, node.lineno
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+            yield ast.unparse(node.func.value), node.lineno

@@ -1,0 +1,348 @@
+"""Replaying a recorded step: the operations between data and loss, on a twin, with other inputs, weights or modes.
+
+A `Tape` is cut out of the recording when the script calls backward: only the operations that the loss depends on, and
+copies of everything they consumed. It is trusted only after `verify` reproduced the observed loss bit for bit and the
+observed gradients to 1e-6. Moving it to another batch is a second promise, kept by `transfers_to`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture.tape import FrozenGenerator, Op, RandomState, Recorder, Ref, Value
+from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.capture.twin import CannotCopy, Memo
+from trainrecipe.capture.where import Spot
+
+GRADIENT_TOLERANCE = 1e-6
+
+
+class CannotReplay(Exception):
+    """A step that cannot be executed again; the message says why."""
+
+
+@dataclasses.dataclass(slots=True)
+class Tape:
+    """One step cut out of the recording.
+
+    `ops` are the top-level operations that the loss depends on, in order; `history` every recorded operation of the
+    iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
+    `observed` their values; `gradients` what backward added to each leaf (filled in after it ran).
+    """
+
+    ops: list[Op]
+    history: list[Op]
+    values: dict[int, Value]
+    writers: dict[int, list[int]]
+    roots: list[int]
+    weights: list[torch.Tensor | None]
+    observed: list[torch.Tensor]
+    at: Spot | None
+    trouble: list[str]
+    gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
+    whole: bool = True
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        """The leaves that got a gradient from this step, as the script's own objects."""
+        return [p for p, _ in self.gradients]
+
+    def constants(self) -> list[int]:
+        """Values that depend on no parameter, and the parameters, in the order in which the operations consume them."""
+        made: set[int] = set()
+        seen: dict[int, None] = {}
+        for op in self.ops:
+            for ref in _refs((op.args, op.kwargs)):
+                if ref not in made:
+                    seen.setdefault(ref)
+            made.update(op.outputs)
+            made.update(number for _, _, number in op.leaks)
+        return list(seen)
+
+    def modules(self) -> list[Op]:
+        """The atomic module calls, in order."""
+        return [op for op in self.ops if op.kind == "module"]
+
+
+def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[torch.Tensor | None], at: Spot | None) -> Tape:
+    """Cut the step that leads to `roots` out of what was recorded. Raises CannotReplay when nothing leads there."""
+    numbers = [recorder._value(t, top=True) for t in roots]
+    values, ops = recorder.values, recorder.ops
+    chosen: set[int] = set()
+    work = [(n, len(ops)) for n in numbers]
+    while work:
+        number, before = work.pop()
+        value = values[number]
+        if not value.requires_grad or value.parameter is not None:
+            continue
+        makers = [value.outer] if value.outer is not None and value.outer < before else []
+        since = makers[0] if makers else -1
+        makers += [t for w in recorder.writers.get(value.storage, ()) if since < (t := _top(ops, w)) < before]
+        for index in makers:
+            if index not in chosen:
+                chosen.add(index)
+                work += [(n, index) for n in ops[index].inputs]
+    if not chosen:
+        raise CannotReplay("no recorded operation leads to the loss: it was computed inside a compiled or foreign function")
+    start = min(chosen)
+    history = {op.index: dataclasses.replace(op) for op in ops[recorder.first_kept :]}
+    used = {n for i in chosen for n in (*ops[i].inputs, *ops[i].outputs)} | set(numbers)
+    return Tape(
+        ops=[history[i] if i in history else ops[i] for i in sorted(chosen)],
+        history=list(history.values()),
+        values={n: dataclasses.replace(v, tensor=None) for n, v in enumerate(values) if n in used or v.tensor is not None},
+        writers={s: list(w) for s, w in recorder.writers.items()},
+        roots=numbers,
+        weights=[w if w is None else w.detach().clone() for w in weights],
+        observed=[t.detach().clone() for t in roots],
+        at=at,
+        trouble=list(recorder.trouble),
+        whole=start >= recorder.first_kept,
+    )
+
+
+def _top(ops: Sequence[Op], index: int) -> int:
+    op = ops[index]
+    while op.parent is not None:
+        op = ops[op.parent]
+    return op.index
+
+
+class Twin:
+    """A working copy of everything that a tape's step touches. Each twin starts from the state at recording time."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.memo = Memo()
+        if not tape.whole:
+            raise CannotReplay("operations that the loss depends on happened before the recording began")
+        self._keep: list[Any] = []
+        self.leaves = self._leaves()
+        self.evaluating = False
+
+    def _leaves(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Pairs of the script's leaf and its working copy; a leaf has several when it changed inside the step."""
+        pairs: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+        for op in self.tape.ops:
+            for original, frozen in op.memo.pairs() if op.memo is not None else ():
+                if isinstance(original, torch.Tensor) and isinstance(frozen, torch.Tensor) and frozen.is_leaf:
+                    pairs.setdefault((id(original), id(frozen)), (original, self.memo.tensor(frozen)))
+        for number in self.tape.constants():
+            value = self.tape.values[number]
+            if value.parameter is not None and value.constant is not None:
+                key = (id(value.parameter), id(value.constant))
+                pairs.setdefault(key, (value.parameter, self.memo.tensor(value.constant)))
+        return [(o, w) for o, w in pairs.values() if w.requires_grad]
+
+    @property
+    def single(self) -> bool:
+        """Whether no parameter changed its value inside the step, so that the step is a function of one set of weights."""
+        return len({id(o) for o, _ in self.leaves}) == len(self.leaves)
+
+    def working(self, original: torch.Tensor) -> torch.Tensor | None:
+        """The working copy of one of the script's leaves; None when this step does not use it."""
+        return next((w for o, w in self.leaves if o is original), None)
+
+    def module(self, op: Op) -> nn.Module:
+        """The working copy of the module that `op` calls. Raises CannotReplay."""
+        frozen = op.memo.get(op.call) if op.memo is not None else None
+        if frozen is None:
+            raise CannotReplay(f"no copy of {op.name} could be made: " + "; ".join(self.tape.trouble[-1:]))
+        return self.memo.module(frozen)
+
+    def run(
+        self, overrides: Mapping[int, torch.Tensor] | None = None, until: Iterable[int] | None = None, *, rng: bool = True
+    ) -> dict[int, torch.Tensor]:
+        """Execute the step and return every value it made, by number. Raises CannotReplay, or what the operations raise.
+
+        `overrides` replaces values, whether they came from outside or are made by an operation; `until` stops once these
+        are known; with `rng` the random streams are set to what they were at each operation.
+        """
+        env: dict[int, torch.Tensor] = dict(overrides or {})
+        fixed = frozenset(env)
+        wanted = None if until is None else set(until)
+        before = RandomState.now()
+        grad = torch.is_grad_enabled()
+        with contextlib.ExitStack() as stack:
+            stack.callback(before.restore)
+            stack.callback(torch.set_grad_enabled, grad)
+            inner = stack.enter_context(contextlib.ExitStack())
+            autocast: Any = None
+            for op in self.tape.ops:
+                if wanted is not None and wanted <= env.keys():
+                    break
+                if op.outputs and all(v in fixed for v in op.outputs):
+                    continue
+                if op.autocast != autocast:
+                    inner.close()
+                    autocast = op.autocast
+                    if autocast is not None:
+                        device, cache, dtype = autocast
+                        inner.enter_context(torch.autocast(device, dtype=dtype, cache_enabled=cache))
+                torch.set_grad_enabled(op.grad and grad)
+                if rng and op.rng is not None:
+                    op.rng.restore()
+                self._execute(op, env, fixed)
+        return env
+
+    def loss(self, overrides: Mapping[int, torch.Tensor] | None = None, *, rng: bool = True) -> torch.Tensor:
+        """The scalar that backward was called on, with its graph to the working parameters."""
+        env = self.run(overrides, rng=rng)
+        parts = [env[n] if w is None else (env[n] * w).sum() for n, w in zip(self.tape.roots, self.tape.weights, strict=True)]
+        return sum(parts[1:], parts[0]) if parts[0].ndim == 0 else sum(p.sum() for p in parts)  # type: ignore[return-value]
+
+    def _execute(self, op: Op, env: dict[int, torch.Tensor], fixed: frozenset[int]) -> None:
+        args = self._thaw(op.args, op, env)
+        kwargs = self._thaw(op.kwargs, op, env)
+        if op.kind == "module":
+            module = self.module(op)
+            wanted = False if self.evaluating else op.training
+            if module.training != wanted:
+                module.train(wanted)
+            out = module(*args, **kwargs)
+            for path, name, number in op.leaks:
+                env[number] = getattr(module.get_submodule(path), name)
+        elif self.evaluating and "training" in kwargs:
+            out = op.call(*args, **{**kwargs, "training": False})
+        else:
+            out = op.call(*args, **kwargs)
+        made = list(tensors_in(out))
+        if len(made) != len(op.outputs):
+            raise CannotReplay(f"{op.name} returned {len(made)} tensors in the replay, {len(op.outputs)} when it was recorded")
+        env.update((n, t) for n, t in zip(op.outputs, made, strict=True) if n not in fixed)
+
+    def _thaw(self, frozen: Any, op: Op, env: dict[int, torch.Tensor]) -> Any:
+        if isinstance(frozen, Ref):
+            return self._look_up(frozen.value, op, env)
+        if isinstance(frozen, FrozenGenerator):
+            return frozen.generator.clone_state()
+        if isinstance(frozen, nn.Module):
+            copied = op.memo.get(frozen) if op.memo is not None else None
+            return frozen if copied is None else self.memo.module(copied)
+        if isinstance(frozen, slice):
+            return slice(*(self._thaw(v, op, env) for v in (frozen.start, frozen.stop, frozen.step)))
+        if isinstance(frozen, tuple) and hasattr(frozen, "_fields"):
+            return tuple.__new__(type(frozen), [self._thaw(v, op, env) for v in frozen])
+        if type(frozen) in (list, tuple):
+            return type(frozen)(self._thaw(v, op, env) for v in frozen)
+        if isinstance(frozen, dict):
+            thawed = {k: self._thaw(v, op, env) for k, v in frozen.items()}
+            return thawed if type(frozen) is dict else type(frozen)(thawed)
+        return frozen
+
+    def _look_up(self, number: int, op: Op, env: dict[int, torch.Tensor]) -> torch.Tensor:
+        if number in env:
+            return env[number]
+        value = self.tape.values[number]
+        if value.constant is None:
+            raise CannotReplay(f"{op.name} consumes a tensor that was let go of before it could be copied")
+        if value.parameter is not None:
+            return self.memo.tensor(value.constant)
+        tensor = value.constant.clone() if self.tape.writers.get(value.storage) else value.constant
+        env[number] = tensor
+        return tensor
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well a replay reproduces what was observed: `loss` bit for bit, `gradient` the largest relative difference."""
+
+    loss: bool
+    gradient: float
+    why: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the replay may be trusted."""
+        return self.loss and self.gradient <= GRADIENT_TOLERANCE
+
+
+def verify(tape: Tape) -> Agreement:
+    """Replay a tape on a fresh twin and compare with the observed loss and gradients."""
+    try:
+        twin = Twin(tape)
+        with torch.enable_grad():
+            env = twin.run()
+            roots = [env[n] for n in tape.roots]
+            same = all(torch.equal(a.detach(), b) for a, b in zip(roots, tape.observed, strict=True))
+            if not same:
+                return Agreement(False, float("nan"), "the replayed loss differs from the observed one")
+            return Agreement(True, *_compare_gradients(twin, roots))
+    except (CannotReplay, CannotCopy) as error:
+        return Agreement(False, float("nan"), str(error))
+    except Exception as error:
+        return Agreement(False, float("nan"), f"the replay failed with {type(error).__name__}: {error}")
+
+
+def _compare_gradients(twin: Twin, roots: list[torch.Tensor]) -> tuple[float, str]:
+    tape = twin.tape
+    leaves = [w for _, w in twin.leaves]
+    grads = torch.autograd.grad(roots, leaves, tape.weights, allow_unused=True, retain_graph=False)  # type: ignore[arg-type]
+    total: dict[int, torch.Tensor] = {}
+    for (original, _), g in zip(twin.leaves, grads, strict=True):
+        if g is not None:
+            total[id(original)] = total[id(original)] + g if id(original) in total else g
+    worst = 0.0
+    for parameter, observed in tape.gradients:
+        replayed = total.get(id(parameter))
+        if replayed is None:
+            if observed.abs().max() > 0:
+                return float("inf"), "a parameter that got a gradient is not reached in the replay"
+            continue
+        if observed.is_sparse:
+            observed, replayed = observed.to_dense(), replayed.to_dense()
+        scale = float(observed.abs().max())
+        gap = float((observed - replayed).abs().max())
+        worst = max(worst, gap / scale if scale else gap)
+    return worst, "" if worst <= GRADIENT_TOLERANCE else f"the replayed gradients differ by {worst:.1e} (relative)"
+
+
+def transfers_to(tape: Tape, other: Tape) -> str:
+    """Why `tape`'s program does not reproduce the loss observed on `other`'s batch and weights; empty when it does."""
+    if [op.name for op in tape.ops] != [op.name for op in other.ops]:
+        return "the next step ran other operations"
+    mine, theirs = tape.constants(), other.constants()
+    if len(mine) != len(theirs):
+        return "the next step consumed another number of tensors"
+    values = dict(tape.values)
+    for a, b in zip(mine, theirs, strict=True):
+        values[a] = dataclasses.replace(other.values[b], outer=None, storage=tape.values[a].storage)
+    ops = [_moved(a, b) for a, b in zip(tape.ops, other.ops, strict=True)]
+    moved = dataclasses.replace(tape, ops=ops, values=values)
+    try:
+        with torch.no_grad() if all(not op.name.startswith("grad") for op in ops) else contextlib.nullcontext():
+            env = Twin(moved).run()
+    except Exception as error:
+        return f"the step cannot be executed on the next batch: {type(error).__name__}: {error}"
+    for number, observed in zip(tape.roots, other.observed, strict=True):
+        if not torch.equal(env[number].detach(), observed):
+            return "executed on the next batch it gives another loss than the script saw (a value changes from step to step)"
+    return ""
+
+
+def _moved(mine: Op, theirs: Op) -> Op:
+    """My operation with the other's module, random state and generators."""
+    kwargs = mine.kwargs
+    if isinstance(kwargs, dict):
+        drawn = {k: v for k, v in (theirs.kwargs or {}).items() if isinstance(v, FrozenGenerator)}
+        kwargs = {**kwargs, **drawn}
+    return dataclasses.replace(mine, rng=theirs.rng, memo=theirs.memo, call=theirs.call, kwargs=kwargs)
+
+
+def _refs(frozen: Any) -> Iterable[int]:
+    if isinstance(frozen, Ref):
+        yield frozen.value
+    elif isinstance(frozen, Mapping):
+        for v in frozen.values():
+            yield from _refs(v)
+    elif isinstance(frozen, list | tuple):
+        for v in frozen:
+            yield from _refs(v)
+    elif isinstance(frozen, slice):
+        yield from _refs((frozen.start, frozen.stop, frozen.step))

@@ -1,0 +1,66 @@
+"""Finding and replacing the tensors inside any structure that a program passes around.
+
+Walks lists, tuples, named tuples, dicts, dataclasses, Transformers' model outputs and plain objects that hold tensors, in
+a fixed order, so that two structures of the same shape can be aligned tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+_DEPTH = 6
+
+
+def tensors_in(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
+    """Every tensor in `value`, in a fixed order."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif depth:
+        for child in _children(value):
+            yield from tensors_in(child, depth - 1)
+
+
+def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], depth: int = _DEPTH) -> Any:
+    """`value` with every tensor replaced by `change(tensor)`; containers without tensors are kept as they are."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if not depth or not any(True for _ in tensors_in(value, depth)):
+        return value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return tuple.__new__(type(value), [map_tensors(v, change, depth - 1) for v in value])
+    if isinstance(value, list | tuple):
+        mapped = [map_tensors(v, change, depth - 1) for v in value]
+        return mapped if type(value) is list else _same_type(value, mapped)
+    if isinstance(value, Mapping):
+        pairs = {k: map_tensors(v, change, depth - 1) for k, v in value.items()}
+        return pairs if type(value) is dict else _same_type(value, pairs)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: map_tensors(getattr(value, f.name), change, depth - 1) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{f.name: fields[f.name] for f in dataclasses.fields(value) if f.init})
+    return value
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, slice):
+        return [value.start, value.stop, value.step]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, f.name, None) for f in dataclasses.fields(value)]
+    if isinstance(value, torch.nn.Module) or not hasattr(value, "__dict__") or isinstance(value, type) or callable(value):
+        return []
+    held = vars(value).values()
+    return list(held) if any(isinstance(v, torch.Tensor) for v in held) else []
+
+
+def _same_type(value: Any, content: Any) -> Any:
+    try:
+        return type(value)(content)
+    except Exception:
+        return content

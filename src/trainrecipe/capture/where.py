@@ -1,0 +1,70 @@
+"""Where in the user's code something happened: the innermost frame that belongs to them, not to a library.
+
+A file is the user's unless it lies in the standard library, in site-packages, in PyTorch or in this package. The script's
+own folder always counts, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import site
+import sys
+import sysconfig
+from types import FrameType
+
+from trainrecipe.finding import Place
+
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_LIBRARIES = tuple(
+    os.path.realpath(p) + os.sep
+    for p in {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    if p and os.path.realpath(p) != os.path.realpath(sys.prefix)
+)
+_roots: list[str] = []
+
+Spot = tuple[str, int, str]
+"""File, line and function of a frame: what is kept while recording; `place` turns it into a `Place`."""
+
+
+def add_user_root(folder: str) -> None:
+    """Count every file below `folder` as the user's, even inside site-packages."""
+    _roots.append(os.path.realpath(folder) + os.sep)
+    is_user_file.cache_clear()
+
+
+@functools.cache
+def is_user_file(filename: str) -> bool:
+    """Whether code compiled from `filename` is the user's own."""
+    if filename.startswith(("<frozen", "<string>", "<__array_function__", "<eval_with_key>")):
+        return False
+    if filename.startswith("<"):
+        return "ipython" in filename or filename == "<stdin>"
+    path = os.path.realpath(filename)
+    if path.startswith(_OWN):
+        return False
+    libraries = [lib for lib in _LIBRARIES if path.startswith(lib)]
+    roots = [root for root in _roots if path.startswith(root)]
+    return bool(roots and (not libraries or max(map(len, roots)) > max(map(len, libraries)))) or not libraries
+
+
+def spot(skip: int = 1, limit: int = 60) -> Spot | None:
+    """The innermost user frame, `skip` frames above the caller; None when there is none within `limit` frames."""
+    frame: FrameType | None = sys._getframe(skip)
+    while frame is not None and limit:
+        code = frame.f_code
+        if is_user_file(code.co_filename):
+            return code.co_filename, frame.f_lineno, code.co_name
+        frame = frame.f_back
+        limit -= 1
+    return None
+
+
+def place(at: Spot | None) -> Place | None:
+    """A `Spot` with its source line, ready for a finding."""
+    if at is None:
+        return None
+    file, line, function = at
+    path = file if file.startswith("<") else os.path.abspath(file)
+    return Place(path, line, linecache.getline(file, line).strip(), function)

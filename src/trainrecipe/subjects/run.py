@@ -1,0 +1,273 @@
+"""A training run as it was observed: passes over the data, forwards, backwards, steps, schedules and clips. Plain data.
+
+While the script runs the listener fills this in; afterwards checks read it. Everything is counted in optimiser steps and
+in events, a number that grows by one with every observed event, so that the order of things can be told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from trainrecipe.finding import Place
+
+
+@dataclasses.dataclass(slots=True)
+class Layer:
+    """A module that behaves differently in training: `kind` is dropout or batchnorm, `rate` a dropout's probability."""
+
+    name: str
+    kind: str
+    rate: float = 0.0
+
+
+@dataclasses.dataclass(slots=True)
+class Model:
+    """A module that the script calls itself. `moody` are its dropout and batch-norm layers, `trainable` its parameters."""
+
+    number: int
+    name: str
+    moody: list[Layer]
+    trainable: int
+    total: int
+    born: Place | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Forward:
+    """Forwards of one model at one line, in one mode, during one pass. `moody` names the layers in training mode.
+
+    `repeats` is the largest number of forwards per batch; `fed` counts those whose result a backward started from.
+    """
+
+    model: int
+    place: Place | None
+    training: bool
+    grad: bool
+    moody: tuple[str, ...]
+    in_pass: int | None
+    first_event: int
+    last_event: int
+    step: int
+    count: int = 0
+    fed: int = 0
+    tracked: int = 0
+    repeats: int = 1
+    rows: set[int] = dataclasses.field(default_factory=set)
+    batches: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Pass:
+    """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
+
+    `backwards` counts backward calls between its first batch and the next pass. `length` is `len(loader)` or None;
+    `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    """
+
+    number: int
+    loader: int
+    place: Place | None
+    first_event: int
+    step: int
+    length: int | None
+    batches: int = 0
+    backwards: int = 0
+    last_event: int = 0
+    finished: bool = False
+    cut: bool = False
+    batch_hashes: list[int] = dataclasses.field(default_factory=list)
+    labels: list[list[float]] = dataclasses.field(default_factory=list)
+
+    @property
+    def trains(self) -> bool:
+        """Whether backward was called during this pass."""
+        return self.backwards > 0
+
+
+@dataclasses.dataclass(slots=True)
+class Loader:
+    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set, `indices` the part it reads of it."""
+
+    number: int
+    place: Place | None
+    dataset: int
+    dataset_name: str
+    examples: int | None
+    batch_size: int | None
+    sampler: str
+    shuffled: bool
+    drop_last: bool
+    workers: int
+    length: int | None
+
+
+@dataclasses.dataclass(slots=True)
+class Clip:
+    """Calls of a gradient-clipping function at one line. `coefficients` is limit / norm for each call seen in detail.
+
+    `stale` counts calls after the optimiser's step with no backward in between, `empty` calls without any gradient.
+    """
+
+    place: Place | None
+    kind: str
+    limit: float
+    norm_type: float
+    count: int = 0
+    stale: int = 0
+    empty: int = 0
+    coefficients: list[float] = dataclasses.field(default_factory=list)
+    optimizers: set[int] = dataclasses.field(default_factory=set)
+
+
+@dataclasses.dataclass(slots=True)
+class Scheduler:
+    """A learning-rate scheduler. `calls` holds the optimiser's step count at each call of `step` by the script.
+
+    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units.
+    """
+
+    number: int
+    name: str
+    optimizer: int
+    place: Place | None
+    step_place: Place | None = None
+    calls: list[int] = dataclasses.field(default_factory=list)
+    passes: list[int | None] = dataclasses.field(default_factory=list)
+    horizon: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(slots=True)
+class OptimizerStep:
+    """What was seen at one optimiser step, in detail.
+
+    `backwards` contributed to its gradients since the last step; `fresh` tells that the gradients were empty or zero
+    before the first of them; `cleared_late` that gradients were cleared after the last backward and before this step;
+    `gradient` tells whether any gradient was non-zero.
+    """
+
+    step: int
+    event: int
+    backwards: int
+    fresh: bool | None
+    cleared_late: bool
+    gradient: bool | None
+    clear_place: Place | None = None
+    backward_place: Place | None = None
+    grad_norm: float | None = None
+    weight_norm: float | None = None
+    update_norm: float | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Optimizer:
+    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`), and its steps seen in detail.
+
+    `rates` holds one learning rate per step, that of its largest group. `replaces` is the optimiser over the same
+    parameters that was built before it.
+    """
+
+    number: int
+    name: str
+    place: Place | None
+    groups: list[dict[str, Any]]
+    parameters: int
+    momentum: bool = False
+    scale_free: bool = False
+    steps: int = 0
+    step_place: Place | None = None
+    rates: list[float] = dataclasses.field(default_factory=list)
+    seen: list[OptimizerStep] = dataclasses.field(default_factory=list)
+    born_step: int = 0
+    takes_closure: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Backward:
+    """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
+    were still held in memory, both with the number of the call; `losses` the values seen."""
+
+    place: Place | None
+    count: int = 0
+    first_event: int = 0
+    last_event: int = 0
+    nodes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    alive: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    held_at: Place | None = None
+    held_name: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Parameter:
+    """One tensor that is trainable or lies in an optimiser, at the end of observation.
+
+    `registered`: reachable through a called model's `parameters()`. `reached`: the loss depends on it in a recorded step.
+    `gradient`: it got a non-zero gradient. `moved`: its bits differ from those at the first recorded step. `stuck`: share
+    of its elements that a step with a non-zero update left bit-identical, in recorded steps (None when not seen).
+    """
+
+    name: str
+    model: int | None
+    elements: int
+    dtype: str
+    trainable: bool
+    registered: bool
+    optimizers: list[int]
+    reached: bool
+    gradient: bool
+    moved: bool | None
+    rate: float | None = None
+    born: Place | None = None
+    called: bool | None = None
+    kind: str = ""
+    stuck: float | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Run:
+    """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short."""
+
+    script: str = ""
+    rehearsal: bool = False
+    seeded: Place | None = None
+    steps: int = 0
+    events: int = 0
+    planned_epochs: int | None = None
+    models: list[Model] = dataclasses.field(default_factory=list)
+    forwards: list[Forward] = dataclasses.field(default_factory=list)
+    passes: list[Pass] = dataclasses.field(default_factory=list)
+    loaders: list[Loader] = dataclasses.field(default_factory=list)
+    clips: list[Clip] = dataclasses.field(default_factory=list)
+    schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
+    optimizers: list[Optimizer] = dataclasses.field(default_factory=list)
+    backwards: list[Backward] = dataclasses.field(default_factory=list)
+    parameters: list[Parameter] = dataclasses.field(default_factory=list)
+    losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    ended: str = ""
+    unseen: list[str] = dataclasses.field(default_factory=list)
+    twin_run: Run | None = None
+    fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    def train_passes(self) -> list[Pass]:
+        """Passes during which backward was called."""
+        return [p for p in self.passes if p.trains]
+
+    def evaluation_passes(self) -> list[Pass]:
+        """Passes without a backward, that a batch was taken from."""
+        return [p for p in self.passes if not p.trains and p.batches]
+
+    def trained_models(self) -> set[int]:
+        """Numbers of the models whose forwards fed a backward."""
+        return {f.model for f in self.forwards if f.fed}
+
+    def evaluations(self) -> Iterator[Forward]:
+        """Forwards that belong to evaluation: in a pass without backward, or without gradients outside any training step.
+
+        Forwards that are made while a training pass goes on (target networks, teachers, rollouts) are not among them.
+        """
+        training = {p.number for p in self.passes if p.trains}
+        for forward in self.forwards:
+            if not forward.fed and forward.in_pass not in training and (forward.in_pass is not None or not forward.grad):
+                yield forward

@@ -1,0 +1,133 @@
+"""A record in the terminal: the findings with the user's lines, what passed, what could not be checked, the verdict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from trainrecipe.finding import Finding, Severity
+from trainrecipe.journal.record import Record
+from trainrecipe.view import phrases
+from trainrecipe.view.card import INKS, MARKS, card, located
+from trainrecipe.view.layout import Divider, Trimmed, labelled, text
+from trainrecipe.view.source import shown
+
+_WIDEST = 104  # longer lines of prose are tiring to read
+_LEVELS = {"error": ("✖", "red"), "warning": ("▲", "yellow")}
+
+
+def show(record: Record, console: Console, *, report_path: str | Path | None = None, verbose: bool = False) -> None:
+    """Print the record. `verbose` adds what passed checks saw, the environment, and more lines of code.
+
+    Text of the user's (labels, file names, messages) is printed as it is: neither markup nor control codes take effect.
+    """
+    parts = [*_head(record), *_findings(record, verbose), *_rest(record, verbose), *_close(record, report_path)]
+    width = min(console.width, _WIDEST)
+    console.print(Trimmed(Padding(Group(*parts), (0, 1))), width=width, highlight=False)
+
+
+def render_log(records: Sequence[Record], console: Console) -> None:
+    """Print the journal as a table, one run a row, in the given order."""
+    if not records:
+        console.print("No runs yet. Try: recipe check train.py", highlight=False)
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("run", "when", "command", "script", "status", "findings"):
+        # Ids and counts stay whole where there is room; dates and paths break first.
+        table.add_column(name, overflow="fold", no_wrap=name in ("run", "findings") and console.width >= 80)
+    table.add_column("time", justify="right", overflow="fold")
+    for record in records:
+        table.add_row(*_log_row(record))
+    console.print(Trimmed(table), highlight=False)
+
+
+def _log_row(record: Record) -> Iterator[Text]:
+    yield text(record.run, "cyan")
+    yield text(phrases.when(record.started), "dim")
+    yield text(record.command)
+    yield text(shown(record.script, record.cwd))
+    yield text(record.status, "" if record.status in phrases.SOUND else "red")
+    yield _counts(phrases.opened(record))
+    yield text(phrases.duration(record.seconds), "dim")
+
+
+def _counts(findings: Iterable[Finding]) -> Text:
+    """Severities as symbols with numbers, short enough for a table: `✖ 2 ▲ 1`."""
+    kinds = [f.severity for f in findings]
+    marks = [(f"{MARKS[s]} {kinds.count(s)}", INKS[s]) for s in Severity if s in kinds]
+    return Text(" ").join(Text(*mark) for mark in marks) if marks else Text("–", "dim")
+
+
+def _head(record: Record) -> Iterator[RenderableType]:
+    line = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    line.add_column(overflow="fold")
+    line.add_column(justify="right", style="dim", overflow="fold")
+    line.add_row(text(phrases.command(record), "bold"), text(f"{record.run} · {phrases.duration(record.seconds)}"))
+    yield line
+    yield text(phrases.ending(record), "dim" if record.status in phrases.SOUND else "bold red")
+    if record.facts:
+        yield Text()
+        yield labelled((text(k, "dim"), text(v)) for k, v in record.facts.items())
+    for level, message in record.messages:
+        mark, ink = _LEVELS.get(level, ("·", "dim"))
+        yield labelled([(text(mark, ink), text(message, ink))], width=1)
+
+
+def _findings(record: Record, verbose: bool) -> Iterator[RenderableType]:
+    found = phrases.opened(record)
+    for i, finding in enumerate(found, 1):
+        yield Text()
+        yield Divider(finding.check, f"{i}/{len(found)}")
+        yield from card(finding, 3 if verbose else 1)
+
+
+def _rest(record: Record, verbose: bool) -> Iterator[RenderableType]:
+    if record.findings:
+        yield Text()
+        yield Divider()
+    silenced = phrases.waived(record)
+    if silenced:
+        yield from _section(f"Waived ({len(silenced)})", [_pair(located(f), f.waived or "no reason") for f in silenced])
+    passed = phrases.names(record.passed)
+    if passed:
+        saw = [_pair(f.check, f.ruling.says) for f in record.passed] if verbose else [text(", ".join(passed), "dim")]
+        yield from _section(f"Passed ({len(passed)})", saw, "green")
+    missing = phrases.names(record.skipped)
+    if missing:
+        reasons = [_pair(", ".join(checks), why) for why, checks in phrases.grouped(record.skipped)]
+        yield from _section(f"Could not be checked ({len(missing)})", reasons)
+    if verbose and record.environment:
+        rows = [(text(k, "dim"), text(v)) for k, v in record.environment.items()]
+        yield from _section("Environment", [labelled(rows)])
+
+
+def _section(title: str, lines: Iterable[RenderableType], ink: str = "") -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(title, f"bold {ink}")
+    yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def _pair(name: str, says: str) -> Text:
+    return Text.assemble(phrases.clean(name), (f"  {phrases.clean(says)}", "dim"), overflow="fold")
+
+
+def _close(record: Record, report_path: str | Path | None) -> Iterator[RenderableType]:
+    found = phrases.opened(record)
+    gravest = min((f.severity for f in found if f.severity), key=lambda s: s.rank, default=None)
+    yield Text()
+    yield text(phrases.outcome(record), f"bold {INKS[gravest] if gravest else ''}")
+    yield text(phrases.CAUTION, "dim")
+    hints = []
+    if report_path is not None:
+        hints.append((text("report", "dim"), text(shown(str(report_path), os.getcwd()), "cyan")))
+    if found:
+        hints.append((text("learn more", "dim"), text(f"recipe explain {found[0].check}", "cyan")))
+    if hints:
+        yield labelled(hints)
