@@ -31,13 +31,13 @@ class Denoiser(nn.Module):
         super().__init__()
         self.register_buffer("freq", 2.0 ** torch.arange(n_freq) * math.pi / 64)
         self.time = nn.Sequential(nn.Linear(2 * n_freq, width), nn.SiLU())
-        self.inp = nn.Linear(2, width)
+        self.inp = nn.Linear(6, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
         self.out = nn.Linear(width, 2)
 
     def forward(self, x, t):
         angle = t.unsqueeze(1).float() * self.freq
-        h = self.inp(x) + self.time(torch.cat([angle.sin(), angle.cos()], 1))
+        h = self.inp(torch.cat([x, (2 * x).sin(), (2 * x).cos()], 1)) + self.time(torch.cat([angle.sin(), angle.cos()], 1))
         for layer in self.hidden:
             h = h + nn.functional.silu(layer(h))
         return self.out(h)
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     loader = DataLoader(TensorDataset(train), batch_size=128, shuffle=True)
     schedule = NoiseSchedule(STEPS)
     model = Denoiser()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
     for epoch in range(14):
         running, count = 0.0, 0

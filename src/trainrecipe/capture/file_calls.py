@@ -198,11 +198,11 @@ def _os_open(self: FileCalls, path: Any, flags: int, mode: int = 0o777, *, dir_f
         raise
 
 
-def _stat(self: FileCalls, path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+def _stat(self: FileCalls, path: Any, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> Any:
     if not self.active or not isinstance(path, _PATHS):
         return REAL_OS.stat(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
     try:
-        found: os.stat_result = REAL_OS.lstat(self.overlay.reach(self.absolute(path, dir_fd)))
+        found = REAL_OS.lstat(self.overlay.reach(self.absolute(path, dir_fd)))
         if follow_symlinks and stat.S_ISLNK(found.st_mode):
             return REAL_OS.stat(self.overlay.at(self.whole(path, dir_fd)))
     except OSError as error:
@@ -211,7 +211,7 @@ def _stat(self: FileCalls, path: Any, *, dir_fd: int | None = None, follow_symli
     return found
 
 
-def _lstat(self: FileCalls, path: Any, *, dir_fd: int | None = None) -> os.stat_result:
+def _lstat(self: FileCalls, path: Any, *, dir_fd: int | None = None) -> Any:
     return _stat(self, path, dir_fd=dir_fd, follow_symlinks=False)
 
 
@@ -279,8 +279,10 @@ def _link(
         return
     try:
         # Even where links are to be followed, Linux makes a second name for the link itself.
+        old = self.whole(src, src_dir_fd, follow=False)
+        REAL_OS.lstat(self.overlay.at(old))
         new = self.overlay.making(self.whole(dst, dst_dir_fd, follow=False))
-        REAL_OS.link(self.overlay.changing(self.whole(src, src_dir_fd, follow=False)), new)
+        REAL_OS.link(self.overlay.changing(old), new)
     except OSError as error:
         raise _two_names(error, src, dst) from None
 

@@ -123,9 +123,9 @@ class Listener:
         self.loaders: dict[int, Any] = {}
         self.fed_sites: set[tuple[int, Spot | None]] = set()
         self.births: weakref.WeakKeyDictionary[nn.Module, Spot | None] = weakref.WeakKeyDictionary()
-        self._on_event = on_event
-        self._on_tapes = on_tapes
-        self._limit = limit_batches
+        self.on_event = on_event
+        self.on_tapes = on_tapes
+        self.limit_batches = limit_batches
         self._patches = Patches()
         self._handles: list[Any] = []
         self._forwards: dict[Any, Forward] = {}
@@ -150,8 +150,8 @@ class Listener:
 
     # ---- on and off
 
-    def install(self) -> None:
-        """Begin to listen, and to record."""
+    def install(self, recording: bool = True) -> None:
+        """Begin to listen and, with `recording`, to record."""
         self._handles = [
             register_optimizer_step_pre_hook(self._before_step),
             register_optimizer_step_post_hook(self._after_step),
@@ -180,7 +180,8 @@ class Listener:
         for owner in (torch.func, torch.nn.utils.stateless):
             put(owner, "functional_call", self._wrap_functional_call)
         self._wrap_seed()
-        self.recorder.start()
+        if recording:
+            self.recorder.start()
 
     def remove(self) -> None:
         """Stop listening and restore everything."""
@@ -203,8 +204,8 @@ class Listener:
         return self.run.events
 
     def _tell(self, kind: str) -> None:
-        if self._on_event is not None:
-            self._on_event(kind)
+        if self.on_event is not None:
+            self.on_event(kind)
 
     # ---- seeds
 
@@ -334,16 +335,16 @@ class Listener:
         new = Pass(len(self.run.passes), number, place(at), self._event(), self.run.steps, record.length)
         self.run.passes.append(new)
         self._passes[iterator] = new
-        if self._limit is not None:
-            new.cut = bool(self._limit(loader, iterator))
+        if self.limit_batches is not None:
+            new.cut = bool(self.limit_batches(loader, iterator))
 
     def _wrap_reset(self, original: Any) -> Any:
         listener = self
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
             original(iterator, loader, first_iter)
-            if listener._limit is not None:
-                listener._limit(loader, iterator)
+            if listener.limit_batches is not None:
+                listener.limit_batches(loader, iterator)
 
         return _reset
 
@@ -501,6 +502,7 @@ class Listener:
         except CannotReplay as error:
             self.recorder.trouble.append(str(error))
             return None
+        tape.step = self.run.steps
         self.fed_sites.update((id(op.call), op.at) for op in tape.ops if op.kind == "module")
         return tape
 
@@ -710,8 +712,8 @@ class Listener:
             self._was_recording = False
             self.recorder.clear()
             self._boundaries.clear()
-        if not early and self._on_tapes is not None:
-            callback, self._on_tapes = self._on_tapes, None
+        if not early and self.on_tapes is not None:
+            callback, self.on_tapes = self.on_tapes, None
             callback()
 
     # ---- clipping and schedules

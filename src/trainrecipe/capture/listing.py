@@ -60,6 +60,9 @@ class Entry:
             return kind(os.stat(self._whole).st_mode)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            error.filename = self.path
+            raise
 
 
 class Listing:

@@ -46,7 +46,7 @@ class Overlay:
         self._home = f"{home}/"
         self._removed: set[str] = set()
         self._heads: dict[str, str] = {}  # the canonical forms of folders
-        self._bare: set[str] = set()  # folders of which nothing is above, so that most reading need not look there
+        self._bare: dict[str, bool] = {}  # whether nothing of a folder is above, so that reading need not look there
         # What was found out about folders holds until a process changes this number, which forked workers share.
         self._now = mmap.mmap(-1, 8)
         self._then = self._now[:]
@@ -86,23 +86,25 @@ class Overlay:
         return folder
 
     def _walk(self, path: str) -> str:
-        done, left, links = "", path.split("/")[::-1], 0
+        done, links = "", 0
+        left = _parts(path)
         while left:
             name = left.pop()
-            if name in ("", "."):
-                continue
             if name == "..":
                 done = _folder(done)
                 continue
-            target = self._link(f"{done}/{name}")
-            if target is None:
-                done = f"{done}/{name}"
-                continue
-            links += 1
-            if links > _LINKS_AT_MOST:
-                raise _error(errno.ELOOP, path)
-            done = "" if target.startswith("/") else done
-            left += target.split("/")[::-1]
+            whole = f"{done}/{name}"
+            target = self._link(whole)
+            if target is not None:
+                links += 1
+                if links > _LINKS_AT_MOST:
+                    raise _error(errno.ELOOP, path)
+                done = "" if target.startswith("/") else done
+                left += _parts(target)
+            elif left and not is_folder(self.at(whole)):
+                return "/".join([whole, *left[::-1]])  # names nothing, and the system says why
+            else:
+                done = whole
         return done
 
     def _link(self, whole: str) -> str | None:
@@ -140,11 +142,12 @@ class Overlay:
             return self.at(self._walk(path))
         folder = self._canonical_head(head)
         whole = f"{folder}/{tail}"
-        if folder in self._bare:
+        bare = self._bare.get(folder)
+        if bare:
             return whole if whole not in self._removed else self.upper + whole
         place = self.at(whole)
-        if place == whole and mode_of(self.upper + folder) is None:
-            self._bare.add(folder)
+        if bare is None:
+            self._bare[folder] = place == whole and mode_of(self.upper + folder) is None
         return place
 
     def disk(self, whole: str) -> str:
@@ -236,7 +239,8 @@ class Overlay:
         place = self.at(folder)
         if not is_folder(place):
             return f"{place}/{name}"  # whatever is tried there fails as it really would
-        self._bare.discard(folder)
+        self._bare.pop(folder, None)
+        self._bare.pop(whole, None)
         with self.lock():
             return f"{self._mirror(folder)}/{name}"
 
@@ -254,7 +258,7 @@ class Overlay:
         return above
 
     def forget(self) -> None:
-        """Give up, in all processes, what was found out about folders: one was made, or a link may have come or gone."""
+        """Give up, in all processes, what is known of folders: one was made, or a link may have come or gone."""
         self._now[:] = REAL_OS.urandom(8)
 
     def hide(self, whole: str) -> None:
@@ -290,8 +294,8 @@ class Overlay:
         """What `os.rename` and `os.replace` do; what is moved is copied first unless it is above already."""
         with self.lock():
             target = self.room(new)
-            for place in (self.at(old), target):
-                REAL_OS.stat(f"{_folder(place)}/")  # raises where there is no such folder
+            for folder in (self.at(_folder(old)), _folder(target)):
+                REAL_OS.stat(f"{folder}/")  # raises where there is no such folder
             mode = REAL_OS.lstat(self.at(old)).st_mode
             if old == new:
                 return
@@ -309,6 +313,8 @@ class Overlay:
             raise _error(errno.EINVAL, old)
         if there is None:
             return
+        if old.startswith(f"{new}/"):
+            raise _error(errno.ENOTEMPTY, old)
         if folder != stat.S_ISDIR(there):
             raise _error(errno.ENOTDIR if folder else errno.EISDIR, old)
         if folder and self.entries(new):
@@ -346,3 +352,8 @@ def _error(number: int, path: str) -> OSError:
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _parts(path: str) -> list[str]:
+    """The names in a path, the first one last."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]

@@ -45,6 +45,7 @@ class Tape:
     observed: list[torch.Tensor]
     at: Spot | None
     trouble: list[str]
+    step: int = 0
     gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
     whole: bool = True
 

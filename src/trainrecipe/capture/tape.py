@@ -30,6 +30,32 @@ from trainrecipe.capture.where import Spot, spot
 
 ESCAPES = frozenset({"numpy", "item", "tolist", "__float__", "__int__", "__bool__", "__array__"})
 """Operations whose result is no tensor, kept because they cut the graph."""
+LOSSES = frozenset(
+    {
+        "cross_entropy",
+        "nll_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "kl_div",
+        "poisson_nll_loss",
+        "gaussian_nll_loss",
+        "hinge_embedding_loss",
+        "multi_margin_loss",
+        "multilabel_margin_loss",
+        "multilabel_soft_margin_loss",
+        "soft_margin_loss",
+        "margin_ranking_loss",
+        "triplet_margin_loss",
+        "triplet_margin_with_distance_loss",
+        "cosine_embedding_loss",
+        "ctc_loss",
+    }
+)
+"""PyTorch's loss functions, as they appear in a recording; the tensors given to them are kept."""
 _UNRECORDED = frozenset({"backward", "register_hook", "retain_grad", "grad.get", "grad_fn.get", "__deepcopy__", "__repr__", "__format__"})
 _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_", "set_"})
 """Operations that change their first argument without raising its version."""
@@ -77,7 +103,8 @@ class Op:
     """One recorded call. Kinds: `function`, `module` (a module call), `opaque` (a callable whose inside is not replayed).
 
     `args` and `kwargs` (tensors replaced by `Ref`) are kept for top-level operations, and for inner functions as well,
-    where they hold the settings of a loss or a softmax. `parent` is the module call it happened in.
+    where they hold the settings of a loss or a softmax. `parent` is the module call it happened in. `kept` holds copies
+    of the tensors given to a loss function.
     """
 
     index: int
@@ -97,6 +124,7 @@ class Op:
     memo: Memo | None = None
     training: bool | None = None
     leaks: tuple[tuple[str, str, int], ...] = ()
+    kept: tuple[torch.Tensor, ...] = ()
 
     @property
     def top(self) -> bool:
@@ -294,6 +322,8 @@ class Recorder:
                 grad=torch.is_grad_enabled(),
                 autocast=autocast_state(),
             )
+            if name in LOSSES:
+                op.kept = tuple(t.detach().clone() for t in tensors_in((args, kwargs)))
             if top:
                 op.rng = RandomState.now() if modules else _torch_random()
             if modules and top:

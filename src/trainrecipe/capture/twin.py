@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import copy
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -87,8 +88,9 @@ class Memo:
                 held = {k: None if v is None else self.module(v) for k, v in value.items()}
             elif name in _HOOKS:
                 held = self._hooks(value)
-            elif name == "_flat_weight_refs":
-                held = []
+            elif name == "_flat_weight_refs":  # weak references from a recurrent layer to its own weights
+                alive = [None if r is None else r() for r in value]
+                held = [None if w is None else weakref.ref(self.tensor(w)) for w in alive]
             else:
                 held = self.value(value)
             made.__dict__[name] = type(value)(held) if name in ("_parameters", "_buffers", "_modules") else held

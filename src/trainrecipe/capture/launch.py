@@ -1,0 +1,210 @@
+"""Runs the user's script as `__main__` under observation, in a process of its own: `python -m trainrecipe.capture.launch`.
+
+The command line (the parent process) starts this with an `Order` in the environment, waits, and reads the run's event
+log. Nothing is imported before the script that the script would miss: PyTorch is observed from the moment the script
+imports it, so that environment variables set at its top keep their effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import runpy
+import signal
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainrecipe.capture.session import Session
+
+ENVIRONMENT = "TRAINRECIPE_ORDER"
+
+
+@dataclasses.dataclass
+class Order:
+    """What the parent asks for. `target` is a script's path or, with `module`, a module's name."""
+
+    target: str
+    args: list[str]
+    rehearsal: bool
+    log: str
+    module: bool = False
+    in_place: bool = False
+    scratch: str = ""
+    budget: float = 20.0
+    steps: int | None = None
+    experiments: bool = True
+    fingerprint: str = ""
+    other_fingerprint: str = ""
+    seed_offset: int = 0
+
+    def environment(self) -> dict[str, str]:
+        """The environment of the child process."""
+        return {**os.environ, ENVIRONMENT: json.dumps(dataclasses.asdict(self))}
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How the script ended: the `status` of the run, its exit code, and what must be raised again at the very end."""
+
+    status: str
+    code: int
+    error: BaseException | None = None
+
+
+def main() -> None:
+    """Entry point of the child process."""
+    order = Order(**json.loads(os.environ.pop(ENVIRONMENT)))
+    session = _session(order)
+    outcome = Outcome("broken", 2)
+    try:
+        with _scratch(order):
+            outcome = _run(order, session)
+            _conclude(session, outcome)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    _leave(outcome)
+
+
+def _session(order: Order) -> Session:
+    from trainrecipe.capture.session import Session
+
+    return Session(order)
+
+
+@contextlib.contextmanager
+def _scratch(order: Order) -> Iterator[None]:
+    if not order.rehearsal or order.in_place:
+        yield
+        return
+    from trainrecipe.capture.scratch import Scratch
+
+    with Scratch(Path(order.scratch), leave=[Path(order.log).parent]):
+        yield
+
+
+def _run(order: Order, session: Session) -> Outcome:
+    when_imported("torch", session.begin)
+    try:
+        _execute(order)
+    except SystemExit as leaving:
+        code = _exit_code(leaving)
+        return Outcome("finished" if code == 0 else "exited", code)
+    except KeyboardInterrupt as error:
+        session.end()
+        _print_traceback(error)
+        return Outcome("interrupted", 130, error)
+    except BaseException as error:
+        session.end()
+        if type(error).__name__ == "RehearsalOver" or session.over:
+            return Outcome("rehearsed", 0)
+        _print_traceback(error)
+        return Outcome("failed", 1, error)
+    finally:
+        session.end()
+    return Outcome("rehearsed" if session.over else "finished", 0)
+
+
+def _execute(order: Order) -> None:
+    sys.argv = [order.target, *order.args]
+    if order.module:
+        sys.path[0] = os.getcwd()
+        runpy.run_module(order.target, run_name="__main__", alter_sys=True)
+        return
+    path = os.path.abspath(order.target)
+    sys.path[0] = os.path.dirname(path)
+    from trainrecipe.capture.where import add_user_root
+
+    add_user_root(os.path.dirname(path))
+    with open(path, "rb") as file:
+        code = compile(file.read(), order.target, "exec")
+    main_module = types.ModuleType("__main__")
+    main_module.__dict__.update(__file__=order.target, __builtins__=__builtins__, __spec__=None, __cached__=None)
+    sys.modules["__main__"] = main_module
+    exec(code, main_module.__dict__)
+
+
+def _conclude(session: Session, outcome: Outcome) -> None:
+    try:
+        session.conclude(outcome.status)
+    except KeyboardInterrupt:
+        outcome.status, outcome.code = "interrupted", 130
+    except Exception:
+        session.log("message", level="error", text="trainrecipe failed: " + traceback.format_exc(limit=8))
+        outcome.status = outcome.status if outcome.code else "broken"
+    session.log("ended", status=outcome.status, exit_code=outcome.code, seconds=round(time.perf_counter() - session.started, 3))
+
+
+def _leave(outcome: Outcome) -> None:
+    if isinstance(outcome.error, KeyboardInterrupt):  # die of the signal, as Python does, so that shells and loops notice
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(2 if outcome.status == "broken" else outcome.code)
+
+
+def _exit_code(leaving: SystemExit) -> int:
+    if leaving.code is None:
+        return 0
+    if isinstance(leaving.code, int):
+        return leaving.code & 0xFF
+    print(leaving.code, file=sys.stderr)
+    return 1
+
+
+def _print_traceback(error: BaseException) -> None:
+    """The traceback as Python would print it without us: frames of this file and of the listener are left out."""
+    own = os.path.dirname(os.path.abspath(__file__)) + os.sep
+    trace = error.__traceback__
+    while trace is not None and (trace.tb_frame.f_code.co_filename.startswith((own, "<frozen runpy"))):
+        trace = trace.tb_next
+    sys.excepthook(type(error), error, trace)
+
+
+def when_imported(name: str, act: Callable[[], None]) -> None:
+    """Call `act` right after module `name` has been imported, or now if it already is."""
+    if name in sys.modules:
+        act()
+    else:
+        sys.meta_path.insert(0, _AfterImport(name, act))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Finds one module through the other finders, and has a function called once that module is complete."""
+
+    def __init__(self, name: str, act: Callable[[], None]) -> None:
+        self.name = name
+        self.act = act
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """The spec of the awaited module, with a loader that calls `act` afterwards; None for every other module."""
+        if fullname != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            original = loader.exec_module
+
+            def exec_module(module: types.ModuleType) -> None:
+                del loader.exec_module
+                original(module)
+                self.act()
+
+            loader.exec_module = exec_module
+        return spec
+
+
+if __name__ == "__main__":
+    main()

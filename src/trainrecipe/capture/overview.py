@@ -1,0 +1,131 @@
+"""What a person wants to see of any program first: facts about it, the examples that went in, its phases and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from trainrecipe import picture
+from trainrecipe.capture.listen import Listener
+from trainrecipe.picture import Picture
+from trainrecipe.subjects.run import Run
+from trainrecipe.subjects.step import Step
+
+MOST_EXAMPLES = 16
+
+
+def facts(listener: Listener, over: str) -> dict[str, str]:
+    """Short facts: models, optimisers, loaders, losses, how far the observation went."""
+    run = listener.run
+    found: dict[str, str] = {}
+    trained = run.trained_models()
+    models = [m for m in run.models if m.number in trained] or run.models
+    if models:
+        found["model"] = ", ".join(f"{m.name} ({m.trainable:,} trainable parameters)" for m in models[:3])
+    stepping = [o for o in run.optimizers if o.steps]
+    if stepping:
+        found["optimiser"] = ", ".join(f"{o.name}, lr {o.rates[0]:g}" for o in stepping[:3])
+    if run.loaders:
+        described = [f"{x.examples} × {x.dataset_name}" for x in run.loaders[:3] if x.examples is not None]
+        found["data"] = ", ".join(described)
+    train, evaluated = len(run.train_passes()), len(run.evaluation_passes())
+    found["seen"] = f"{run.steps} optimiser steps, {train} training and {evaluated} evaluation passes"
+    if over:
+        found["stopped"] = f"after {over}"
+    return found
+
+
+def no_training(listener: Listener) -> str:
+    """Why no training was seen, as far as can be told."""
+    run = listener.run
+    if run.forwards:
+        return (
+            "the script calls a model, but never backward: there is no training by autograd to examine. Loops with "
+            "manual or functional gradients (torch.func) can be examined by giving a Step explicitly."
+        )
+    return "the script never called a model or backward while it was observed: no training was found in it"
+
+
+def pictures(listener: Listener, steps: list[Step]) -> list[Picture]:
+    """Pictures of the run that belong to no check."""
+    made = [examples(steps), losses(listener.run), rates(listener.run), phases(listener.run)]
+    return [p for p in made if p is not None]
+
+
+def examples(steps: list[Step]) -> Picture | None:
+    """The very examples that entered the net in the first recorded step, with their targets."""
+    for step in steps:
+        size = step.batch_size
+        chosen = [i for i in step.inputs if i.tensor.ndim >= 2 and (size is None or i.tensor.shape[0] == size)]
+        if not chosen:
+            continue
+        tensor = chosen[0].tensor[:MOST_EXAMPLES].detach().cpu()
+        tiles = [{**_tile(row), "caption": _label(step, i, size)} for i, row in enumerate(tensor)]
+        shape = "×".join(map(str, chosen[0].tensor.shape))
+        caption = f"The tensor that entered the model in the first recorded step ({shape}, {chosen[0].tensor.dtype})."
+        return picture.grid("What the net is fed", caption, tiles)
+    return None
+
+
+def _tile(row: torch.Tensor) -> dict[str, Any]:
+    if row.is_floating_point() and row.ndim == 3 and row.shape[0] in (1, 3) and min(row.shape[1:]) >= 4:
+        grey = row.shape[0] == 1
+        return {"image": picture.png(_unit(row[0] if grey else row.permute(1, 2, 0)).tolist())}
+    if row.is_floating_point() and row.ndim == 2 and min(row.shape) >= 4 and max(row.shape) <= 128:
+        return {"image": picture.png(_unit(row).tolist())}
+    side = int(row.numel() ** 0.5)
+    if row.is_floating_point() and row.ndim == 1 and side >= 6 and side * side == row.numel():
+        return {"image": picture.png(_unit(row.reshape(side, side)).tolist())}
+    return {"values": [round(v, 3) for v in row.flatten()[:24].double().tolist()]}
+
+
+def _unit(values: torch.Tensor) -> torch.Tensor:
+    finite = values.float().nan_to_num(0.0, 0.0, 0.0)
+    low, high = finite.min(), finite.max()
+    return (finite - low) / (high - low).clamp(min=1e-12)
+
+
+def _label(step: Step, i: int, size: int | None) -> str:
+    for target in step.targets:
+        if target.tensor.ndim and target.tensor.shape[0] == size and target.tensor[i].numel() <= 4:
+            return " ".join(f"{v:g}" for v in target.tensor[i].flatten().double().tolist())
+    return ""
+
+
+def losses(run: Run) -> Picture | None:
+    """The training loss as the script saw it."""
+    if len(run.losses) < 2:
+        return None
+    kept = run.losses[:: max(1, len(run.losses) // 1000)]
+    title, caption = "Training loss", "The value that backward was called on, by optimiser step."
+    values = [v if v == v else None for _, v in kept]
+    return picture.lines(title, caption, {"loss": values}, x=[float(s) for s, _ in kept], y_title="loss")
+
+
+def rates(run: Run) -> Picture | None:
+    """The learning rate that was really used, by optimiser step."""
+    stepping = [o for o in run.optimizers if len(o.rates) > 1]
+    if not stepping:
+        return None
+    length = max(len(o.rates) for o in stepping)
+    every = max(1, length // 600)
+    series = {f"{o.name} {o.number + 1}": o.rates[::every] + [None] * 0 for o in stepping[:4]}
+    longest = max(map(len, series.values()))
+    padded: dict[str, list[float | None]] = {k: [*v, *[None] * (longest - len(v))] for k, v in series.items()}
+    steps = [float(i * every) for i in range(longest)]
+    caption = "The learning rate of each optimiser's largest group, at every step that was observed."
+    return picture.lines("Learning rate", caption, padded, x=steps, y_title="learning rate")
+
+
+def phases(run: Run) -> Picture | None:
+    """When the program trained and when it evaluated, in order of events."""
+    spans = []
+    for seen in run.passes[:60]:
+        if seen.batches:
+            row = f"loader {seen.loader + 1}"
+            kind = "training" if seen.trains else "evaluation"
+            spans.append({"row": row, "start": seen.first_event, "end": seen.last_event + 1, "kind": kind})
+    if not spans:
+        return None
+    return picture.timeline("Phases", "Passes over each loader, in the order of events.", spans, x_title="events")

@@ -1,0 +1,131 @@
+"""The dress rehearsal: each loader gives its first batches and its last, and the script is stopped when enough was seen.
+
+Enough is: training, evaluation, training, evaluation; or two passes over the training data where nothing is evaluated; or
+a number of optimiser steps, or of seconds, where there is no loader.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from trainrecipe.subjects.run import Run
+
+BATCHES = 8
+"""Batches per pass over a loader: the first seven and the last."""
+STEPS = 240
+"""Optimiser steps after which a script without loaders is stopped."""
+SECONDS = 20.0
+"""Seconds after the first step, beyond which a rehearsal is stopped once it has seen eight steps."""
+
+
+class RehearsalOver(BaseException):
+    """Raised inside the script to stop it. Not an `Exception`, so that `except Exception` in the script lets it pass."""
+
+
+class Rehearsal:
+    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far."""
+
+    def __init__(self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS) -> None:
+        self.run = run
+        self.batches = batches
+        self.steps = steps
+        self.seconds = seconds
+        self.over = ""
+        self.raised = 0
+        self._first_step: float | None = None
+        self._backwards = 0
+
+    def event(self, kind: str) -> None:
+        """Called before a batch is taken and after each backward and step; raises RehearsalOver when it is enough."""
+        if kind == "backward":
+            self._backwards += 1
+            self._first_step = self._first_step or time.perf_counter()
+        if not self.over:
+            self.over = self._enough(kind)
+        if self.over and kind != "backward":
+            self._stop()
+        elif self.over and self._backwards > self.steps:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.raised += 1
+        if self.raised <= 20:
+            raise RehearsalOver
+
+    def _enough(self, kind: str) -> str:
+        run = self.run
+        if self._first_step is None:
+            return ""
+        late = time.perf_counter() - self._first_step > self.seconds
+        if late and (run.steps >= 8 or self._backwards >= 16):
+            return f"{self.seconds:.0f} seconds"
+        if run.steps >= self.steps or self._backwards >= 4 * self.steps:
+            return f"{run.steps} optimiser steps"
+        if kind == "batch":
+            return self._seen_twice()
+        return self._seen_twice_without_loader()
+
+    def _seen_twice(self) -> str:
+        trained, rounds = 0, 0
+        last_trains = False
+        for seen in (p for p in self.run.passes if p.batches):
+            if seen.trains:
+                trained += 1
+            elif last_trains:
+                rounds += 1
+            last_trains = seen.trains
+        current = next((p for p in reversed(self.run.passes) if p.batches), None)
+        between = current is None or current.finished or current.trains
+        full = [p for p in self.run.passes if p.trains and (p.finished or p.batches >= 2)]
+        if rounds >= 2 and trained >= 2 and last_trains and between:
+            return "two rounds of training and evaluation"
+        if rounds == 0 and len([p for p in full if p.finished]) >= 3 and not self._evaluates():
+            return "three passes over the training data"
+        return ""
+
+    def _evaluates(self) -> bool:
+        return any(not f.grad for f in self.run.forwards)
+
+    def _seen_twice_without_loader(self) -> str:
+        if self.run.passes or self.run.steps < 40:
+            return ""
+        evaluated = sorted(f.first_event for f in self.run.forwards if not f.grad and not f.fed)
+        last = max((f.last_event for f in self.run.forwards if not f.grad and not f.fed), default=0)
+        return "training and evaluation" if evaluated and last > evaluated[0] and self.run.steps >= 60 else ""
+
+    def cut(self, loader: Any, iterator: Any) -> bool:
+        """Make an iterator over a loader give the first batches and the last. Returns whether any is left out."""
+        try:
+            length = len(loader)
+        except TypeError:
+            length = None
+        if length is not None and length <= self.batches:
+            return False
+        if not isinstance(iterator._sampler_iter, _Shortened):
+            iterator._sampler_iter = _Shortened(iterator._sampler_iter, self.batches, length)
+        return True
+
+
+class _Shortened:
+    """The first `most - 1` entries of a sampler and its last one; only the first `most` where its length is unknown."""
+
+    def __init__(self, sampler: Iterator[Any], most: int, length: int | None) -> None:
+        self._sampler = sampler
+        self._most = most
+        self._known = length is not None
+        self._given = 0
+
+    def __iter__(self) -> _Shortened:
+        return self
+
+    def __next__(self) -> Any:
+        if self._given >= self._most:
+            raise StopIteration
+        self._given += 1
+        chosen = next(self._sampler)
+        if self._given == self._most and self._known:
+            for chosen in self._sampler:  # noqa: B007  the last one is wanted
+                pass
+        return chosen

@@ -1,0 +1,168 @@
+"""One observed execution of a script: listens from the import of PyTorch on, examines, and writes the event log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainrecipe.journal.events import append_to
+
+if TYPE_CHECKING:
+    from trainrecipe.capture.launch import Order
+    from trainrecipe.capture.listen import Listener
+    from trainrecipe.capture.rehearsal import Rehearsal
+    from trainrecipe.finding import Finding
+
+
+class Session:
+    """What the launcher drives: `begin` when PyTorch is there, `end` when the script is over, `conclude` to examine."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.started = time.perf_counter()
+        self.events = append_to(Path(order.log)) if order.log else None
+        self.listener: Listener | None = None
+        self.rehearsal: Rehearsal | None = None
+        self.trouble = ""
+        self._early: set[str] = set()
+
+    def log(self, kind: str, **fields: Any) -> None:
+        """Append an event to the run's log."""
+        if self.events is not None:
+            self.events.append(kind, **fields)
+
+    @property
+    def over(self) -> str:
+        """Why the rehearsal was stopped; empty while it goes on, and for whole runs."""
+        return self.rehearsal.over if self.rehearsal is not None and self.rehearsal.raised else ""
+
+    def begin(self) -> None:
+        """Start to listen. Whatever goes wrong here is reported, and the script runs on unobserved."""
+        try:
+            self._begin()
+        except Exception as error:
+            self.trouble = f"the script could not be observed: {type(error).__name__}: {error}"
+
+    def _begin(self) -> None:
+        from trainrecipe.capture.listen import Listener
+        from trainrecipe.capture.rehearsal import STEPS, Rehearsal
+
+        order = self.order
+        if order.seed_offset:
+            from trainrecipe.intervene.seed import shift_seeds
+
+            shift_seeds(order.seed_offset)
+        if order.rehearsal:
+            listener = Listener(detail_always=True)
+            self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS)
+            listener.on_event = self.rehearsal.event
+            listener.limit_batches = self.rehearsal.cut
+        else:
+            listener = Listener(on_tapes=self._examine_early if order.experiments else None)
+        listener.run.script = order.target
+        listener.run.rehearsal = order.rehearsal
+        listener.install()
+        self.listener = listener
+
+    def end(self) -> None:
+        """The script is over, however it ended: stop listening."""
+        if self.listener is not None:
+            self.listener.remove()
+
+    def conclude(self, status: str) -> None:
+        """Examine what was seen and log every answer."""
+        if self.listener is None:
+            text = self.trouble or "the script never imported PyTorch, so no training was seen"
+            self.log("message", level="error" if self.trouble else "warning", text=text)
+            return
+        self._write_fingerprint()
+        if self.order.fingerprint and not self.order.log:
+            return
+        from trainrecipe.capture import overview, subjects
+
+        listener = self.listener
+        listener.run.ended = status
+        subjects.fill_parameters(listener)
+        self._wait_for_other()
+        steps = subjects.steps(listener) if self.order.experiments else []
+        self.log("summary", facts=overview.facts(listener, self.over))
+        if not listener.run.backwards:
+            self.log("message", level="warning", text=overview.no_training(listener))
+        if listener.trouble or listener.recorder.trouble:
+            self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
+        self._examine([*steps, listener.run, subjects.data(listener, may_read=self.order.rehearsal)])
+        for picture in overview.pictures(listener, steps):
+            self.log("picture", picture=picture.to_json())
+
+    def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:
+        from trainrecipe.cli.catalogue import catalogue
+        from trainrecipe.config import Config
+        from trainrecipe.exam import examine
+
+        config = Config.load()
+        done = examine(
+            *subjects,
+            checks=catalogue(config),
+            config=config,
+            budget=self.order.budget,
+            script=os.path.abspath(self.order.target),
+            tell=tell,
+        )
+        for finding in done.answers:
+            self.log("finding", finding=finding.to_json())
+
+    def _examine_early(self) -> None:
+        """In a whole run: examine the captured steps as soon as they are there, in the middle of the training."""
+        assert self.listener is not None
+        listener = self.listener
+        listener.remove()
+        try:
+            from trainrecipe.capture import subjects
+
+            self._examine(list(subjects.steps(listener)), tell=self._announce)
+        except Exception as error:
+            listener.note_trouble("early examination", error)
+        finally:
+            listener.install(recording=False)
+
+    def _announce(self, finding: Finding) -> None:
+        key = f"{finding.check} {finding.place}"
+        if finding.severity is None or finding.waived is not None or key in self._early:
+            return
+        self._early.add(key)
+        with contextlib.suppress(Exception):
+            where = f" {os.path.relpath(finding.place.file)}:{finding.place.line}" if finding.place else ""
+            print(f"recipe: {finding.severity.value}: {finding.title} [{finding.check}]{where}", file=sys.stderr, flush=True)
+
+    # ---- fingerprints: two rehearsals with the same seed are compared
+
+    def _write_fingerprint(self) -> None:
+        if not self.order.fingerprint or self.listener is None:
+            return
+        from trainrecipe.capture.fingerprint import fingerprint
+
+        marks = fingerprint(self.listener)
+        self.listener.run.fingerprint = marks
+        target = Path(self.order.fingerprint)
+        partial = target.with_suffix(".part")
+        partial.write_text(json.dumps(marks))
+        partial.replace(target)
+
+    def _wait_for_other(self) -> None:
+        if not self.order.other_fingerprint or self.listener is None:
+            return
+        from trainrecipe.subjects.run import Run
+
+        path = Path(self.order.other_fingerprint)
+        until = time.perf_counter() + 20
+        while not path.exists() and time.perf_counter() < until:
+            time.sleep(0.05)
+        if path.exists():
+            marks = [(str(a), str(b)) for a, b in json.loads(path.read_text())]
+            self.listener.run.twin_run = Run(fingerprint=marks)

@@ -1,0 +1,147 @@
+"""From what was heard to what can be examined: steps, the run with its table of parameters, and the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture.listen import Listener, tape_leaves
+from trainrecipe.capture.where import place
+from trainrecipe.subjects.data import Data
+from trainrecipe.subjects.run import Parameter
+from trainrecipe.subjects.step import Step
+
+MOST_STEPS = 4
+"""Backward calls of the program that are examined as steps, those with the most parameters first."""
+
+
+def steps(listener: Listener) -> list[Step]:
+    """The captured steps: one per backward call in the user's code."""
+    names = parameter_names(listener)
+    evaluates = any(True for _ in listener.run.evaluations())
+    found = []
+    for tapes in listener.tapes.values():
+        tapes = [t for t in tapes if t.gradients] or tapes
+        step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.births, evaluates=evaluates)
+        step.inputs_seen = [(number, given) for number, given, forward, _ in listener.inputs if forward.fed]
+        found.append(step)
+    found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))
+    return found[:MOST_STEPS]
+
+
+def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
+    reached = {id(p) for p in tape.parameters}
+    for watched in listener.watched.values():
+        optimizer = watched.ref()
+        if watched.record.steps and optimizer is not None and any(id(p) in reached for p in watched.parameters):
+            return optimizer
+    return None
+
+
+def parameter_names(listener: Listener) -> dict[int, str]:
+    """Qualified names of all parameters of the models that were called, by identity."""
+    names: dict[int, str] = {}
+    several = len(listener.roots) > 1
+    for root in sorted(listener.roots.values(), key=lambda m: -sum(1 for _ in m.modules())):
+        prefix = f"{type(root).__name__}." if several else ""
+        for name, parameter in root.named_parameters():
+            names.setdefault(id(parameter), prefix + name)
+    return names
+
+
+def fill_parameters(listener: Listener) -> None:
+    """Fill `run.parameters`: for each tensor whether it is registered, held, reached, got a gradient and moved."""
+    run = listener.run
+    names = parameter_names(listener)
+    tensors: dict[int, torch.Tensor] = {}
+    owners: dict[int, nn.Module] = {}
+    model_of: dict[int, int] = {}
+    for number, root in enumerate(listener.roots.values()):
+        for module in root.modules():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    tensors[id(parameter)] = parameter
+                    owners.setdefault(id(parameter), module)
+                    model_of.setdefault(id(parameter), number)
+    registered = set(tensors)
+    held: dict[int, list[int]] = {}
+    rates: dict[int, float] = {}
+    for watched in listener.watched.values():
+        optimizer = watched.ref()
+        for group in optimizer.param_groups if optimizer is not None else ():
+            for parameter in group["params"]:
+                tensors[id(parameter)] = parameter
+                held.setdefault(id(parameter), []).append(watched.record.number)
+                rates[id(parameter)] = float(group.get("lr", 0.0))
+    first: dict[int, torch.Tensor] = {}
+    reached: set[int] = set()
+    graded: set[int] = set()
+    called = _called_modules(listener)
+    for tapes in listener.tapes.values():
+        for tape in (*tapes, *([listener.latest[tapes[0].at]] if tapes else ())):
+            _first_copies(tape, first)
+            reached |= {id(p) for p in tape_leaves_with_graph(tape)}
+            graded |= {id(p) for p, g in tape.gradients if bool(_any(g))}
+            for parameter in tape_leaves(tape):
+                if isinstance(parameter, nn.Parameter):
+                    tensors.setdefault(id(parameter), parameter)
+    for key, parameter in tensors.items():
+        copy = first.get(key)
+        moved = None if copy is None else not torch.equal(copy.detach(), parameter.detach())
+        owner = owners.get(key)
+        history = listener.updates.get(key, [])
+        stuck = [h["stuck"] for h in history if h["gradient"] > 0]
+        run.parameters.append(
+            Parameter(
+                name=names.get(key, f"tensor{tuple(parameter.shape)}"),
+                model=model_of.get(key),
+                elements=parameter.numel(),
+                dtype=str(parameter.dtype),
+                trainable=parameter.requires_grad,
+                registered=key in registered,
+                optimizers=held.get(key, []),
+                reached=key in reached,
+                gradient=key in graded or any(h["gradient"] > 0 for h in history),
+                moved=moved,
+                rate=rates.get(key),
+                born=place(listener.births.get(owner)) if owner is not None else None,
+                called=None if owner is None or not called else id(owner) in called,
+                kind=type(owner).__name__ if owner is not None else "",
+                stuck=sum(stuck) / len(stuck) if stuck else None,
+            )
+        )
+
+
+def _called_modules(listener: Listener) -> set[int]:
+    found: set[int] = set()
+    for tapes in listener.tapes.values():
+        for tape in tapes:
+            found |= {id(op.call) for op in tape.history if op.kind == "module"}
+    return found
+
+
+def _first_copies(tape: Any, first: dict[int, torch.Tensor]) -> None:
+    for op in tape.ops:
+        for original, frozen in op.memo.pairs() if op.memo is not None else ():
+            if isinstance(original, torch.Tensor):
+                first.setdefault(id(original), frozen)
+    for value in tape.values.values():
+        if value.parameter is not None and value.constant is not None:
+            first.setdefault(id(value.parameter), value.constant)
+
+
+def tape_leaves_with_graph(tape: Any) -> list[torch.Tensor]:
+    """The leaves that got a gradient, zero or not."""
+    return [p for p, _ in tape.gradients]
+
+
+def _any(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor.to_dense() if tensor.is_sparse else tensor).ne(0).any()
+
+
+def data(listener: Listener, may_read: bool) -> Data:
+    """The data of the program."""
+    numbered = sorted(((record_number, loader) for loader, record_number in listener.loaders.values()), key=lambda p: p[0])
+    return Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)

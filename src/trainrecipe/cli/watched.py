@@ -1,0 +1,185 @@
+"""Runs a script in an observed process and shows what was found; shared by `recipe check` and `recipe run`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainrecipe.capture.launch import Order
+from trainrecipe.cli.output import Format, emit
+from trainrecipe.config import Config
+from trainrecipe.finding import Severity
+from trainrecipe.journal.events import EventLog, read_events
+from trainrecipe.journal.record import Record
+from trainrecipe.wrong_use import WrongUse
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What the person asked for, beyond the script and its arguments."""
+
+    rehearsal: bool
+    module: bool
+    form: Format
+    output: Path | None
+    floor: Severity
+    verbose: bool
+    in_place: bool
+    budget: float
+    steps: int | None
+    experiments: bool
+    twice: bool
+    seed_offset: int = 0
+
+
+def watch(target: str, args: list[str], wish: Wish) -> int:
+    """Run the script observed, show the record, and return the exit code. Raises WrongUse for a script that is none."""
+    _must_exist(target, wish.module)
+    log = _new_log(target, args, wish)
+    with tempfile.TemporaryDirectory(prefix="trainrecipe-") as temporary:
+        code = _run(_order(target, args, wish, log, Path(temporary)), wish, Path(temporary))
+    record = _record(log, code)
+    report = _write_report(record, log)
+    emit(record, wish.form, output=wish.output, floor=wish.floor, report=report, verbose=wish.verbose)
+    return _exit_code(record, code, wish.floor)
+
+
+def _must_exist(target: str, module: bool) -> None:
+    if module:
+        return
+    path = Path(target)
+    if path.is_dir():
+        raise WrongUse(f"{target} is a folder; name the training script in it, or say -m for a package")
+    if not path.exists():
+        raise WrongUse(f"no such script: {target} (looked in {Path.cwd()}){_similar(path)}")
+    try:
+        compile(path.read_bytes(), target, "exec")
+    except SyntaxError as error:
+        raise WrongUse(f"{target}:{error.lineno} is not valid Python: {error.msg}") from None
+    except (OSError, ValueError) as error:
+        raise WrongUse(f"{target} cannot be read as Python: {error}") from None
+
+
+def _similar(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        scripts = sorted(p.name for p in path.parent.glob("*.py"))
+        if scripts:
+            return "; there is " + ", ".join(scripts[:6])
+    return ""
+
+
+def _new_log(target: str, args: list[str], wish: Wish) -> EventLog:
+    from trainrecipe.journal.snapshot import environment
+    from trainrecipe.journal.store import Journal
+
+    command = "check" if wish.rehearsal else "run"
+    log = Journal.at().new_run(command=command, script=target, args=args, environment=environment())
+    if log.notice:
+        print(f"recipe: {log.notice}", file=sys.stderr)
+    return log
+
+
+def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: Path) -> Order:
+    return Order(
+        target=target,
+        args=args,
+        rehearsal=wish.rehearsal,
+        log=str(log.path),
+        module=wish.module,
+        in_place=wish.in_place,
+        scratch=str(temporary / "scratch"),
+        budget=wish.budget,
+        steps=wish.steps,
+        experiments=wish.experiments,
+        fingerprint=str(temporary / "first.json") if wish.twice else "",
+        other_fingerprint=str(temporary / "second.json") if wish.twice else "",
+        seed_offset=wish.seed_offset,
+    )
+
+
+def _run(order: Order, wish: Wish, temporary: Path) -> int:
+    second = None
+    if wish.twice:
+        again = dataclasses.replace(
+            order, log="", scratch=str(temporary / "scratch2"), fingerprint=order.other_fingerprint, other_fingerprint=""
+        )
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        second = _start(again, **quiet)
+    machine = wish.form is not Format.TERMINAL and wish.output is None
+    first = _start(order, stdout=sys.stderr if machine else None)
+    with _leave_interrupt_to_child():
+        code = first.wait()
+    if second is not None:
+        second.kill()
+        second.wait()
+    shutil.rmtree(temporary / "scratch", ignore_errors=True)
+    return code
+
+
+def _start(order: Order, **streams: Any) -> subprocess.Popen[bytes]:
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "trainrecipe.capture.launch"]
+    return subprocess.Popen(command, env=order.environment(), **streams)
+
+
+@contextlib.contextmanager
+def _leave_interrupt_to_child() -> Iterator[None]:
+    """Ctrl-C goes to the whole process group: the script handles it, we wait and write the report all the same."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _record(log: EventLog, code: int) -> Record:
+    record = Record.from_events(read_events(log.path))
+    if record.status == "running":  # killed, or it left through os._exit
+        log.append("message", level="error", text=_how_it_died(code))
+        log.append("ended", status="interrupted" if code < 0 else "exited", exit_code=_positive(code), seconds=record.seconds)
+        record = Record.from_events(read_events(log.path))
+    log.close()
+    return record
+
+
+def _how_it_died(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        return f"the script's process was ended by {name} before it could be examined"
+    return f"the script left its process with code {code} (os._exit?) before it could be examined"
+
+
+def _write_report(record: Record, log: EventLog) -> Path | None:
+    from trainrecipe.view import report
+
+    try:
+        return report.write(record, log.report)
+    except OSError as error:
+        print(f"recipe: the report could not be written to {log.report}: {error.strerror}", file=sys.stderr)
+        return None
+
+
+def _positive(code: int) -> int:
+    return 128 - code if code < 0 else code
+
+
+def _exit_code(record: Record, code: int, floor: Severity) -> int:
+    if code:
+        return _positive(code)
+    if record.status == "broken":
+        return 2
+    return 1 if record.fails(floor) else 0
+
+
+def defaults() -> Config:
+    """The project's configuration. Raises ConfigError."""
+    return Config.load(Path(os.getcwd()))

@@ -1,0 +1,21 @@
+"""Another seed for an unmodified script: every seed it sets is shifted by a constant."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+
+def shift_seeds(offset: int) -> None:
+    """Add `offset` to what the script passes to torch.manual_seed, numpy.random.seed, default_rng and random.seed."""
+    import numpy as np
+    import torch
+
+    for owner, name in ((torch, "manual_seed"), (np.random, "seed"), (random, "seed"), (np.random, "default_rng")):
+        original = getattr(owner, name)
+
+        def shifted(seed: Any = None, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
+            moved = (seed + offset) % 2**32 if isinstance(seed, int) else seed
+            return _original(moved, *args, **kwargs)
+
+        setattr(owner, name, shifted)

@@ -1,0 +1,412 @@
+"""A training step that can be executed again: model, batch and loss, captured from a script or given explicitly.
+
+    from trainrecipe import Step, examine
+
+    step = Step(model, (inputs, labels), lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]))
+    examine(step)
+
+Experiments run on a `Twin`, a copy of everything that the step touches; the originals are never changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture.replay import Agreement, CannotReplay, Tape, Twin, cut, transfers_to, verify
+from trainrecipe.capture.tape import LOSSES, Op, RandomState, Recorder, Ref
+from trainrecipe.capture.twin import CannotCopy, copy_optimizer
+from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.finding import Place
+
+RESHAPING = frozenset(
+    {
+        "view",
+        "reshape",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "transpose",
+        "permute",
+        "swapaxes",
+        "t",
+        "T.get",
+        "mT.get",
+        "contiguous",
+        "clone",
+        "__getitem__",
+        "select",
+        "narrow",
+        "index_select",
+        "gather",
+        "masked_select",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "expand",
+        "movedim",
+        "cat",
+        "concat",
+        "stack",
+        "chunk",
+        "split",
+        "unbind",
+        "unflatten",
+        "view_as",
+        "reshape_as",
+        "cpu",
+        "cuda",
+    }
+)
+"""Operations that move or convert values without computing anything from them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LossCall:
+    """One call of a PyTorch loss function inside the step.
+
+    `prediction` and `target` are copies of its first two tensors (target None where it has one tensor only); `settings`
+    its other arguments by name (`reduction`, `weight`, `ignore_index`, `label_smoothing`, `pos_weight`, `beta`, …);
+    `value` its result as a float when it is a scalar; `input` the number of the value given as prediction; `place` the
+    user's line; `counts` tells whether the step's loss depends on it.
+    """
+
+    name: str
+    prediction: torch.Tensor
+    target: torch.Tensor | None
+    settings: Mapping[str, Any]
+    value: float | None
+    input: int
+    place: Place | None
+    op: Op
+    counts: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor that the step consumes and that depends on no parameter.
+
+    `role` is `input` (it goes into a module, or meets a parameter first) or `target` (it meets the model's results first:
+    labels, targets, masks, weights). `number` identifies it for overrides; `tensor` is its value in this step.
+    """
+
+    number: int
+    role: str
+    tensor: torch.Tensor
+    op: Op
+    source: str = ""
+
+
+class Step:
+    """A training step that can be executed again, on a twin.
+
+    `Step(model, batch, loss, optimizer=None)`: `loss(model, batch)` computes the scalar that would be called backward on.
+    The model, its random state and its gradients are left exactly as they were. Raises TypeError when `loss` does not
+    return a scalar tensor that depends on the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Any,
+        loss: Callable[[nn.Module, Any], torch.Tensor],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        tape = _record(model, batch, loss)
+        self._fill([tape], optimizer, {id(p): n for n, p in model.named_parameters()}, first=True)
+        self.given = (model, batch, loss)
+
+    @classmethod
+    def from_tapes(
+        cls,
+        tapes: Sequence[Tape],
+        optimizer: torch.optim.Optimizer | None,
+        names: Mapping[int, str],
+        *,
+        births: Mapping[Any, Spot | None] | None = None,
+        evaluates: bool = True,
+    ) -> Step:
+        """A step captured from a script: the tapes of one backward call, first step first."""
+        made = cls.__new__(cls)
+        made._fill(tapes, optimizer, names, first=tapes[0].step == 0)
+        made.births = births or {}
+        made.evaluates = evaluates
+        return made
+
+    def _fill(
+        self, tapes: Sequence[Tape], optimizer: torch.optim.Optimizer | None, names: Mapping[int, str], first: bool
+    ) -> None:
+        self.tape, *self.later = tapes
+        self.optimizer = optimizer
+        self.names = names
+        self.first = first
+        self.births: Mapping[Any, Spot | None] = {}
+        self.evaluates = True
+        self.deadline = float("inf")
+        self.inputs_seen: list[tuple[int, Any]] = []
+        self.place = place(self.tape.at)
+
+    # ---- trust
+
+    @functools.cached_property
+    def agreement(self) -> Agreement:
+        """Whether replaying reproduces what was observed."""
+        return verify(self.tape)
+
+    @functools.cached_property
+    def transfers(self) -> str:
+        """Why the step cannot be moved to another batch; empty when it was proven that it can."""
+        if not self.agreement.exact:
+            return self.agreement.why
+        if not self.later:
+            return "only one step was seen"
+        return transfers_to(self.tape, self.later[0])
+
+    @functools.cached_property
+    def distrust(self) -> str:
+        """Why no experiment can be made on this step; empty when it can."""
+        if not self.agreement.exact:
+            return f"the step cannot be replayed: {self.agreement.why}"
+        if not Twin(self.tape).single:
+            return "parameters change inside the step, so it is not a function of one set of weights"
+        return ""
+
+    def seconds_left(self) -> float:
+        """What remains of the time for experiments; a check that needs more stops early and says so."""
+        return self.deadline - time.perf_counter()
+
+    # ---- what was seen
+
+    @property
+    def observed(self) -> float:
+        """The value that backward was called on (with loss scaling or accumulation as the script did it)."""
+        return float(sum(t.double().sum() for t in self.tape.observed))
+
+    @functools.cached_property
+    def losses(self) -> list[LossCall]:
+        """The calls of PyTorch's loss functions, in order. Hand-written losses are not among them."""
+        reached = self._reached
+        found = []
+        for op in self.tape.history:
+            if op.name in LOSSES and op.kept:
+                found.append(self._loss_call(op, any(o in reached for o in op.outputs)))
+        return found
+
+    def _loss_call(self, op: Op, counts: bool) -> LossCall:
+        settings = _settings(op)
+        value = self._constant_value(op)
+        target = op.kept[1] if len(op.kept) > 1 else None
+        return LossCall(op.name, op.kept[0], target, settings, value, op.inputs[0], place(op.at), op, counts)
+
+    def _constant_value(self, op: Op) -> float | None:
+        if op.call is None or not op.kept:
+            return None
+        kept = iter(op.kept)
+        fill = functools.partial(_replace_refs, kept=kept)
+        with torch.no_grad(), contextlib.suppress(Exception):
+            out = op.call(*fill(op.args), **fill(op.kwargs))
+            return float(out) if isinstance(out, torch.Tensor) and out.numel() == 1 else None
+        return None
+
+    @functools.cached_property
+    def _reached(self) -> set[int]:
+        """Values that the loss depends on, inner ones included."""
+        producers = self.producers
+        seen: set[int] = set()
+        work = list(self.tape.roots)
+        while work:
+            number = work.pop()
+            if number in seen:
+                continue
+            seen.add(number)
+            for op in producers.get(number, ()):
+                work += op.inputs
+        return seen
+
+    @functools.cached_property
+    def producers(self) -> dict[int, list[Op]]:
+        """For each value the operations that made it: the innermost first."""
+        made: dict[int, list[Op]] = {}
+        for op in self.tape.history:
+            for number in (*op.outputs, *op.mutated):
+                made.setdefault(number, []).append(op)
+        for ops in made.values():
+            ops.sort(key=lambda op: op.kind != "function")
+        return made
+
+    def producer(self, number: int) -> Op | None:
+        """The innermost operation that made a value; None when it came from outside."""
+        ops = [op for op in self.producers.get(number, ()) if op.kind != "module"]
+        return ops[0] if ops else None
+
+    def back(self, number: int, through: frozenset[str] = RESHAPING, limit: int = 40) -> Iterator[Op]:
+        """The chain of operations that made a value, last first, following the first tensor through `through`.
+
+        The first operation that is not in `through` is yielded and ends the chain.
+        """
+        while limit and (op := self.producer(number)) is not None:
+            yield op
+            if op.name not in through or not op.inputs:
+                return
+            number = op.inputs[0]
+            limit -= 1
+
+    def place_of(self, op: Op) -> Place | None:
+        """Where to point for an operation: the line that built its layer, if that is a PyTorch layer, else its own line."""
+        ops = {o.index: o for o in self.tape.history}
+        parent = ops.get(op.parent) if op.parent is not None else None
+        if parent is not None and type(parent.call).__module__.startswith("torch.nn.") and parent.call in self.births:
+            return place(self.births[parent.call]) or place(op.at)
+        return place(op.at)
+
+    # ---- inputs and predictions
+
+    @functools.cached_property
+    def consumed(self) -> list[Input]:
+        """Everything that the step consumes and that depends on no parameter, in order."""
+        found: dict[int, Input] = {}
+        leaves = {n for n, v in self.tape.values.items() if v.parameter is not None}
+        constants = set(self.tape.constants()) - leaves
+        for op in self.tape.ops:
+            direct = op.kind == "module" or any(n in leaves for n in op.inputs) or op.name == "functional_call"
+            for number in op.inputs:
+                value = self.tape.values.get(number)
+                if number in constants and number not in found and value is not None and value.constant is not None:
+                    role = "input" if direct else "target"
+                    found[number] = Input(number, role, value.constant, op, value.source)
+        return list(found.values())
+
+    @property
+    def inputs(self) -> list[Input]:
+        """What goes into the model."""
+        return [i for i in self.consumed if i.role == "input"]
+
+    @property
+    def targets(self) -> list[Input]:
+        """What meets the model's results: labels, targets, masks, weights."""
+        return [i for i in self.consumed if i.role == "target"]
+
+    @functools.cached_property
+    def batch_size(self) -> int | None:
+        """The common length of the first axis of inputs and targets; None when there is none."""
+        sizes = [i.tensor.shape[0] for i in self.consumed if i.tensor.ndim]
+        shared = [n for n in set(sizes) if n > 1 and sizes.count(n) >= min(2, len(sizes))]
+        first = next((i.tensor.shape[0] for i in self.inputs if i.tensor.ndim), None)
+        return first if first in shared or (first is not None and first > 1 and len(sizes) == 1) else max(shared, default=None)
+
+    @functools.cached_property
+    def predictions(self) -> list[int]:
+        """Numbers of the values that are the step's predictions, computable by `Twin.run(until=…)`.
+
+        The first tensor of each top-level loss function; without one, the model results that first meet a target; without
+        targets, everything that modules return with a gradient.
+        """
+        top = {n for op in self.tape.ops for n in op.outputs}
+        known = [c.input for c in self.losses if c.counts and c.op.parent is None and c.input in top]
+        if known:
+            return list(dict.fromkeys(known))
+        targets = {i.number for i in self.targets if i.tensor.ndim and i.tensor.numel() > 1}
+        meeting = [op for op in self.tape.ops if op.kind == "function" and any(n in targets for n in op.inputs)]
+        joined = [n for op in meeting[:1] for n in op.inputs if n in top]
+        if joined:
+            return joined
+        results = [n for op in self.tape.modules() for n in op.outputs if self.tape.values[n].requires_grad]
+        return [n for n in results if n not in self.tape.roots] or results
+
+    # ---- experiments
+
+    def twin(self) -> Twin:
+        """A fresh working copy in the state of the recorded step. Raises CannotReplay or CannotCopy."""
+        return Twin(self.tape)
+
+    def trained(self, twin: Twin) -> list[torch.Tensor]:
+        """The twin's parameters that the optimiser holds (all with a gradient, when there is no optimiser)."""
+        held = None
+        if self.optimizer is not None:
+            held = {id(p) for g in self.optimizer.param_groups for p in g["params"]}
+        reached = {id(p) for p in self.tape.parameters}
+        return [w for o, w in twin.leaves if (id(o) in held if held is not None else id(o) in reached)]
+
+    def optimizer_for(self, twin: Twin) -> torch.optim.Optimizer | None:
+        """The script's optimiser, copied onto the twin; None when there is none or its class is not PyTorch's own."""
+        if self.optimizer is None:
+            return None
+        try:
+            return copy_optimizer(self.optimizer, lambda p: _or_loose(twin.working(p), p))
+        except (CannotCopy, TypeError, ValueError):
+            return None
+
+    def name(self, parameter: torch.Tensor) -> str:
+        """The qualified name of one of the script's parameters, or its shape where it has none."""
+        return self.names.get(id(parameter)) or f"tensor{tuple(parameter.shape)}"
+
+
+def _or_loose(found: torch.Tensor | None, original: torch.Tensor) -> torch.Tensor:
+    return found if found is not None else original.detach().clone().requires_grad_(original.is_floating_point())
+
+
+def _settings(op: Op) -> dict[str, Any]:
+    values = dict(zip(op.inputs, op.kept, strict=False))
+    return {k: values.get(v.value) if isinstance(v, Ref) else v for k, v in (op.kwargs or {}).items()}
+
+
+def _replace_refs(frozen: Any, kept: Iterator[torch.Tensor]) -> Any:
+    if isinstance(frozen, Ref):
+        return next(kept)
+    if isinstance(frozen, list | tuple):
+        return type(frozen)(_replace_refs(v, kept) for v in frozen)
+    if isinstance(frozen, dict):
+        return {k: _replace_refs(v, kept) for k, v in frozen.items()}
+    return frozen
+
+
+def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch.Tensor]) -> Tape:
+    """Run `loss(model, batch)` once under a recorder, backward on the tape's own twin, and leave no trace."""
+    recorder = Recorder()
+    call = nn.Module.__call__
+    depth = 0
+
+    def watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        nonlocal depth
+        if not recorder.here() or (depth == 0 and next(module.parameters(), None) is None):
+            return call(module, *args, **kwargs)
+        depth += 1
+        try:
+            return recorder.module(module, args, kwargs, call)
+        finally:
+            depth -= 1
+
+    before = RandomState.now()
+    state = [(b, b.detach().clone()) for b in model.buffers()]
+    nn.Module.__call__ = watched  # type: ignore[method-assign]
+    recorder.start()
+    try:
+        with torch.enable_grad():
+            value = loss(model, batch)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
+            raise TypeError(f"loss(model, batch) must return a scalar tensor that depends on the model, not {value!r:.200}")
+        recorder.stop()
+        tape = cut(recorder, [value], [None], spot(3))
+        leaves = [p for p in model.parameters() if p.requires_grad]
+        grads = torch.autograd.grad(value, leaves, allow_unused=True) if leaves else ()
+    except CannotReplay as error:
+        raise TypeError(f"loss(model, batch) gives a loss that no operation on the model leads to: {error}") from None
+    finally:
+        recorder.stop()
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        before.restore()
+        with torch.no_grad():
+            for buffer, old in state:
+                buffer.copy_(old)
+    tape.gradients = [(p, g) for p, g in zip(leaves, grads, strict=True) if g is not None]
+    return tape
