@@ -1,5 +1,6 @@
 """Digits with a LightningModule and the Lightning Trainer (CPU, nothing written to disk)."""
 import logging
+import warnings
 
 import lightning.pytorch as pl
 import torch
@@ -8,6 +9,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+warnings.filterwarnings("ignore", message=r".*LeafSpec.*")  # lightning's own use of torch's pytree
 for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
     logging.getLogger(name).setLevel(logging.ERROR)
 

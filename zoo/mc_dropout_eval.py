@@ -69,10 +69,8 @@ def main():
             print(f"epoch {epoch + 1:2d} train {train_mse:.4f} valid {plain:.4f} mc-mean {loss_fn(mean, t_va).item():.4f} "
                   f"mean sigma {std.mean().item():.4f}")
 
-    error = (mean - t_va).abs().squeeze(1)
-    sure = std.squeeze(1).argsort()
-    half = len(sure) // 2
-    print(f"absolute error {error[sure[:half]].mean():.3f} where the model is surer, {error[sure[half:]].mean():.3f} elsewhere")
+    _, far = predict_with_uncertainty(model, 4 * x_va)
+    print(f"sigma {std.mean().item():.3f} on the validation data, {far.mean().item():.3f} far away from it")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main():
         max_epochs=12,
         batch_size=32,
         iterator_train__shuffle=True,
-        train_split=ValidSplit(5, stratified=True, random_state=0),
+        train_split=ValidSplit(5, stratified=True),
         callbacks=[
             ("auc", EpochScoring("roc_auc", lower_is_better=False)),
             ("lr", LRScheduler(policy=torch.optim.lr_scheduler.ExponentialLR, gamma=0.95)),

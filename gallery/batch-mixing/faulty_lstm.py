@@ -48,7 +48,7 @@ model = ChartNet()
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 
-for epoch in range(12):
+for epoch in range(10):
     model.train()
     for series, label in train_loader:
         optimizer.zero_grad()

@@ -42,8 +42,8 @@ def sequence_loss(model, chunk):
 
 
 model = CharModel(len(alphabet))
-optimizer = torch.optim.RMSprop(model.parameters(), lr=2e-3)
-max_norm = 0.5
+optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+max_norm = 0.3
 batch_size = 32
 
 # ---------------------------------------------------------------- training

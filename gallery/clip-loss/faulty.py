@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_diabetes
 from torch import nn
 
-CONFIG = dict(seed=8, hidden=24, lr=0.02, momentum=0.9, batch_size=16, epochs=12, limit=1.0)
+CONFIG = dict(seed=8, hidden=24, lr=0.005, momentum=0.9, batch_size=16, epochs=15)
 
 
 class Regressor(nn.Module):
@@ -53,7 +53,7 @@ def run(cfg):
             opt.zero_grad()
             loss = mse(net(x_train[idx]), y_train[idx])
             squared_error += loss.item() * len(idx)
-            loss = torch.clamp(loss, max=cfg["limit"])  # fault: no gradient above the limit
+            loss = torch.clamp(loss, max=0.6)  # fault: no gradient above the limit
             loss.backward()
             opt.step()
 

@@ -37,7 +37,7 @@ model = DriftNet()
 loss_fn = nn.MSELoss()
 opt = torch.optim.Adam(model.parameters(), lr=3e-3)
 
-for epoch in range(5):
+for epoch in range(4):
     model.train()
     epoch_loss = 0.0
     for batch in torch.randperm(len(train_walks)).split(10):

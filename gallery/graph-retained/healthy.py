@@ -8,8 +8,8 @@ from torch import nn
 SEED = 6
 STREAMS = 16
 CHUNK = 8
-CHUNKS = 40
-EPOCHS = 5
+CHUNKS = 30
+EPOCHS = 6
 
 
 def oscillations(streams, steps, generator):

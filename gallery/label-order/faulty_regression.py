@@ -4,7 +4,7 @@ import torch
 import torch.nn as nn
 from sklearn.datasets import load_diabetes
 
-SEED, EPOCHS, BATCH_SIZE, LR = 40, 15, 16, 0.01
+SEED, EPOCHS, BATCH_SIZE, LR = 40, 15, 16, 0.005
 torch.manual_seed(SEED)
 
 x, y = load_diabetes(return_X_y=True, scaled=False)

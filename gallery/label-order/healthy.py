@@ -44,9 +44,9 @@ class LeNet(nn.Module):
         self.fc2 = nn.Linear(48, 10)
 
     def forward(self, x):
-        x = F.relu(self.conv1(x))
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = F.relu(self.fc1(x.flatten(1)))
+        x = torch.tanh(self.conv1(x))
+        x = F.avg_pool2d(torch.tanh(self.conv2(x)), 2)
+        x = torch.tanh(self.fc1(x.flatten(1)))
         return self.fc2(x)
 
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.optim.lr_scheduler import StepLR
 
-opt = types.SimpleNamespace(seed=10, epochs=9, batch=32, lr=0.05, step_size=4, gamma=0.3)
+opt = types.SimpleNamespace(seed=10, epochs=9, batch=32, lr=0.02, step_size=4, gamma=0.3)
 torch.manual_seed(opt.seed)
 
 

@@ -12,16 +12,16 @@ class VAE(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Conv2d(1, 12, 3, stride=2, padding=1),  # 8x8 -> 4x4
-            nn.ReLU(),
+            nn.ELU(),
             nn.Flatten(),
             nn.Linear(12 * 16, 64),
-            nn.ReLU(),
+            nn.ELU(),
         )
         self.mean = nn.Linear(64, latent)
         self.log_var = nn.Linear(64, latent)
         self.decoder = nn.Sequential(
             nn.Linear(latent, 64),
-            nn.ReLU(),
+            nn.ELU(),
             nn.Linear(64, 64),
             nn.Unflatten(1, (1, 8, 8)),
         )

@@ -33,7 +33,7 @@ model = nn.Sequential(
     nn.Linear(64, 1),
 )
 criterion = nn.MSELoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
 scheduler = CosineAnnealingLR(optimizer, T_max=EPOCHS * len(train_loader))
 
 for epoch in range(EPOCHS):

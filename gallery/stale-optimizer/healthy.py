@@ -9,7 +9,7 @@ config = {
     "seed": 7,
     "epochs": 5,
     "batch_size": 64,
-    "lr": 0.02,
+    "lr": 0.01,
     "momentum": 0.9,
     "weight_decay": 1e-4,
     "width": 16,

@@ -66,7 +66,7 @@ val_loader = DataLoader(Waves(300, rng), batch_size=100)
 
 model = WaveNet()
 model.train()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, nesterov=True)
 cross_entropy = nn.CrossEntropyLoss()
 
 for epoch in range(1, 7):

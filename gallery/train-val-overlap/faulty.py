@@ -77,7 +77,7 @@ def main():
     digits = Digits(batch_size=35)
     model = Perceptron(hidden=64)
     criterion = nn.CrossEntropyLoss()
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=5e-4)
+    optimizer = torch.optim.NAdam(model.parameters(), lr=1e-3)
     for epoch in range(10):
         train_loss, train_acc = one_pass(model, digits.train, criterion, optimizer)
         val_loss, val_acc = one_pass(model, digits.val, criterion)

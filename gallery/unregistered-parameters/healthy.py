@@ -24,7 +24,7 @@ class RowTransformer(nn.Module):
     def __init__(self, cfg: Config):
         super().__init__()
         self.embed = nn.Linear(8, cfg.dim)
-        self.position = nn.Parameter(0.02 * torch.randn(8, cfg.dim))
+        self.position = nn.Parameter(torch.randn(8, cfg.dim) * cfg.dim**-0.5)
         self.layers = nn.ModuleList([
             nn.TransformerEncoderLayer(
                 cfg.dim, cfg.heads, 2 * cfg.dim, dropout=0.0, batch_first=True, norm_first=True

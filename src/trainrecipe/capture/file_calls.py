@@ -157,7 +157,9 @@ def _renaming(original: Call) -> Call:
             original(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
             return
         try:
-            self.overlay.rename(self.whole(src, src_dir_fd, follow=False), self.whole(dst, dst_dir_fd, follow=False))
+            old = self.whole(src, src_dir_fd, follow=False)
+            self.overlay.check_folder(old)  # what is wrong with the first path is told before the second is looked at
+            self.overlay.rename(old, self.whole(dst, dst_dir_fd, follow=False))
         except OSError as error:
             raise _two_names(error, src, dst) from None
 

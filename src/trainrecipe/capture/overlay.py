@@ -294,8 +294,7 @@ class Overlay:
         """What `os.rename` and `os.replace` do; what is moved is copied first unless it is above already."""
         with self.lock():
             target = self.room(new)
-            for folder in (self.at(_folder(old)), _folder(target)):
-                REAL_OS.stat(f"{folder}/")  # raises where there is no such folder
+            REAL_OS.stat(f"{_folder(target)}/")  # raises where there is no such folder
             mode = REAL_OS.lstat(self.at(old)).st_mode
             if old == new:
                 return
@@ -306,6 +305,10 @@ class Overlay:
             move(self.at(old), target)
             self.hide(old)
             self.hide(new)
+
+    def check_folder(self, whole: str) -> None:
+        """Raise OSError, as the system would, where the folder of this file does not exist or is none."""
+        REAL_OS.stat(f"{self.at(_folder(whole))}/")
 
     def _may_replace(self, old: str, new: str, folder: bool) -> None:
         there = mode_of(self.at(new))
