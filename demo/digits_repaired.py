@@ -37,8 +37,8 @@ class DigitNet(nn.Module):
 
 model = DigitNet()
 criterion = nn.CrossEntropyLoss()
-optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.8)
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.9)
 
 for epoch in range(EPOCHS):
     model.train()

@@ -1,6 +1,8 @@
 """A program under Scratch sees its own changes, the disk sees none of them, and afterwards nothing is left replaced."""
 
 import bz2
+import contextlib
+import copy
 import errno
 import glob
 import hashlib
@@ -10,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import pathlib
+import pickle
 import random
 import shelve
 import shutil
@@ -346,21 +349,23 @@ def test_safetensors_and_hdf5(scratch, project):
     assert names(scratch, project) == ["a.h5", "a.safetensors"]
 
 
+def query(database, text, **options):
+    with contextlib.closing(sqlite3.connect(database, **options)) as connection:
+        found = connection.execute(text).fetchall()
+        connection.commit()
+    return found
+
+
 def test_databases(project, tmp_path):
     for name in ("kept.db", "read.db"):
-        with sqlite3.connect(name) as connection:
-            connection.executescript("create table t (x); insert into t values (1)")
-        connection.close()
+        query(name, "create table t as select 1 as x")
     before = fingerprint(project)
     with Scratch(tmp_path / "scratch") as scratch:
-        connection = sqlite3.connect(project / "kept.db")
-        connection.execute("pragma journal_mode=wal")
-        connection.execute("insert into t values (2)")
-        connection.commit()
-        assert sqlite3.connect("file:kept.db?mode=ro", uri=True).execute("select sum(x) from t").fetchone() == (3,)
-        assert sqlite3.connect("read.db").execute("select x from t").fetchall() == [(1,)]
-        sqlite3.connect(":memory:").close()
-        connection.close()
+        query(project / "kept.db", "pragma journal_mode=wal")
+        query(b"kept.db", "insert into t values (2)")
+        assert query("file:kept.db?mode=ro", "select sum(x) from t", uri=True) == [(3,)]
+        assert query("read.db", "select x from t") == [(1,)]
+        assert query(":memory:", "select 5") == [(5,)]
         with shelve.open("shelf") as shelf:
             shelf["a"] = [1]
         with shelve.open("shelf", "r") as shelf:
@@ -371,19 +376,45 @@ def test_databases(project, tmp_path):
 
 
 def test_forked_workers_share_the_scratch_folder(scratch, project):
-    worker = multiprocessing.get_context("fork").Process(target=Path("from worker.txt").write_text, args=("hello",))
+    def work():
+        os.mkdir("from worker")
+        shutil.copy("notes.txt", "from worker/notes.txt")
+        Path("data/train/0.txt").write_text("changed")
+
+    assert Path("data/train/0.txt").exists()  # so that this process has looked there before
+    worker = multiprocessing.get_context("fork").Process(target=work)
     worker.start()
     worker.join()
-    assert Path("from worker.txt").read_text() == "hello"
-    assert names(scratch, project) == ["from worker.txt"]
+    assert Path("from worker/notes.txt").read_text() == "contents of notes.txt\n"
+    assert Path("data/train/0.txt").read_text() == "changed"
+    assert names(scratch, project) == ["data/train/0.txt", "from worker/notes.txt"]
 
 
-def test_importing_leaves_no_bytecode(scratch, project, monkeypatch):
+def test_stand_ins_can_be_copied_and_sent_to_other_processes(scratch, project):
+    assert copy.deepcopy([open, os.open]) == [open, os.open]
+    code = (
+        f"import os, pickle; assert pickle.loads({pickle.dumps([open, os.open, os.stat])}) == [open, os.open, os.stat]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_as_an_attribute_of_a_class_it_does_not_bind(scratch, project):
+    class Reader:
+        start = open
+
+    with Reader().start("notes.txt") as f:
+        assert f.read() == "contents of notes.txt\n"
+
+
+def test_importing_a_module_of_the_project_leaves_no_bytecode(project, tmp_path, monkeypatch):
+    Path("own_module_of_the_project.py").write_text("VALUE = 3")
     monkeypatch.syspath_prepend(str(project))
-    with pytest.raises(SyntaxError):
-        importlib.import_module("train")
-    monkeypatch.syspath_prepend(str(project.parent))
-    assert sys.dont_write_bytecode
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    before = fingerprint(project)
+    with Scratch(tmp_path / "scratch"):
+        assert importlib.import_module("own_module_of_the_project").VALUE == 3
+    assert fingerprint(project) == before
+    assert not sys.dont_write_bytecode
 
 
 def test_threads_that_change_one_file_at_once(scratch, project):
@@ -510,7 +541,17 @@ def test_a_random_program_cannot_tell_the_difference(tmp_path, monkeypatch, seed
 def an_operation(rng):
     tops = ["data", "empty", "inside", "runs", "notes.txt", "train.py", "link.txt", "dangling", "new", "."]
     names = ["train", "0.txt", "1.txt", "labels.csv", "new", "runs"]
-    usual = ["data", "data/train", "data/train/0.txt", "inside/1.txt", "notes.txt", "link.txt", "new", "new/train", "runs"]
+    usual = [
+        "data",
+        "data/train",
+        "data/train/0.txt",
+        "inside/1.txt",
+        "notes.txt",
+        "link.txt",
+        "new",
+        "new/train",
+        "runs",
+    ]
 
     def path():
         odd = "/".join([rng.choice(tops), *rng.choices(names, k=rng.choice([0, 0, 1, 1, 2]))])

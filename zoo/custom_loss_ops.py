@@ -1,4 +1,5 @@
 """Iris species with a loss written out from elementary tensor operations."""
+import numpy as np
 import torch
 from sklearn import datasets, preprocessing
 from torch import nn
@@ -41,9 +42,10 @@ def run():
     g = torch.Generator()
     g.manual_seed(21)
     x, y = datasets.load_iris(return_X_y=True)
+    x, first = np.unique(x, axis=0, return_index=True)  # iris holds one flower twice
     x = torch.as_tensor(x, dtype=torch.float32)
-    y = torch.as_tensor(y)
-    order = torch.randperm(150, generator=g)
+    y = torch.as_tensor(y[first])
+    order = torch.randperm(len(x), generator=g)
     tr, te = order[:110], order[110:]
     scaler = preprocessing.StandardScaler().fit(x[tr].numpy())
     x = torch.as_tensor(scaler.transform(x.numpy()), dtype=torch.float32)

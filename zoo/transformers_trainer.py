@@ -63,7 +63,7 @@ def main():
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        for row in trainer.state.log_history:
+        for row in trainer.state.log_history[:-1]:
             print({k: round(row[k], 4) for k in ("epoch", "loss", "learning_rate", "eval_loss", "eval_accuracy") if k in row})
         metrics = trainer.evaluate()
     print("final", {k: round(metrics[k], 4) for k in ("eval_loss", "eval_accuracy")})

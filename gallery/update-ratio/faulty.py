@@ -13,11 +13,11 @@ config = {
     "seed": 303,
     "length": 32,
     "snippets": 900,
-    "buckets": 1024,
+    "buckets": 256,
     "dim": 16,
     "epochs": 8,
     "batch_size": 48,
-    "lr": {"embedding": 5.0, "classifier": 2e-3},  # fault: embedding rewritten at every step
+    "lr": {"embedding": 10.0, "classifier": 2e-3},  # fault: embedding rewritten at every step
 }
 
 
@@ -51,7 +51,7 @@ ids_train, ids_val, labels_train, labels_val = train_test_split(
 )
 
 model = BagClassifier(config["buckets"], config["dim"])
-optimizer = torch.optim.Adam(
+optimizer = torch.optim.AdamW(
     [
         {"params": model.embedding.parameters(), "lr": config["lr"]["embedding"]},
         {"params": model.classifier.parameters(), "lr": config["lr"]["classifier"]},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from trainrecipe.capture.launch import Order
 from trainrecipe.journal.events import EventLog, read_events
@@ -93,11 +95,82 @@ def observe_all(scripts: Iterable[str], workers: int = 1, **options: object) -> 
             yield done.result()
 
 
-def _fork(order: Order, work: Path, streams: Path) -> int:
+@dataclasses.dataclass(frozen=True)
+class Final:
+    """What a whole run leaves: a hash of the weights of every module the script made, its output, its exit code."""
+
+    weights: str
+    output: str
+    code: int
+    seconds: float
+    record: Record | None = None
+
+
+def final(script: str, *, observed: bool) -> Final:
+    """Run a script to its end, with `recipe run` or bare, and hash what it leaves."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
+        work = Path(folder, "work")
+        work.mkdir()
+        order = Order(os.path.abspath(script), [], False, str(Path(folder, "events.jsonl")), in_place=True, budget=8.0)
+        record = None
+        if observed:
+            EventLog.create(Path(folder), run="test", command="run", script=script).close()
+        code = _wait(_fork(order, work, Path(folder, "run"), bare=not observed, weights=Path(folder, "weights")))
+        if observed:
+            record = Record.from_events(read_events(Path(order.log)))
+        output = Path(folder, "run.out").read_text(errors="replace")
+        weights = Path(folder, "weights").read_text()
+    return Final(weights, output, code, time.perf_counter() - started, record)
+
+
+def _keep_modules() -> list[Any]:
+    """From now on every module that is made is kept, so that its weights can be read when the script is over."""
+    from torch import nn
+
+    made: list[Any] = []
+    original = nn.Module.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        made.append(self)
+
+    nn.Module.__init__ = __init__  # type: ignore[method-assign]
+    return made
+
+
+def _hash_weights(modules: list[Any]) -> str:
+    import xxhash
+
+    whole = xxhash.xxh3_128()
+    for module in modules:
+        for held in (vars(module).get("_parameters", {}), vars(module).get("_buffers", {})):
+            for name, tensor in held.items():
+                if tensor is not None and not tensor.is_sparse:
+                    whole.update(name.encode())
+                    whole.update(repr(tensor.detach().double().flatten().tolist()).encode())
+    return f"{len(modules)} modules {whole.hexdigest()}"
+
+
+def _run_bare(order: Order) -> None:
+    """The script as Python runs it, with nothing of ours in between."""
+    from trainrecipe.capture import launch
+
+    try:
+        launch._execute(order)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        launch._print_traceback(error)
+        raise SystemExit(1) from None
+
+
+def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weights: Path | None = None) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 70
+    modules: list[Any] = []
     try:
         for name, number in (("out", 1), ("err", 2)):
             os.dup2(os.open(f"{streams}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -107,12 +180,20 @@ def _fork(order: Order, work: Path, streams: Path) -> int:
         os.environ.update({k: v for k, v in order.environment().items() if k.startswith("TRAINRECIPE")})
         from trainrecipe.capture import launch
 
-        launch.main()
+        if weights is not None:
+            modules = _keep_modules()
+        if bare:
+            _run_bare(order)
+        else:
+            launch.main()
+        code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
     except BaseException:
         traceback.print_exc()
     finally:
+        if weights is not None:
+            weights.write_text(_hash_weights(modules))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -122,15 +203,38 @@ def _wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def serve() -> None:
+    """Answer requests, one JSON object per line, from standard input to standard output until it ends."""
+    preload()
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        script = request.pop("script")
+        if request.pop("final", False):
+            done = final(script, observed=request["observed"])
+            answer: dict[str, Any] = {"weights": done.weights, "output": done.output, "code": done.code}
+        else:
+            seen = observe(script, rehearsal=not request.pop("run", False), **request)
+            found = [f.to_json() for f in seen.record.findings]
+            answer = {"status": seen.record.status, "findings": found, "errors": seen.errors[-3000:], "seconds": seen.seconds}
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+
+
 def main() -> None:
     """Print what is found in each script named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scripts", nargs="+")
+    parser.add_argument("scripts", nargs="*")
     parser.add_argument("--run", action="store_true", help="observe the whole training instead of a rehearsal")
     parser.add_argument("--twice", action="store_true", help="rehearse twice, to compare")
     parser.add_argument("--seed-offset", type=int, default=0)
     parser.add_argument("--verbose", "-v", action="store_true", help="also what passed and what was skipped, with evidence")
+    parser.add_argument("--serve", action="store_true", help="answer requests from standard input (for the tests)")
     options = parser.parse_args()
+    if options.serve:
+        serve()
+        return
     preload()
     for script in options.scripts:
         seen = observe(script, rehearsal=not options.run, twice=options.twice, seed_offset=options.seed_offset)

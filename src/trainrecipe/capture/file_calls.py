@@ -38,8 +38,15 @@ class FileCalls:
         for original, function in _stand_ins(self.overlay):
             functools.update_wrapper(function, original)
             del function.__wrapped__  # else its signature would lose `path`
+            function.__name__ = _pickled_name(original)
             # A method, since like a builtin it does not bind again as the attribute of a class.
             yield original, types.MethodType(function, self)
+
+    def __deepcopy__(self, memo: object) -> FileCalls:
+        return self
+
+    def __reduce__(self) -> tuple[Call, tuple[()]]:
+        return _originals, ()  # a stand-in is pickled for other processes, which get the original
 
     def place(self, path: Any, flags: int, dir_fd: int | None = None) -> Any:
         """Where to open a path with these flags of `os.open`; anything but a path is returned as it is."""
@@ -84,6 +91,14 @@ class FileCalls:
         else:
             place = REAL_OS.readlink(f"/proc/self/fd/{descriptor}")
         return self.overlay.believed(place)
+
+
+def _pickled_name(original: Call) -> str:
+    return "os_open" if original is REAL_OS.open else original.__name__
+
+
+def _originals() -> types.SimpleNamespace:
+    return types.SimpleNamespace(**vars(REAL_OS) | {"open": _io.open, "os_open": REAL_OS.open})
 
 
 def _stand_ins(look: Overlay) -> Iterator[tuple[Call, Any]]:

@@ -44,6 +44,10 @@ DETAILED = 12
 TAPES = 3
 """Tapes kept per backward call in the user's code: one to examine and two to prove that it moves to other batches."""
 _PROBES = 8
+_LOOKS = 4
+"""Inputs looked at per model, line, mode and pass over a loader."""
+_LOOKS_WITHOUT_LOADER = 24
+"""The same where there are no passes, so that it is all that is seen of the data."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -271,7 +275,7 @@ class Listener:
         number = self._open.number if self._open is not None else None
         key = (id(module), at, module.training, grad, number)
         forward = self._forwards.get(key)
-        if forward is None or (self.detail and forward.count < 4):
+        if forward is None or (self.detail and forward.count < (_LOOKS if number is not None else _LOOKS_WITHOUT_LOADER)):
             forward = forward or self._new_forward(key, module, at, grad, number)
             self._look_at_input(forward, module, args, kwargs)
         forward.count += 1
@@ -374,6 +378,7 @@ class Listener:
             if current.batches == 0:
                 self._pending.clear()
         current.batches += 1
+        current.fetched += 1
         current.last_event = self._event()
         self._batch_serial += 1
         self._forwards_of_batch.clear()
@@ -463,9 +468,7 @@ class Listener:
         record.last_event = self._event()
         if self._open is not None:
             self._open.backwards += 1
-        for other in self.run.passes[-4:]:
-            if other is not self._open and other.batches and not other.finished:
-                other.backwards += 1
+        self._credit_passes_in_step()
         root = self._scaled.get(roots[0], roots[0])
         if root.numel() == 1 and (self.detail or root.device.type == "cpu"):
             self._note_loss(record, float(root.detach()))
@@ -487,6 +490,14 @@ class Listener:
                 forward.fed += 1
         self._pending.clear()
         return record, tape, grads, marks
+
+    def _credit_passes_in_step(self) -> None:
+        """Loaders read side by side train together: those that gave exactly one batch since the last backward, twice."""
+        for other in self.run.passes[-4:]:
+            if other is not self._open and other.fetched == 1:
+                other.shared += 1
+                other.backwards = other.shared if other.shared >= 2 else other.backwards
+            other.fetched = 0
 
     def _note_loss(self, record: Backward, value: float) -> None:
         if len(record.losses) < 20000:

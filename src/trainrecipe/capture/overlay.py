@@ -146,8 +146,8 @@ class Overlay:
         if bare:
             return whole if whole not in self._removed else self.upper + whole
         place = self.at(whole)
-        if bare is None:
-            self._bare[folder] = place == whole and mode_of(self.upper + folder) is None
+        if bare is None and is_folder(folder):
+            self._bare[folder] = mode_of(self.upper + folder) is None and not self._hidden(folder)
         return place
 
     def disk(self, whole: str) -> str:
@@ -240,7 +240,6 @@ class Overlay:
         if not is_folder(place):
             return f"{place}/{name}"  # whatever is tried there fails as it really would
         self._bare.pop(folder, None)
-        self._bare.pop(whole, None)
         with self.lock():
             return f"{self._mirror(folder)}/{name}"
 

@@ -194,7 +194,10 @@ class Twin:
 
     def loss(self, overrides: Mapping[int, torch.Tensor] | None = None, *, rng: bool = True) -> torch.Tensor:
         """The scalar that backward was called on, with its graph to the working parameters."""
-        env = self.run(overrides, rng=rng)
+        return self.total(self.run(overrides, rng=rng))
+
+    def total(self, env: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """The scalar that backward was called on, out of the values that `run` returned."""
         parts = [env[n] if w is None else (env[n] * w).sum() for n, w in zip(self.tape.roots, self.tape.weights, strict=True)]
         return sum(parts[1:], parts[0]) if parts[0].ndim == 0 else sum(p.sum() for p in parts)  # type: ignore[return-value]
 

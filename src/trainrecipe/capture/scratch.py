@@ -20,7 +20,8 @@ escape, and really write:
 
 And these differ from reality: a module that the program writes cannot be imported; a file or folder gets another inode
 when it is first changed, and two hard links to a changed file are then two files; nobody asks whether the real folder
-may be written to; what a forked worker removes or renames looks so to that worker only. POSIX only.
+may be written to; what a forked worker removes or renames looks so to that worker only; to append to a large file or
+rename a large folder takes as long as copying it. POSIX only.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ class Scratch:
 
         Entering does so too, and every import of a new module, so that calling this is never necessary.
         """
+        if self._calls is None:
+            return
         self._modules_seen = -1 if any(taker.importing() for taker in self._waiting) else len(sys.modules)
         ready = [taker for taker in self._waiting if taker.owner() is not None]
         if not ready:

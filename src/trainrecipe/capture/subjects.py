@@ -21,14 +21,27 @@ def steps(listener: Listener) -> list[Step]:
     """The captured steps: one per backward call in the user's code."""
     names = parameter_names(listener)
     evaluates = any(True for _ in listener.run.evaluations())
+    graded = with_gradient(listener)
+    steppers = [o for w in listener.watched.values() if w.record.steps and (o := w.ref()) is not None]
     found = []
     for tapes in listener.tapes.values():
         tapes = [t for t in tapes if t.gradients] or tapes
         step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.births, evaluates=evaluates)
+        _note_rates(listener, step)
         step.inputs_seen = [(number, given) for number, given, forward, _ in listener.inputs if forward.fed]
+        step.last = listener.latest.get(tapes[0].at)
+        step.graded, step.steppers = graded, steppers
+        step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
+        step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))
     return found[:MOST_STEPS]
+
+
+def with_gradient(listener: Listener) -> frozenset[int]:
+    """Identities of the parameters that got a gradient, zero or not, from any backward that was seen in detail."""
+    every = [t for tapes in (*listener.tapes.values(), listener.latest.values()) for t in tapes]
+    return frozenset({id(p) for t in every for p, _ in t.gradients} | listener.updates.keys())
 
 
 def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
@@ -38,6 +51,18 @@ def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
         if watched.record.steps and optimizer is not None and any(id(p) in reached for p in watched.parameters):
             return optimizer
     return None
+
+
+def _note_rates(listener: Listener, step: Step) -> None:
+    """Tell a step the learning rates its optimiser was seen to have, and how the script clips its gradients."""
+    watched = listener.watched.get(id(step.optimizer)) if step.optimizer is not None else None
+    if watched is None:
+        return
+    record = watched.record
+    step.rates = list(record.rates)
+    step.built_rate = max((float(group.get("lr") or 0.0) for group in record.groups), default=0.0)
+    clips = [c for c in listener.run.clips if record.number in c.optimizers and c.count > c.stale]
+    step.clip = (clips[0].kind, clips[0].limit, clips[0].norm_type) if clips else None
 
 
 def parameter_names(listener: Listener) -> dict[int, str]:

@@ -131,6 +131,12 @@ class Op:
         """Whether it is at the top level: executed one by one in a replay."""
         return self.parent is None
 
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """What was given for a parameter, by position or by name; tensors as `Ref`."""
+        if isinstance(self.args, list | tuple) and len(self.args) > position:
+            return self.args[position]
+        return self.kwargs.get(name, default) if isinstance(self.kwargs, dict) else default
+
 
 @dataclasses.dataclass(slots=True)
 class RandomState:

@@ -62,8 +62,9 @@ class Forward:
 class Pass:
     """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
 
-    `backwards` counts backward calls between its first batch and the next pass. `length` is `len(loader)` or None;
-    `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    `backwards` counts backward calls on its batches; `fetched` batches since the last backward, and `shared` how often it
+    gave one batch of several loaders to a step. `length` is `len(loader)` or None; `cut` tells that a rehearsal left
+    batches out. `batch_hashes` are content hashes, one per batch seen in detail.
     """
 
     number: int
@@ -77,6 +78,8 @@ class Pass:
     last_event: int = 0
     finished: bool = False
     cut: bool = False
+    fetched: int = 0
+    shared: int = 0
     batch_hashes: list[int] = dataclasses.field(default_factory=list)
     labels: list[list[float]] = dataclasses.field(default_factory=list)
 

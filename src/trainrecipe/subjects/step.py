@@ -154,6 +154,14 @@ class Step:
         self.evaluates = True
         self.deadline = float("inf")
         self.inputs_seen: list[tuple[int, Any]] = []
+        self.rates: list[float] = []
+        self.built_rate = 0.0
+        self.clip: tuple[str, float, float] | None = None
+        self.last: Tape | None = None
+        self.graded: frozenset[int] | None = None
+        self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
+        self.repeats = 1
+        self.batch_sizes: frozenset[int] = frozenset()
         self.place = place(self.tape.at)
 
     # ---- trust
@@ -244,21 +252,28 @@ class Step:
             ops.sort(key=lambda op: op.kind != "function")
         return made
 
-    def producer(self, number: int) -> Op | None:
-        """The innermost operation that made a value; None when it came from outside."""
-        ops = [op for op in self.producers.get(number, ()) if op.kind != "module"]
-        return ops[0] if ops else None
+    def producer(self, number: int, before: int | None = None) -> Op | None:
+        """The innermost operation that made a value or wrote to it last; None when it came from outside.
 
-    def back(self, number: int, through: frozenset[str] = RESHAPING, limit: int = 40) -> Iterator[Op]:
+        `before` leaves out operations from that index on, so that the state an operation saw can be told.
+        """
+        ops = [op for op in self.producers.get(number, ()) if op.kind != "module" and (before is None or op.index < before)]
+        written = [op for op in ops if op.kind == "function" and number in op.mutated]
+        made = [op for op in ops if number not in op.inputs]
+        return next(iter(written[-1:] or made or ops), None)
+
+    def back(
+        self, number: int, through: frozenset[str] = RESHAPING, limit: int = 40, before: int | None = None
+    ) -> Iterator[Op]:
         """The chain of operations that made a value, last first, following the first tensor through `through`.
 
-        The first operation that is not in `through` is yielded and ends the chain.
+        The first operation that is not in `through` is yielded and ends the chain. `before` is as for `producer`.
         """
-        while limit and (op := self.producer(number)) is not None:
+        while limit and (op := self.producer(number, before)) is not None:
             yield op
             if op.name not in through or not op.inputs:
                 return
-            number = op.inputs[0]
+            number, before = op.inputs[0], op.index
             limit -= 1
 
     def place_of(self, op: Op) -> Place | None:
@@ -346,9 +361,80 @@ class Step:
         except (CannotCopy, TypeError, ValueError):
             return None
 
+    @property
+    def peak_rate(self) -> float:
+        """The largest learning rate that the optimiser is known to have had, or to be meant to reach after warm-up."""
+        known = [*self.rates, self.built_rate]
+        for group in self.optimizer.param_groups if self.optimizer is not None else ():
+            known += [float(v) for k in ("lr", "initial_lr", "max_lr") if (v := group.get(k)) is not None]
+        return max(known, default=0.0)
+
+    def clip_as_script(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Clip the gradients of `parameters` as the script clips those of its own, if it does."""
+        if self.clip is None:
+            return
+        kind, limit, norm_type = self.clip
+        if kind == "value":
+            nn.utils.clip_grad_value_(parameters, limit)
+        else:
+            nn.utils.clip_grad_norm_(parameters, limit, norm_type)
+
+    def owner(self, parameter: torch.Tensor) -> nn.Module | None:
+        """The module of the script that one of its parameters belongs to."""
+        for op in self.tape.modules():
+            for module in op.call.modules():
+                if any(p is parameter for p in module._parameters.values()):
+                    return module  # type: ignore[no-any-return]
+        return None
+
+    def place_of_parameter(self, parameter: torch.Tensor) -> Place | None:
+        """The line that built the layer of a parameter; the step's own line where that was not seen."""
+        owner = self.owner(parameter)
+        return (place(self.births.get(owner)) if owner is not None else None) or self.place
+
     def name(self, parameter: torch.Tensor) -> str:
         """The qualified name of one of the script's parameters, or its shape where it has none."""
         return self.names.get(id(parameter)) or f"tensor{tuple(parameter.shape)}"
+
+    def each(self) -> list[Step]:
+        """This step and every later one that was recorded at the same line, each as a step of its own."""
+        later = [
+            Step.from_tapes([tape], self.optimizer, self.names, births=self.births, evaluates=self.evaluates)
+            for tape in self.later
+        ]
+        return [self, *later]
+
+    def value_and_gradient(self, number: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """A top-level value of the replayed step with the gradient of the step's loss in it; None when it has none.
+
+        Raises what a replay raises; ask `distrust` first.
+        """
+        twin = self.twin()
+        env = twin.run()
+        value = env.get(number)
+        if value is None or not value.requires_grad:
+            return None
+        roots = [env[n] for n in self.tape.roots]
+        weights = [torch.ones_like(r) if w is None else w for r, w in zip(roots, self.tape.weights, strict=True)]
+        (gradient,) = torch.autograd.grad(roots, [value], weights, allow_unused=True)
+        return None if gradient is None else (value.detach(), gradient.detach())
+
+    @functools.cached_property
+    def latest(self) -> Step:
+        """This step as it was recorded last, with the weights of that moment; itself where no later one can be replayed."""
+        for tape in (self.last, *reversed(self.later)):
+            if tape is None or tape is self.tape:
+                continue
+            step = Step.from_tapes([tape], self.optimizer, self.names, births=self.births, evaluates=self.evaluates)
+            if not step.distrust:
+                step.inputs_seen, step.graded, step.steppers = self.inputs_seen, self.graded, self.steppers
+                step.repeats, step.deadline, step.batch_sizes = self.repeats, self.deadline, self.batch_sizes
+                return step
+        return self
+
+    def batches(self, op: Op) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Arguments of the calls of a module that fed a training step, as far as they were kept: one pair per batch."""
+        return [given for number, given in self.inputs_seen if number == id(op.call)]
 
 
 def _or_loose(found: torch.Tensor | None, original: torch.Tensor) -> torch.Tensor:

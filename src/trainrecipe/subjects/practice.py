@@ -1,0 +1,103 @@
+"""Training a twin on its one batch: the experiment that several checks share.
+
+Noise is fixed: every replay starts from the random state that was recorded, so dropout masks and samples are the same in
+every step, and a layer's mode (batch norm in training mode) stays what it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from trainrecipe.capture.replay import Twin
+    from trainrecipe.subjects.step import Step
+
+
+@dataclasses.dataclass(slots=True)
+class Curve:
+    """The loss before each step and after the last. `cut` tells that the time ran out, `broken` that it is not finite."""
+
+    losses: list[float]
+    cut: bool = False
+    broken: bool = False
+
+    @property
+    def last(self) -> float:
+        """The final loss; infinity when it broke."""
+        return math.inf if self.broken else self.losses[-1]
+
+
+def adam(step: Step, twin: Twin, lr: float) -> torch.optim.Optimizer:
+    """Adam over the twin's trained parameters, at a rate of our own."""
+    return torch.optim.Adam(step.trained(twin), lr=lr, foreach=False)
+
+
+def own_optimizer(step: Step, twin: Twin, factor: float = 1.0, lr: float | None = None) -> torch.optim.Optimizer | None:
+    """The script's optimiser on the twin as it was when it was new, with the rates of its groups scaled.
+
+    The largest rate becomes `lr` (by default the script's own peak) times `factor`. None where there is none to copy.
+    """
+    made = step.optimizer_for(twin)
+    if made is None or type(made).__name__ in ("LBFGS", "SparseAdam"):
+        return None
+    made.state.clear()
+    assert step.optimizer is not None
+    peaks = [peak_rate(group) for group in step.optimizer.param_groups]
+    top = max(peaks)
+    for group, peak in zip(made.param_groups, peaks, strict=True):
+        share = peak / top if top > 0 else 1.0
+        new = (step.peak_rate if lr is None else lr) * factor * share
+        group["lr"] = torch.tensor(new) if isinstance(group["lr"], torch.Tensor) else new
+    return made
+
+
+def peak_rate(group: Mapping[str, Any]) -> float:
+    """The largest rate that a parameter group is known to have or to be meant to reach."""
+    known = [group.get(key) for key in ("lr", "initial_lr", "max_lr")]
+    return max((float(v) for v in known if v is not None), default=0.0)
+
+
+def practise(
+    step: Step,
+    twin: Twin,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    *,
+    overrides: Mapping[int, torch.Tensor] | None = None,
+    until: float = -math.inf,
+    clip: bool = False,
+    watch: Callable[[dict[int, torch.Tensor]], None] | None = None,
+) -> Curve:
+    """Train the twin on its batch for `steps` steps, or until the loss is at most `until`.
+
+    `overrides` replaces inputs; `clip` clips gradients as the script does; `watch` sees the values of each step.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    curve = Curve([])
+    for number in range(steps + 1):
+        if step.seconds_left() < 0:
+            curve.cut = True
+            break
+        env = twin.run(overrides)
+        loss = twin.total(env)
+        if watch is not None:
+            watch(env)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            curve.broken = True
+            break
+        curve.losses.append(value)
+        if number == steps or value <= until or not loss.requires_grad:
+            break
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad.to_dense() if grad is not None and grad.is_sparse else grad
+        if clip:
+            step.clip_as_script(parameters)
+        optimizer.step()
+    return curve
