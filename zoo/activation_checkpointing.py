@@ -20,7 +20,7 @@ class Block(nn.Module):
 
 
 class DeepNet(nn.Module):
-    def __init__(self, dim=48, depth=5, p=0.1, use_checkpoint=True):
+    def __init__(self, dim=48, depth=4, p=0.1, use_checkpoint=True):
         super().__init__()
         self.stem = nn.Linear(64, dim)
         self.blocks = nn.ModuleList([Block(dim, p) for _ in range(depth)])
@@ -44,7 +44,7 @@ def get_loaders(seed):
     mean, std = parts[0].mean(), parts[0].std()
     X_tr, X_va = (torch.tensor((a - mean) / std, dtype=torch.float32) for a in parts[:2])
     y_tr, y_va = (torch.tensor(a) for a in parts[2:])
-    return (DataLoader(TensorDataset(X_tr, y_tr), batch_size=96, shuffle=True),
+    return (DataLoader(TensorDataset(X_tr, y_tr), batch_size=80, shuffle=True),
             DataLoader(TensorDataset(X_va, y_va), batch_size=180))
 
 
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     model = DeepNet()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     criterion = nn.CrossEntropyLoss()
-    for epoch in range(8):
+    for epoch in range(6):
         model.train()
         train_loss = 0.0
         for xb, yb in train_loader:
@@ -70,5 +70,5 @@ if __name__ == "__main__":
                 out = model(xb)
                 valid_loss += criterion(out, yb).item() * len(xb) / len(valid_loader.dataset)
                 correct += (out.argmax(1) == yb).sum().item() / len(valid_loader.dataset)
-        print(f"{epoch + 1}/8 train={train_loss:.4f} valid={valid_loss:.4f} acc={correct:.4f}")
+        print(f"{epoch + 1}/6 train={train_loss:.4f} valid={valid_loss:.4f} acc={correct:.4f}")
     print(f"accuracy {correct:.4f} with {len(model.blocks)} checkpointed blocks")

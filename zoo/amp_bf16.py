@@ -12,8 +12,8 @@ amp_dtype = torch.bfloat16
 class ConvNet(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
-        self.conv2 = nn.Conv2d(16, 16, 3, padding=1)
+        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 16, 3, padding=1)
         self.norm = nn.GroupNorm(4, 16)
         self.drop = nn.Dropout(0.2)
         self.fc = nn.Linear(16 * 16, 10)
@@ -68,7 +68,7 @@ def main():
     model = ConvNet().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     loss_fn = nn.CrossEntropyLoss()
-    for epoch in range(1, 8):
+    for epoch in range(1, 6):
         tr_loss = train(model, train_loader, optimizer, loss_fn)
         te_loss, acc = test(model, test_loader, loss_fn)
         print(f"epoch {epoch}: train loss {tr_loss:.4f}, test loss {te_loss:.4f}, accuracy {100 * acc:.1f}%")

@@ -77,10 +77,10 @@ def main():
 
     model, criterion = CNN(), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[4, 6], gamma=0.2)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[3, 5], gamma=0.2)
     os.makedirs(CKPT_DIR, exist_ok=True)
     best_path, best_acc = os.path.join(CKPT_DIR, "best.pth"), 0.0
-    for epoch in range(8):
+    for epoch in range(6):
         model.train()
         running = 0.0
         for images, targets in train_loader:

@@ -46,7 +46,7 @@ def data(seed):
     return TensorDataset(x[tr], y[tr]), TensorDataset(x[va], y[va])
 
 
-def main(seed=23, epochs=8, warmup=40):
+def main(seed=23, epochs=7, warmup=40):
     torch.manual_seed(seed)
     train, valid = data(seed)
     train_loader = DataLoader(train, batch_size=64, shuffle=True)

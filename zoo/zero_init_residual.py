@@ -26,7 +26,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, planes=12, blocks=2, num_classes=10, zero_init_residual=True):
+    def __init__(self, planes=10, blocks=2, num_classes=10, zero_init_residual=True):
         super().__init__()
         self.conv1 = conv3x3(1, planes)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -72,7 +72,7 @@ for name, p in model.named_parameters():
 optimizer = torch.optim.SGD(
     [{"params": decay, "weight_decay": 1e-4}, {"params": rest, "weight_decay": 0.0}], lr=0.05, momentum=0.9)
 
-for epoch in range(7):
+for epoch in range(6):
     model.train()
     loss_sum = 0.0
     for images, labels in train_loader:

@@ -43,7 +43,7 @@ def sequence_loss(model, chunk):
 
 model = CharModel(len(alphabet))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-max_norm = 0.3
+max_norm = 0.25
 batch_size = 32
 
 # ---------------------------------------------------------------- training

@@ -19,7 +19,7 @@ class MLP(nn.Module):
 
     def reset_parameters(self):
         nn.init.xavier_uniform_(self.hidden.weight)
-        nn.init.constant_(self.hidden.bias, -2.5)  # fault: most units never fire
+        nn.init.constant_(self.hidden.bias, -2.0)  # fault: most units never fire
 
     def forward(self, x):
         return self.output(self.act(self.hidden(x)))

@@ -13,7 +13,7 @@ torch.manual_seed(2024)
 
 N_TRAIN, N_VAL = 1024, 256
 BATCH_SIZE = 64
-EPOCHS = 12
+EPOCHS = 20
 
 X, y = make_friedman1(n_samples=N_TRAIN + N_VAL, n_features=10, noise=1.0, random_state=2024)
 X = torch.tensor(X).float()

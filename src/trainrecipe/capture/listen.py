@@ -82,6 +82,7 @@ class _Watched:
         self.backward_spot: Spot | None = None
         self.marks: list[tuple[int, int]] = []
         self.before: list[torch.Tensor] = []
+        self.held: torch.optim.Optimizer | None = None
 
     def probes(self) -> list[torch.Tensor]:
         """A few parameters, spread evenly: enough to tell whether a backward reached this optimiser."""
@@ -133,7 +134,9 @@ class Listener:
         self._patches = Patches()
         self._handles: list[Any] = []
         self._forwards: dict[Any, Forward] = {}
-        self._pending: list[tuple[Forward, tuple[int, Spot | None]]] = []
+        self._seen: dict[Any, Forward] = {}
+        self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._pending: list[tuple[Forward, tuple[int, Spot | None] | None]] = []
         self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
         self._open: Pass | None = None
         self._depth = 0
@@ -144,7 +147,8 @@ class Listener:
         self._backwards: dict[Spot | None, Backward] = {}
         self._clips: dict[Spot | None, Clip] = {}
         self._alive: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
-        self._scaled: weakref.WeakKeyDictionary[torch.Tensor, torch.Tensor] = weakref.WeakKeyDictionary()
+        self._scaled: dict[int, torch.Tensor] = {}
+        self._last_backward = Backward(None)
         self._boundaries: list[int] = []
         self._schedulers: dict[int, int] = {}
         self._held_schedulers: list[Any] = []
@@ -255,7 +259,17 @@ class Listener:
         return __call__
 
     def _outermost(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
-        if self._in_backward or next(module.parameters(), None) is None:
+        if not self.detail:
+            seen = self._seen.get((id(module), module.training, torch.is_grad_enabled(), id(self._open)))
+            if seen is not None:
+                seen.count += 1
+                self._pending.append((seen, None))
+                self._depth += 1
+                try:
+                    return original(module, *args, **kwargs)
+                finally:
+                    self._depth -= 1
+        if self._in_backward or module in self._hollow or self._is_hollow(module):
             if self.recorder.here():
                 return self.recorder.module(module, args, kwargs, original)
             return original(module, *args, **kwargs)
@@ -268,6 +282,13 @@ class Listener:
         finally:
             self._depth -= 1
 
+    def _is_hollow(self, module: nn.Module) -> bool:
+        """Whether a module has no parameters; remembered, since asking takes longer than calling a small loss."""
+        hollow = next(module.parameters(), None) is None
+        if hollow:
+            self._hollow.add(module)
+        return hollow
+
     @guarded
     def _note_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         at = spot(4)
@@ -278,6 +299,7 @@ class Listener:
         if forward is None or (self.detail and forward.count < (_LOOKS if number is not None else _LOOKS_WITHOUT_LOADER)):
             forward = forward or self._new_forward(key, module, at, grad, number)
             self._look_at_input(forward, module, args, kwargs)
+        self._seen[id(module), module.training, grad, id(self._open)] = forward
         forward.count += 1
         forward.last_event = self._event()
         serial = (self._batch_serial, id(forward))
@@ -446,6 +468,13 @@ class Listener:
         if self._in_backward:
             return call()
         self._in_backward = True
+        if not self.detail and not self.recorder.active and self._light_backward(roots[0]):
+            try:
+                result = call()
+            finally:
+                self._in_backward = False
+            self._tell("backward")
+            return result
         try:
             with self.recorder.pause():
                 before = self._before_backward(roots, weights)
@@ -457,6 +486,25 @@ class Listener:
         return result
 
     @guarded
+    def _light_backward(self, root: torch.Tensor) -> bool:
+        """What an unsampled step keeps of a backward: that it happened, its loss, and the forwards that fed it."""
+        if not self.run.backwards:
+            return False
+        record = self._last_backward
+        record.count += 1
+        record.last_event = self._event()
+        if self._open is not None:
+            self._open.backwards += 1
+        self._credit_passes_in_step()
+        if root.device.type == "cpu" and root.numel() == 1 and not self._scaled:
+            self._note_loss(record, root.item())
+        for forward, site in self._pending:
+            if site is None or not self.fed_sites or site in self.fed_sites:
+                forward.fed += 1
+        self._pending.clear()
+        return True
+
+    @guarded
     def _before_backward(self, roots: list[torch.Tensor], weights: list[Any]) -> Any:
         at = spot(4)
         self._last_backward_spot = at
@@ -464,12 +512,13 @@ class Listener:
         if record is None:
             record = self._backwards[at] = Backward(place(at), first_event=self.run.events)
             self.run.backwards.append(record)
+        self._last_backward = record
         record.count += 1
         record.last_event = self._event()
         if self._open is not None:
             self._open.backwards += 1
         self._credit_passes_in_step()
-        root = self._scaled.get(roots[0], roots[0])
+        root = self._scaled.get(id(roots[0]), roots[0])
         if root.numel() == 1 and (self.detail or root.device.type == "cpu"):
             self._note_loss(record, float(root.detach()))
         tape = None
@@ -486,7 +535,7 @@ class Listener:
             for parameter in tape_leaves(tape):
                 grads.append((parameter, None if parameter.grad is None else parameter.grad.detach().clone()))
         for forward, site in self._pending:
-            if not self.fed_sites or site in self.fed_sites:
+            if site is None or not self.fed_sites or site in self.fed_sites:
                 forward.fed += 1
         self._pending.clear()
         return record, tape, grads, marks
@@ -559,8 +608,7 @@ class Listener:
         def scale(scaler: Any, outputs: Any) -> Any:
             scaled = original(scaler, outputs)
             if isinstance(outputs, torch.Tensor):
-                with contextlib.suppress(Exception):
-                    listener._scaled[scaled] = outputs
+                listener._scaled = {id(scaled): outputs}
             return scaled
 
         return scale
@@ -621,6 +669,9 @@ class Listener:
         listener = self
 
         def zero_grad(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+            if not listener.detail and not listener.recorder.active:
+                original(optimizer, *args, **kwargs)
+                return
             with listener.recorder.pause():
                 original(optimizer, *args, **kwargs)
             listener._note_cleared([listener._find(optimizer)], spot(2))
@@ -677,6 +728,7 @@ class Listener:
         record = watched.record
         if self.detail:
             self._detail_of_step(watched)
+            self._belongs_to(watched, optimizer)
         record.steps += 1
         self.run.steps += 1
         record.rates.append(float(watched.largest.get("lr", 0.0)))
@@ -688,6 +740,14 @@ class Listener:
         if len(self._boundaries) > 4:
             self.recorder.forget(self._boundaries.pop(0))
         self._choose_detail()
+
+    def _belongs_to(self, watched: _Watched, optimizer: torch.optim.Optimizer) -> None:
+        """Note which optimiser the tapes since the last step were made for, and keep it: scripts often drop theirs at the end."""
+        own = {id(p) for p in watched.parameters}
+        for tape in (t for kept in self.tapes.values() for t in kept if t.stepped is None):
+            if any(id(p) in own for p in tape.parameters):
+                tape.stepped = watched.record.number
+                watched.held = optimizer
 
     def _detail_of_step(self, watched: _Watched) -> None:
         record = watched.record

@@ -33,7 +33,8 @@ class Tape:
 
     `ops` are the top-level operations that the loss depends on, in order; `history` every recorded operation of the
     iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
-    `observed` their values; `gradients` what backward added to each leaf (filled in after it ran).
+    `observed` their values; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of
+    the optimiser that stepped next over leaves that got one.
     """
 
     ops: list[Op]
@@ -46,6 +47,7 @@ class Tape:
     at: Spot | None
     trouble: list[str]
     step: int = 0
+    stepped: int | None = None
     gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
     whole: bool = True
 

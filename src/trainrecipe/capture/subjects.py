@@ -46,7 +46,7 @@ def with_gradient(listener: Listener) -> frozenset[int]:
 
 def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
     reached = {id(p) for p in tape.parameters}
-    for watched in listener.watched.values():
+    for watched in sorted(listener.watched.values(), key=lambda w: w.record.number != tape.stepped):
         optimizer = watched.ref()
         if watched.record.steps and optimizer is not None and any(id(p) in reached for p in watched.parameters):
             return optimizer

@@ -93,6 +93,10 @@ def bounds(step: Step, number: int, before: int | None = None, depth: int = _LIM
     if name in _MONOTONE:
         low, high = bounds(step, op.inputs[0], op.index, depth - 1)
         return _MONOTONE[name](low), _MONOTONE[name](high)
+    if name == "dropout":
+        kept = 1 - float(op.argument(1, "p", 0.5)) if op.argument(2, "training", True) else 1.0
+        low, high = bounds(step, op.inputs[0], op.index, depth - 1)
+        return (min(low, 0.0) / kept, max(high, 0.0) / kept) if 0 < kept < 1 else (low, high)
     if name in ("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"):
         return _clamped(op, name, bounds(step, op.inputs[0], op.index, depth - 1))
     if name in ("max", "min", "maximum", "minimum") and len(op.inputs) > 1:

@@ -230,7 +230,12 @@ class Parameter:
 
 @dataclasses.dataclass(slots=True)
 class Run:
-    """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short."""
+    """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
+
+    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
+    without loaders, the one-number-per-example targets of successive steps. `twin_run`: a second execution with the same
+    seed, of which only the `fingerprint` is known.
+    """
 
     script: str = ""
     rehearsal: bool = False
@@ -251,6 +256,9 @@ class Run:
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
+    carries_state: bool = False
+    targets: list[list[float]] = dataclasses.field(default_factory=list)
+    targets_place: Place | None = None
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:

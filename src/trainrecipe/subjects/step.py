@@ -396,6 +396,20 @@ class Step:
         """The qualified name of one of the script's parameters, or its shape where it has none."""
         return self.names.get(id(parameter)) or f"tensor{tuple(parameter.shape)}"
 
+    @functools.cached_property
+    def consumers(self) -> dict[int, list[Op]]:
+        """For each value the functions that took it, in order."""
+        takers: dict[int, list[Op]] = {}
+        for op in self.tape.history:
+            for number in dict.fromkeys(op.inputs):
+                if op.kind == "function":
+                    takers.setdefault(number, []).append(op)
+        return takers
+
+    def reaches(self, op: Op) -> bool:
+        """Whether the step's loss depends on what an operation made."""
+        return any(n in self._reached for n in (*op.outputs, *op.mutated))
+
     def each(self) -> list[Step]:
         """This step and every later one that was recorded at the same line, each as a step of its own."""
         later = [
