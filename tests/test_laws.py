@@ -6,11 +6,9 @@ under several seeds (continuous integration runs one).
 
 from __future__ import annotations
 
-import functools
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,64 +19,23 @@ FAULTY = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/fau
 TWINS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/healthy*.py"))
 ZOO = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "zoo").glob("*.py") if not p.stem.endswith("_parts"))
 SEEDS = [int(s) for s in os.environ.get("TRAINRECIPE_SEEDS", "0").split(",")]
-FRAMEWORKS = {
-    "lightning_trainer": "lightning",
-    "transformers_trainer": "transformers",
-    "accelerate_loop": "accelerate",
-    "keras_torch": "keras",
-    "skorch_classifier": "skorch",
-}
 WHOLE_RUN = {"non-finite"}
 """Faults that show only later in a training than a rehearsal goes: looked for with `recipe run`."""
 REPEATED = {"irreproducible"}
 """Faults that show only when the script is rehearsed twice."""
 
 
-def _ask(request: dict[str, object]) -> dict[str, object]:
-    """Have one script run by a helper process that stays alive and forks (tests themselves hold threads)."""
-    import json
-
-    process = _server()
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(request) + "\n")
-    process.stdin.flush()
-    line = process.stdout.readline()
-    assert line, "the helper process died"
-    answer: dict[str, object] = json.loads(line)
-    return answer
-
-
-@functools.cache
-def _server() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainrecipe.testing", "--serve"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-@functools.cache
-def _findings(script: str, seed: int) -> tuple[str, tuple[Finding, ...], str]:
+def _findings(ask: Any, script: str, seed: int) -> tuple[str, list[Finding], str]:
     suspect = Path(script).parent.name
-    answer = _ask({"script": script, "run": suspect in WHOLE_RUN, "twice": suspect in REPEATED, "seed_offset": seed})
-    return answer["status"], tuple(Finding.from_json(f) for f in answer["findings"]), answer["errors"]  # type: ignore[union-attr, return-value]
-
-
-def _needs(script: str) -> None:
-    framework = FRAMEWORKS.get(Path(script).stem)
-    if framework:
-        pytest.importorskip(framework)
+    answer = ask(script, run=suspect in WHOLE_RUN, twice=suspect in REPEATED, seed_offset=seed)
+    return answer["status"], [Finding.from_json(f) for f in answer["findings"]], answer["errors"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("script", FAULTY)
-def test_every_fault_is_found(script: str, seed: int) -> None:
+def test_every_fault_is_found(ask: Any, script: str, seed: int) -> None:
     suspect = Path(script).parent.name
-    status, findings, errors = _findings(script, seed)
+    status, findings, errors = _findings(ask, script, seed)
     assert status in ("rehearsed", "finished"), errors
     every = {g.check for f in findings for g in (f, *f.related)}
     assert suspect in every, f"found instead: {[(f.check, f.ruling.says) for f in findings]}"
@@ -86,19 +43,18 @@ def test_every_fault_is_found(script: str, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("script", [*TWINS, *ZOO])
-def test_healthy_programs_are_silent(script: str, seed: int) -> None:
-    _needs(script)
-    status, findings, errors = _findings(script, seed)
+def test_healthy_programs_are_silent(ask: Any, script: str, seed: int) -> None:
+    status, findings, errors = _findings(ask, script, seed)
     assert status in ("rehearsed", "finished"), errors
     loud = [(f.check, str(f.place), f.ruling.says) for f in findings if f.counts(Severity.WARNING)]
     assert not loud
 
 
 @pytest.mark.parametrize("script", FAULTY)
-def test_a_finding_points_at_the_marked_line(script: str) -> None:
+def test_a_finding_points_at_the_marked_line(ask: Any, script: str) -> None:
     lines = (ROOT / script).read_text().splitlines()
     marked = [i for i, line in enumerate(lines, 1) if "# fault:" in line]
-    _, findings, _ = _findings(script, SEEDS[0])
+    _, findings, _ = _findings(ask, script, SEEDS[0])
     own = [g for f in findings for g in (f, *f.related) if g.check == Path(script).parent.name]
     places = [f.place.line for f in own if f.place is not None and Path(f.place.file).name == Path(script).name]
     if own and any(f.place is not None for f in own):
@@ -108,13 +64,12 @@ def test_a_finding_points_at_the_marked_line(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", [*FAULTY, *TWINS, *ZOO])
-def test_weights_and_output_are_bit_identical_under_observation(script: str) -> None:
-    _needs(script)
+def test_weights_and_output_are_bit_identical_under_observation(ask: Any, script: str) -> None:
     suspect = Path(script).parent.name
     if suspect in REPEATED and "faulty" in script:
         pytest.skip("the script itself gives another result each time")
-    bare = _ask({"script": script, "final": True, "observed": False})
-    seen = _ask({"script": script, "final": True, "observed": True})
+    bare = ask(script, final=True, observed=False)
+    seen = ask(script, final=True, observed=True)
     assert seen["code"] == bare["code"]
     assert seen["weights"] == bare["weights"]
     assert seen["output"] == bare["output"]

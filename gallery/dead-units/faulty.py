@@ -19,7 +19,7 @@ class MLP(nn.Module):
 
     def reset_parameters(self):
         nn.init.xavier_uniform_(self.hidden.weight)
-        nn.init.constant_(self.hidden.bias, -2.0)  # fault: most units never fire
+        nn.init.constant_(self.hidden.bias, -2.5)  # fault: most units never fire
 
     def forward(self, x):
         return self.output(self.act(self.hidden(x)))
@@ -41,7 +41,7 @@ y = torch.tensor(y)
 X_train, y_train, X_val, y_val = X[:n_train], y[:n_train], X[n_train:], y[n_train:]
 
 model = MLP(64, 128, 10)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 criterion = nn.CrossEntropyLoss()
 
 for epoch in range(10):

@@ -35,6 +35,7 @@ class Observed:
     errors: str
     code: int
     seconds: float
+    steps: tuple[dict[str, Any], ...] = ()
 
 
 def preload() -> None:
@@ -77,9 +78,11 @@ def observe(script: str, *, rehearsal: bool = True, twice: bool = False, seed_of
         log = EventLog.create(Path(folder), run="test", command="check" if rehearsal else "run", script=script)
         log.close()
         code = _wait(_fork(order, work, Path(folder, "first")))
-        record = Record.from_events(read_events(Path(order.log)))
+        events = list(read_events(Path(order.log)))
+        record = Record.from_events(events)
+        steps = tuple(step for event in events if event["kind"] == "steps" for step in event["steps"])
         output, errors = (Path(folder, f"first.{n}").read_text(errors="replace") for n in ("out", "err"))
-    return Observed(script, record, output, errors, code, time.perf_counter() - started)
+    return Observed(script, record, output, errors, code, time.perf_counter() - started, steps)
 
 
 def observe_all(scripts: Iterable[str], workers: int = 1, **options: object) -> Iterator[Observed]:
@@ -217,7 +220,14 @@ def serve() -> None:
         else:
             seen = observe(script, rehearsal=not request.pop("run", False), **request)
             found = [f.to_json() for f in seen.record.findings]
-            answer = {"status": seen.record.status, "findings": found, "errors": seen.errors[-3000:], "seconds": seen.seconds}
+            answer = {
+                "status": seen.record.status,
+                "findings": found,
+                "steps": seen.steps,
+                "messages": [text for _, text in seen.record.messages],
+                "errors": seen.errors[-3000:],
+                "seconds": seen.seconds,
+            }
         out.write(json.dumps(answer) + "\n")
         out.flush()
 

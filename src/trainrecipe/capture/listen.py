@@ -296,15 +296,19 @@ class Listener:
         number = self._open.number if self._open is not None else None
         key = (id(module), at, module.training, grad, number)
         forward = self._forwards.get(key)
+        looked = False
         if forward is None or (self.detail and forward.count < (_LOOKS if number is not None else _LOOKS_WITHOUT_LOADER)):
             forward = forward or self._new_forward(key, module, at, grad, number)
             self._look_at_input(forward, module, args, kwargs)
+            looked = bool(forward.batches)
         self._seen[id(module), module.training, grad, id(self._open)] = forward
         forward.count += 1
         forward.last_event = self._event()
-        serial = (self._batch_serial, id(forward))
-        self._forwards_of_batch[serial] = self._forwards_of_batch.get(serial, 0) + 1
-        forward.repeats = max(forward.repeats, self._forwards_of_batch[serial])
+        if number is not None or looked:  # without a loader a batch is told by what it holds
+            batch = self._batch_serial if number is not None else hash((forward.batches[-1], self.run.steps))
+            serial = (batch, id(forward))
+            self._forwards_of_batch[serial] = self._forwards_of_batch.get(serial, 0) + 1
+            forward.repeats = max(forward.repeats, self._forwards_of_batch[serial])
         if grad and len(self._pending) < 256:
             self._pending.append((forward, (id(module), at)))
 
@@ -671,7 +675,7 @@ class Listener:
         def zero_grad(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
             if not listener.detail and not listener.recorder.active:
                 original(optimizer, *args, **kwargs)
-                return
+                return  # what happens to gradients is looked at in detailed steps only
             with listener.recorder.pause():
                 original(optimizer, *args, **kwargs)
             listener._note_cleared([listener._find(optimizer)], spot(2))
@@ -698,6 +702,8 @@ class Listener:
             watched.fresh = True
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if not self.detail and not self.recorder.active:
+            return
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
             self._was_recording = self.recorder.active
@@ -717,10 +723,28 @@ class Listener:
                 watched.before = [p.detach().clone() for p in watched.parameters]
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        self._look_after_step(optimizer)
+        if self.detail or not self._light_step(optimizer):
+            self._look_after_step(optimizer)
         if self._was_recording:
             self.recorder.start()
         self._tell("step")
+
+    @guarded
+    def _light_step(self, optimizer: torch.optim.Optimizer) -> bool:
+        """What an unsampled step keeps: that it happened, and its learning rate. False when a detailed look is due."""
+        watched = self.watched.get(id(optimizer))
+        if watched is None:
+            return False
+        run, record = self.run, watched.record
+        record.steps += 1
+        run.steps += 1
+        run.events += 1
+        record.rates.append(float(watched.largest.get("lr", 0.0)))
+        self._pending.clear()
+        if run.steps & (run.steps - 1) == 0:
+            watched.backwards, watched.fresh = 0, None
+            self._choose_detail()
+        return True
 
     @guarded
     def _look_after_step(self, optimizer: torch.optim.Optimizer) -> None:

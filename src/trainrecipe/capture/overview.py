@@ -36,6 +36,20 @@ def facts(listener: Listener, over: str) -> dict[str, str]:
     return found
 
 
+def captured(step: Step) -> dict[str, Any]:
+    """What was captured of one step: where, through which modules, whether replaying is exact and moves to other batches."""
+    return {
+        "place": str(step.place),
+        "modules": [op.name for op in step.tape.modules()],
+        "parameters": len(step.tape.parameters),
+        "exact": step.agreement.exact,
+        "gradient": step.agreement.gradient,
+        "why_not_exact": step.agreement.why,
+        "transfers": not step.transfers,
+        "why_no_transfer": step.transfers,
+    }
+
+
 def no_training(listener: Listener) -> str:
     """Why no training was seen, as far as can be told."""
     run = listener.run

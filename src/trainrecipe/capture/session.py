@@ -97,6 +97,7 @@ class Session:
         if listener.trouble or listener.recorder.trouble:
             self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
         self._examine([*steps, listener.run, subjects.data(listener, may_read=self.order.rehearsal)])
+        self.log("steps", steps=[overview.captured(step) for step in steps])
         for picture in overview.pictures(listener, steps):
             self.log("picture", picture=picture.to_json())
 

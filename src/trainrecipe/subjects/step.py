@@ -379,6 +379,11 @@ class Step:
         else:
             nn.utils.clip_grad_norm_(parameters, limit, norm_type)
 
+    def parameter(self, number: int) -> torch.Tensor | None:
+        """The script's own leaf behind a value of the recording; None when that value is not a leaf."""
+        value = self.tape.values.get(number)
+        return None if value is None else value.parameter
+
     def owner(self, parameter: torch.Tensor) -> nn.Module | None:
         """The module of the script that one of its parameters belongs to."""
         for op in self.tape.modules():
