@@ -63,7 +63,8 @@ STYLES: dict[str, tuple[bool, bool]] = dict.fromkeys(
     ],
     EXACT_AND_MOVES,
 )
-STYLES |= dict.fromkeys(["detection_dict", "tbptt", "reinforce", "maml", "lstm_carried_state"], EXACT_ONLY)
+STYLES |= dict.fromkeys(["reinforce", "lstm_carried_state"], EXACT_ONLY)  # episodes and the first chunk differ
+STYLES |= dict.fromkeys(["keras_torch"], REFUSED)
 NO_BACKWARD = ["torch_func"]
 
 

@@ -8,13 +8,13 @@ BLANK = 0
 
 
 class Strips(Dataset):
-    """2 to 4 digit images side by side; a time step is a pixel column"""
+    """2 or 3 digit images side by side; a time step is a pixel column"""
 
     def __init__(self, images, labels, n, seed):
         g = torch.Generator().manual_seed(seed)
         self.items = []
         for _ in range(n):
-            k = int(torch.randint(2, 5, (1,), generator=g))
+            k = int(torch.randint(2, 4, (1,), generator=g))
             which = torch.randint(0, len(labels), (k,), generator=g)
             strip = torch.cat([images[i] for i in which], dim=1).T.contiguous()
             self.items.append((strip, labels[which] + 1))

@@ -1,4 +1,4 @@
-"""A character-level language model of the Python language reference (LSTM, one layer)."""
+"""A character-level language model of a chapter of the Python reference (LSTM, one layer)."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 torch.manual_seed(17)
 
 # ---------------------------------------------------------------- text to numbers
-text = " ".join(" ".join(topics.values()).split()).lower()[:60_000]
+text = " ".join(topics["specialnames"].split()).lower()
 alphabet = sorted(set(text))
 index_of = {char: i for i, char in enumerate(alphabet)}
 codes = torch.tensor([index_of[char] for char in text])

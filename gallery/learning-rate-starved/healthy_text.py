@@ -63,7 +63,7 @@ def warmup(step):
 def main():
     torch.manual_seed(SEED)
     code = rows_of(inspect.getsource(zipfile))
-    prose = rows_of("".join(topics.values()))
+    prose = rows_of(topics["specialnames"])
     code, prose = code[torch.randperm(len(code))[:PER_CLASS]], prose[torch.randperm(len(prose))[:PER_CLASS]]
     dataset = TensorDataset(torch.cat([code, prose]).long(), torch.arange(2).repeat_interleave(PER_CLASS))
     train_set, val_set = random_split(dataset, [0.8, 0.2])

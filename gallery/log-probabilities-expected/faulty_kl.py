@@ -32,7 +32,7 @@ def soft_labels(teacher, pixels):
 
 
 def distillation_loss(kl, student_logits, teacher_probs):
-    return kl(F.softmax(student_logits / TEMPERATURE, dim=1), teacher_probs)  # fault: KLDivLoss expects log-probabilities first
+    return kl(F.softmax(student_logits / TEMPERATURE, dim=1), teacher_probs)  # fault: expects log-probabilities
 
 
 def main():

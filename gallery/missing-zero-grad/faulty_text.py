@@ -20,7 +20,7 @@ def cut(text, rng, count=800):
 
 def load(seed):
     rng = np.random.default_rng(seed)
-    text = " ".join("".join(topics.values()).split())
+    text = " ".join((topics["compound"] + topics["types"] + topics["specialnames"]).split())
     middle = len(text) // 2
     forwards, backwards = cut(text[:middle], rng), cut(text[middle:][::-1], rng)
     codes = torch.tensor(np.concatenate([forwards, backwards]), dtype=torch.long)

@@ -42,7 +42,9 @@ class TinyGPT(nn.Module):
         self.ln1 = nn.LayerNorm(cfg.n_embd)
         self.attn = Attention(cfg)
         self.ln2 = nn.LayerNorm(cfg.n_embd)
-        self.mlp = nn.Sequential(nn.Linear(cfg.n_embd, 4 * cfg.n_embd), nn.GELU(), nn.Linear(4 * cfg.n_embd, cfg.n_embd))
+        self.mlp = nn.Sequential(
+            nn.Linear(cfg.n_embd, 4 * cfg.n_embd), nn.GELU(), nn.Linear(4 * cfg.n_embd, cfg.n_embd)
+        )
         self.ln_f = nn.LayerNorm(cfg.n_embd)
         self.head = nn.Linear(cfg.n_embd, vocab_size)
 
@@ -59,12 +61,12 @@ def next_char_loss(model, blocks):
 
 
 def load_blocks(cfg):
-    """Distinct pieces of text, each one character longer than the context, in random order."""
+    """Pieces of text with distinct contexts, each one character longer than the context, in random order."""
     text = " ".join(" ".join(topics[name].split()) for name in ("typesseq", "types"))
     vocab = sorted(set(text))
-    codes = torch.tensor([vocab.index(c) for c in text])
-    blocks = codes[:len(codes) // (cfg.block_size + 1) * (cfg.block_size + 1)].view(-1, cfg.block_size + 1)
-    blocks = torch.unique(blocks, dim=0)
+    size = cfg.block_size
+    pieces = {text[i:i + size]: text[i:i + size + 1] for i in range(0, len(text) - size, size + 1)}
+    blocks = torch.tensor([[vocab.index(c) for c in piece] for piece in pieces.values()])
     blocks = blocks[torch.randperm(len(blocks))]
     cut = int(0.9 * len(blocks))
     return blocks[:cut], blocks[cut:], vocab

@@ -11,7 +11,8 @@ seq_length = 32
 max_steps = 240
 eval_every = 40
 
-text = " ".join("".join(topics.values()).split()).encode("ascii", "replace")
+text = topics["specialnames"] + topics["types"] + topics["string-methods"]
+text = " ".join(text.split()).encode("ascii", "replace")
 half = len(text) // 2
 
 

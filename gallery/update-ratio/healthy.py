@@ -42,7 +42,7 @@ class BagClassifier(nn.Module):
 
 
 torch.manual_seed(config["seed"])
-docs = snippets_of("".join(topics.values()), config["length"], config["snippets"])
+docs = snippets_of(topics["compound"] + topics["types"], config["length"], config["snippets"])
 code = snippets_of(inspect.getsource(zipfile), config["length"], config["snippets"])
 ids = torch.tensor([bigram_ids(snippet, config["buckets"]) for snippet in docs + code])
 labels = torch.tensor([0] * len(docs) + [1] * len(code))

@@ -55,5 +55,6 @@ def watch(*, budget: float = BUDGET, config: Config | None = None) -> Iterator[W
     finally:
         listener.remove()
         subjects.fill_parameters(listener)
+        subjects.fill_stream(listener)
         seen = [*subjects.steps(listener), listener.run, subjects.data(listener, may_read=False)]
         watched._examination = examine(*seen, config=config or Config.load(), budget=budget)

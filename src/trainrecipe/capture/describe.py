@@ -72,10 +72,13 @@ def loader_record(listener: Listener, loader: Any, at: Spot | None) -> int:
         examples=_length(loader.dataset),
         batch_size=loader.batch_size,
         sampler=type(inner).__name__,
-        shuffled=not isinstance(inner, SequentialSampler) and type(inner).__name__ != "_InfiniteConstantSampler",
+        shuffled=bool(getattr(inner, "shuffle", True))
+        and not isinstance(inner, SequentialSampler)
+        and type(inner).__name__ != "_InfiniteConstantSampler",
         drop_last=bool(loader.drop_last),
         workers=int(loader.num_workers),
         length=_length(loader),
+        born=place(listener.loader_births.get(loader)),
     )
     listener.run.loaders.append(record)
     listener.loaders[id(loader)] = (loader, record.number)
@@ -117,6 +120,7 @@ def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | 
         momentum=bool(first.get("momentum") or first.get("betas")),
         scale_free=name in SCALE_FREE,
         born_step=step,
+        standard=type(optimizer).__module__.startswith("torch.optim"),
     )
 
 
@@ -130,16 +134,28 @@ def horizon(scheduler: Any) -> dict[str, float]:
     return found
 
 
-def graph_size(node: Any, most: int = 20000) -> int:
-    """How many nodes the autograd graph behind `node` has, counted up to `most`."""
+def graph_size(node: Any, number: int = 0, most: int = 20000) -> tuple[int, int]:
+    """How many nodes the autograd graph behind `node` has, counted up to `most`, and how many of them belong to an earlier
+    graph. Nodes are marked with `number`; those that stand for parameters belong to every graph and do not count."""
     seen = {node}
     work = [node]
+    shared = 0
     while work and len(seen) < most:
-        for child, _ in work.pop().next_functions:
+        node = work.pop()
+        if node.next_functions:
+            mark = node.metadata.setdefault("trainrecipe graph", number)
+            shared += mark < number
+        for child, _ in node.next_functions:
             if child is not None and child not in seen:
                 seen.add(child)
                 work.append(child)
-    return len(seen)
+    return len(seen), shared
+
+
+def has_fresh_norms(module: nn.Module) -> bool:
+    """Whether a batch-norm layer with running statistics has not seen a batch yet."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    return any(m.num_batches_tracked is not None and int(m.num_batches_tracked) == 0 for m in norms)
 
 
 def measure_update(listener: Listener, watched: Any, seen: OptimizerStep) -> None:
@@ -156,6 +172,8 @@ def measure_update(listener: Listener, watched: Any, seen: OptimizerStep) -> Non
             held = grad.coalesce().values() if grad.is_sparse else grad
             moving = held.ne(0) if not grad.is_sparse else None
             stuck = float((p.detach().eq(b) & moving).sum() / moving.sum().clamp(min=1)) if moving is not None else 0.0
+            if moving is not None:
+                listener.note_moves(p, b, moving)
             entry = {
                 "step": seen.step,
                 "gradient": float(held.float().norm()),

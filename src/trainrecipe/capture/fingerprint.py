@@ -2,34 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import torch
 import xxhash
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.replay import Tape
+from trainrecipe.capture.stream import inputs_of
+from trainrecipe.capture.where import Spot, place
+
+LOSSES = 200
+"""Losses that are compared, beyond the recorded steps."""
 
 
 def fingerprint(listener: Listener) -> list[tuple[str, str]]:
-    """Labelled hashes: the initial parameters, then for each recorded step what it consumed and its loss, then losses."""
-    marks: list[tuple[str, str]] = []
+    """Labelled hashes: seeds, initial parameters, for each recorded step what it consumed and its loss, then all losses.
+
+    No label occurs twice. Fills `run.mark_places`, the user's line behind a label, and completes `run.unseeded`.
+    """
+    marks: dict[str, str] = {}
+    places = listener.run.mark_places
+    for label, value, at in _marks(listener):
+        unique, n = label, 2
+        while unique in marks:
+            unique, n = f"{label} [{n}]", n + 1
+        marks[unique] = value
+        if (where := place(at)) is not None:
+            places[unique] = where
+    listener.run.unseeded += listener.seeds.unseeded()
+    return list(marks.items())
+
+
+def _marks(listener: Listener) -> Iterator[tuple[str, str, Spot | None]]:
+    for name, (value, at) in listener.seeds.given.items():
+        yield f"the seed given to {name}", value, at
     tapes = sorted((t for kept in listener.tapes.values() for t in kept), key=lambda t: (t.step, str(t.at)))
-    for i, tape in enumerate(tapes):
+    yield from _initial(listener, [t for t in tapes if t.step == 0])
+    for tape in tapes:
         where = f"step {tape.step + 1}"
-        for op in tape.ops if i == 0 else ():
+        yield from ((f"{where}: {what}", mark, at) for what, mark, at in _consumed(tape))
+        for tensor in tape.observed:
+            yield f"{where}: the loss", _hash(tensor), tape.at
+    for i, (step, value) in enumerate(listener.run.losses[:LOSSES]):
+        yield f"the loss of backward call {i + 1}, in step {step + 1}", repr(value), None
+
+
+def _initial(listener: Listener, tapes: list[Tape]) -> Iterator[tuple[str, str, Spot | None]]:
+    """The values that the parameters have in the first step."""
+    from trainrecipe.capture.subjects import parameter_names
+
+    names = parameter_names(listener)
+    owners = {id(p): m for root in listener.roots.values() for m in root.modules() for p in m._parameters.values()}
+    seen: set[int] = set()
+    for tape in tapes:
+        for op in tape.ops:
             for original, frozen in op.memo.pairs() if op.memo is not None else ():
-                if hasattr(original, "requires_grad") and getattr(frozen, "is_leaf", False) and frozen.requires_grad:
-                    marks.append((f"initial parameter {tuple(frozen.shape)}", _hash(frozen)))
-        for n, number in enumerate(tape.constants()):
-            value = tape.values[number]
-            if value.parameter is None and value.constant is not None:
-                marks.append((f"{where}: tensor {n} that the step consumed, {tuple(value.shape)}", _hash(value.constant)))
-        marks += [(f"{where}: loss", _hash(t)) for t in tape.observed]
-    marks += [(f"loss of backward {i + 1} (step {s + 1})", repr(v)) for i, (s, v) in enumerate(listener.run.losses[:200])]
-    return marks
+                if not isinstance(original, torch.Tensor) or not original.requires_grad or id(original) in seen:
+                    continue
+                seen.add(id(original))
+                owner = owners.get(id(original))
+                at = listener.births.get(owner) if owner is not None else None
+                name = names.get(id(original), "a parameter")
+                yield f"the initial value of {name} {tuple(frozen.shape)}", _hash(frozen), at
 
 
-def _hash(tensor: object) -> str:
-    import torch
+def _consumed(tape: Tape) -> Iterator[tuple[str, str, Spot | None]]:
+    """What a step consumes from outside, named by where it came from and what took it."""
+    fed = {id(t) for t in inputs_of(tape)}
+    takers: dict[int, Any] = {}
+    for op in tape.ops:
+        for number in op.inputs:
+            takers.setdefault(number, op)
+    for number in tape.constants():
+        value = tape.values[number]
+        if value.parameter is not None or value.constant is None:
+            continue
+        op = takers.get(number)
+        source = f", {value.source} of a loader" if value.source.startswith("batch") else ""
+        role = "input" if id(value.constant) in fed else "target"
+        by = f" of {op.name}" if op is not None else ""
+        shape = tuple(value.shape)
+        yield f"the {role}{by} {shape}{source}", _hash(value.constant), op.at if op is not None else None
 
-    assert isinstance(tensor, torch.Tensor)
-    dense = tensor.to_dense() if tensor.is_sparse else tensor
+
+def _hash(tensor: torch.Tensor) -> str:
+    dense = tensor.to_dense() if tensor.layout != torch.strided else tensor
     return xxhash.xxh3_64_hexdigest(hashing._as_bytes(dense.reshape(1, -1)).tobytes()) if dense.numel() else ""

@@ -10,38 +10,63 @@ import xxhash
 MOST_ROWS = 4096
 MOST_BYTES = 16 * 2**20
 """Larger batches are not hashed row by row in the training process."""
+_SAMPLE = 65_536
+_MASK = 2**64 - 1
+_FACTOR = 0x9E3779B97F4A7C15
 
 
 def row_hashes(tensor: torch.Tensor, most: int = MOST_ROWS) -> list[int]:
     """A hash for each entry along the first axis, at most `most` of them; empty where rows make no sense."""
-    if tensor.ndim < 2 or tensor.shape[0] == 0 or tensor.is_sparse or tensor.numel() * tensor.element_size() > MOST_BYTES:
+    if tensor.ndim < 2 or tensor.shape[0] == 0 or not _readable(tensor) or tensor.numel() * tensor.element_size() > MOST_BYTES:
         return []
     rows = _as_bytes(tensor[:most])
     return [xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows]
 
 
 def batch_hash(tensors: Sequence[torch.Tensor]) -> int:
-    """One hash for all tensors of a batch: equal batches have equal hashes, whatever the order of their rows."""
+    """One hash for the first tensors of a batch: equal batches have equal hashes, whatever the order of their rows.
+
+    0 where there is nothing that can be hashed.
+    """
     total = 0
     for tensor in tensors[:4]:
-        if tensor.numel() * tensor.element_size() > MOST_BYTES or tensor.is_sparse:
-            continue
-        if tensor.ndim >= 2:
-            total ^= sum(row_hashes(tensor)) & (2**64 - 1)
-        else:
-            values = tensor.detach().reshape(-1)
-            ordered = values.sort().values if values.dtype != torch.bool and not values.is_complex() else values
-            total ^= xxhash.xxh3_64_intdigest(_as_bytes(ordered.reshape(1, -1)).tobytes())
+        total = (total * _FACTOR + _content(tensor)) & _MASK
     return total
+
+
+def _content(tensor: torch.Tensor) -> int:
+    if not _readable(tensor) or not tensor.numel():
+        return 0
+    values = tensor.detach().reshape(-1)
+    if tensor.numel() * tensor.element_size() > MOST_BYTES:
+        values = values[:: -(-values.numel() // _SAMPLE)]
+        return xxhash.xxh3_64_intdigest(_as_bytes(values.reshape(1, -1)).tobytes())
+    if tensor.ndim >= 2:
+        return sum(row_hashes(tensor, tensor.shape[0])) & _MASK
+    ordered = values.sort().values if values.dtype != torch.bool and not values.is_complex() else values
+    return xxhash.xxh3_64_intdigest(_as_bytes(ordered.reshape(1, -1)).tobytes())
 
 
 def label_columns(tensors: Sequence[torch.Tensor], most: int = 512) -> list[list[float]]:
     """For each tensor of a batch: its values if it holds one number per example (a label, a target), else an empty list."""
-    columns = []
-    for tensor in tensors[:8]:
-        one = tensor.ndim == 1 or (tensor.ndim == 2 and tensor.shape[1] == 1)
-        columns.append(tensor.detach().reshape(-1)[:most].double().tolist() if one and not tensor.is_complex() else [])
-    return columns
+    return [column(tensor, most) for tensor in tensors[:8]]
+
+
+def column(tensor: torch.Tensor, most: int = 512) -> list[float]:
+    """One number per example, from (n,), (n, 1) or one-hot rows; empty for every other tensor."""
+    if tensor.is_complex() or not _readable(tensor) or not tensor.numel():
+        return []
+    kept = tensor.detach()[:most] if tensor.ndim else tensor
+    if kept.ndim == 1 or (kept.ndim == 2 and kept.shape[1] == 1):
+        return kept.reshape(-1).double().tolist()  # type: ignore[no-any-return]
+    if kept.ndim == 2 and kept.shape[1] <= 1000 and bool(((kept == 0) | (kept == 1)).all()):
+        chosen = kept.double()
+        return chosen.argmax(1).double().tolist() if bool((chosen.sum(1) == 1).all()) else []  # type: ignore[no-any-return]
+    return []
+
+
+def _readable(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _as_bytes(tensor: torch.Tensor):  # type: ignore[no-untyped-def]

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from trainrecipe.capture.where import Spot
 from trainrecipe.subjects.run import Run
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -294,7 +293,7 @@ def _loops_at(code: CodeType, instruction: int) -> tuple[Any, ...]:
     if position is None or position[0] is None:
         return ()
     line, column = position[0], position[2] or 0
-    tree = _tree(code.co_filename)
+    tree = tree_of(code.co_filename)
     if tree is None:
         return ()
     found: list[Any] = []
@@ -329,7 +328,8 @@ def _holds(node: ast.AST, line: int, column: int) -> bool:
 
 
 @functools.cache
-def _tree(filename: str) -> ast.Module | None:
+def tree_of(filename: str) -> ast.Module | None:
+    """The syntax tree of a source file; None when it cannot be read."""
     try:
         return ast.parse("".join(linecache.getlines(filename)))
     except (SyntaxError, ValueError):
@@ -529,20 +529,3 @@ def _call(node: ast.Call, frame: FrameType) -> Any:
     for argument in arguments:
         _number(argument)
     return function(*arguments)
-
-
-# ---- calls of `step` in the source that were not reached
-
-
-def written_steps(at: Spot | None, frame: FrameType | None) -> list[tuple[str, int]]:
-    """Lines of the user's file with a call `x.step(...)` where x is no learning-rate scheduler, as far as can be told."""
-    if at is None:
-        return []
-    tree = _tree(at[0])
-    return sorted(_step_calls(tree, frame)) if tree is not None else []
-
-
-def _step_calls(tree: ast.Module, frame: FrameType | None) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "step":
-            yield ast.unparse(node.func.value), node.lineno

@@ -89,7 +89,8 @@ def _scratch(order: Order) -> Iterator[None]:
         return
     from trainrecipe.capture.scratch import Scratch
 
-    with Scratch(Path(order.scratch), leave=[Path(order.log).parent]):
+    own = [Path(f).parent for f in (order.log, order.fingerprint) if f]
+    with Scratch(Path(order.scratch), leave=own):
         yield
 
 
@@ -127,9 +128,9 @@ def _execute(order: Order) -> None:
 
     add_user_root(os.path.dirname(path))
     with open(path, "rb") as file:
-        code = compile(file.read(), order.target, "exec")
+        code = compile(file.read(), path, "exec")
     main_module = types.ModuleType("__main__")
-    main_module.__dict__.update(__file__=order.target, __builtins__=__builtins__, __spec__=None, __cached__=None)
+    main_module.__dict__.update(__file__=path, __builtins__=__builtins__, __spec__=None, __cached__=None)
     sys.modules["__main__"] = main_module
     exec(code, main_module.__dict__)
 
@@ -167,6 +168,7 @@ def _print_traceback(error: BaseException) -> None:
     trace = error.__traceback__
     while trace is not None and (trace.tb_frame.f_code.co_filename.startswith((own, "<frozen runpy"))):
         trace = trace.tb_next
+    error = error.with_traceback(trace)  # the hook prints the exception's own traceback
     sys.excepthook(type(error), error, trace)
 
 

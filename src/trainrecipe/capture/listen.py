@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -21,11 +22,17 @@ from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as loading
 
 from trainrecipe.capture import describe, hashing
+from trainrecipe.capture.horizon import Horizon
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.replay import CannotReplay, Tape, cut
+from trainrecipe.capture.seeds import Seeds
+from trainrecipe.capture.stream import Stream
+from trainrecipe.capture.schedule import Schedules
+from trainrecipe.capture.sources import Sources
 from trainrecipe.capture.tape import Recorder
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.finding import Place
 from trainrecipe.subjects.run import (
     Backward,
     Clip,
@@ -80,7 +87,10 @@ class _Watched:
         self.clear_spot: Spot | None = None
         self.backward_event = -1
         self.backward_spot: Spot | None = None
-        self.marks: list[tuple[int, int]] = []
+        self.marks: list[tuple[int, int]] | None = None
+        self.wiped = False
+        self.scheduled_event = -1
+        self.last_scheduler: Scheduler | None = None
         self.before: list[torch.Tensor] = []
         self.held: torch.optim.Optimizer | None = None
 
@@ -117,7 +127,11 @@ class Listener:
         self.recorder = Recorder()
         self.tapes: dict[Spot | None, list[Tape]] = {}
         self.latest: dict[Spot | None, Tape] = {}
+        self.broken: dict[Spot | None, Tape] = {}
         self.trouble: list[str] = []
+        self.stream = Stream()
+        self.seeds = Seeds()
+        self.loader_births: weakref.WeakKeyDictionary[Any, Spot | None] = weakref.WeakKeyDictionary()
         self.detail_always = detail_always
         self.detail = True
         self.updates: dict[int, list[dict[str, float]]] = {}
@@ -128,6 +142,12 @@ class Listener:
         self.loaders: dict[int, Any] = {}
         self.fed_sites: set[tuple[int, Spot | None]] = set()
         self.births: weakref.WeakKeyDictionary[nn.Module, Spot | None] = weakref.WeakKeyDictionary()
+        self.loaded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.held_by: dict[int, dict[int, float]] = {}
+        self.moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.horizon = Horizon()
+        self.schedules = Schedules()
+        self.sources = Sources()
         self.on_event = on_event
         self.on_tapes = on_tapes
         self.limit_batches = limit_batches
@@ -148,9 +168,11 @@ class Listener:
         self._clips: dict[Spot | None, Clip] = {}
         self._alive: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
         self._scaled: dict[int, torch.Tensor] = {}
+        self._collections = 8
         self._last_backward = Backward(None)
         self._boundaries: list[int] = []
         self._schedulers: dict[int, int] = {}
+        self._schedules_built: dict[int, tuple[Place | None, int]] = {}
         self._held_schedulers: list[Any] = []
         self._depth_of_scheduler = 0
         self._was_recording = False
@@ -168,8 +190,10 @@ class Listener:
         put(nn.Module, "__init__", self._wrap_birth)
         put(nn.Module, "__call__", self._wrap_call)
         put(nn.Module, "zero_grad", self._wrap_module_zero)
+        put(nn.Module, "load_state_dict", self._wrap_load)
         put(torch.optim.Optimizer, "__init__", self._wrap_optimizer_init)
         put(torch.optim.Optimizer, "zero_grad", self._wrap_zero)
+        put(torch.optim.Optimizer, "add_param_group", self._wrap_add_group)
         put(torch.Tensor, "backward", self._wrap_tensor_backward)
         put(torch.autograd, "backward", self._wrap_backward)
         put(torch.autograd, "grad", self._wrap_grad)
@@ -177,17 +201,20 @@ class Listener:
         for module in (nn.utils, nn.utils.clip_grad):
             put(module, "clip_grad_norm_", functools.partial(self._wrap_clip, "norm"))
             put(module, "clip_grad_value_", functools.partial(self._wrap_clip, "value"))
+        put(DataLoader, "__init__", self._wrap_loader_birth)
         put(DataLoader, "__iter__", self._wrap_iter)
         put(loading._BaseDataLoaderIter, "__next__", self._wrap_next)
         put(loading._BaseDataLoaderIter, "_reset", self._wrap_reset)
-        put(lr_scheduler.LRScheduler, "__init__", self._wrap_scheduler_init)
-        put(lr_scheduler.ReduceLROnPlateau, "__init__", self._wrap_scheduler_init)
-        for kind in {v for v in vars(lr_scheduler).values() if isinstance(v, type) and "step" in vars(v)}:
-            put(kind, "step", self._wrap_scheduler_step)
+        kinds = {v for v in vars(lr_scheduler).values() if isinstance(v, type) and issubclass(v, lr_scheduler.LRScheduler)}
+        for kind in sorted(kinds, key=lambda k: k.__name__):
+            if "__init__" in vars(kind):
+                put(kind, "__init__", self._wrap_scheduler_init)
+            if "step" in vars(kind):
+                put(kind, "step", self._wrap_scheduler_step)
         put(torch.amp.GradScaler, "scale", self._wrap_scale)
         for owner in (torch.func, torch.nn.utils.stateless):
             put(owner, "functional_call", self._wrap_functional_call)
-        self._wrap_seed()
+        self.seeds.patch(self._patches, self.run)
         if recording:
             self.recorder.start()
 
@@ -214,20 +241,6 @@ class Listener:
     def _tell(self, kind: str) -> None:
         if self.on_event is not None:
             self.on_event(kind)
-
-    # ---- seeds
-
-    def _wrap_seed(self) -> None:
-        def make(original: Any) -> Any:
-            def manual_seed(seed: int) -> Any:
-                if self.run.seeded is None:
-                    self.run.seeded = place(spot(2))
-                return original(seed)
-
-            return manual_seed
-
-        self._patches.put(torch, "manual_seed", make)
-        self._patches.put(torch.random, "manual_seed", make)
 
     # ---- modules
 
@@ -263,6 +276,8 @@ class Listener:
             seen = self._seen.get((id(module), module.training, torch.is_grad_enabled(), id(self._open)))
             if seen is not None:
                 seen.count += 1
+                if seen.last_step != self.run.steps:
+                    seen.at_steps, seen.last_step = seen.at_steps + 1, self.run.steps
                 self._pending.append((seen, None))
                 self._depth += 1
                 try:
@@ -293,7 +308,8 @@ class Listener:
     def _note_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         at = spot(4)
         grad = torch.is_grad_enabled()
-        number = self._open.number if self._open is not None else None
+        current = self._open
+        number = current.number if current is not None and (grad or not current.finished) else None
         key = (id(module), at, module.training, grad, number)
         forward = self._forwards.get(key)
         looked = False
@@ -303,6 +319,8 @@ class Listener:
             looked = bool(forward.batches)
         self._seen[id(module), module.training, grad, id(self._open)] = forward
         forward.count += 1
+        if forward.last_step != self.run.steps:
+            forward.at_steps, forward.last_step = forward.at_steps + 1, self.run.steps
         forward.last_event = self._event()
         if number is not None or looked:  # without a loader a batch is told by what it holds
             batch = self._batch_serial if number is not None else hash((forward.batches[-1], self.run.steps))
@@ -327,14 +345,30 @@ class Listener:
             layers = [Layer(*item) for item in describe.moody(module)]
             trainable, total = sum(n for n, g in sizes if g), sum(n for n, _ in sizes)
             born = place(self.births.get(module))
-            self.run.models.append(Model(len(self.run.models), type(module).__name__, layers, trainable, total, born))
+            model = Model(len(self.run.models), type(module).__name__, layers, trainable, total, born)
+            model.loaded = self.run.steps == 0 and any(m in self.loaded for m in module.modules())
+            model.fresh_norms = describe.has_fresh_norms(module)
+            self.run.models.append(model)
         return list(self.roots).index(id(module))
+
+    def _wrap_load(self, original: Any) -> Any:
+        loaded = self.loaded
+
+        def load_state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            result = original(module, *args, **kwargs)
+            with contextlib.suppress(Exception):
+                loaded.add(module)
+            return result
+
+        return load_state_dict
 
     def _look_at_input(self, forward: Forward, module: nn.Module, args: Any, kwargs: Any) -> None:
         given = list(tensors_in((args, kwargs)))
         if given:
             with self.recorder.pause(), torch.no_grad():
-                forward.rows.update(hashing.row_hashes(given[0]))
+                rows = hashing.row_hashes(given[0])
+                forward.rows.update(rows)
+                forward.looks.append((self.run.events, frozenset(rows), len(rows)))
                 forward.batches.append(hashing.batch_hash(given))
         if len(self.inputs) < 48:
             from trainrecipe.capture.tensors import map_tensors
@@ -344,6 +378,17 @@ class Listener:
             self.inputs.append((id(module), copies, forward, forward.in_pass))
 
     # ---- loaders
+
+    def _wrap_loader_birth(self, original: Any) -> Any:
+        listener = self
+
+        def __init__(loader: DataLoader[Any], *args: Any, **kwargs: Any) -> None:
+            original(loader, *args, **kwargs)
+            with contextlib.suppress(Exception):
+                listener.run.loaders_built += 1
+                listener.loader_births[loader] = spot(2)
+
+        return __init__
 
     def _wrap_iter(self, original: Any) -> Any:
         listener = self
@@ -365,6 +410,7 @@ class Listener:
         new = Pass(len(self.run.passes), number, place(at), self._event(), self.run.steps, record.length)
         self.run.passes.append(new)
         self._passes[iterator] = new
+        self.horizon.open_pass(new.number)
         if self.limit_batches is not None:
             new.cut = bool(self.limit_batches(loader, iterator))
 
@@ -529,12 +575,14 @@ class Listener:
         marks: list[Any] = []
         if self.detail:
             self._measure_graph(record, roots[0])
+            self.sources.look()
             marks = [(w, w.mark()) for w in self.watched.values()]
-            for w in self.watched.values():
-                if w.fresh is None:
-                    w.fresh = w.gradients_are_zero()
+            for w, mark in marks:
+                self._look_at_leftovers(w, mark)
             tape = self._cut(roots, weights, at)
         grads = []
+        if tape is not None:
+            self._note_stream(tape)
         if tape is not None:
             for parameter in tape_leaves(tape):
                 grads.append((parameter, None if parameter.grad is None else parameter.grad.detach().clone()))
@@ -543,6 +591,35 @@ class Listener:
                 forward.fed += 1
         self._pending.clear()
         return record, tape, grads, marks
+
+    @guarded
+    def _note_stream(self, tape: Tape) -> None:
+        """Remember what the step was fed: its targets, or which tensor of the loader's batch they are."""
+        since = self._boundaries[-1] if self._boundaries else 0
+        column = self.stream.note(self.recorder, tape, since, keep=not self.run.passes)
+        if self._open is not None and column is not None:
+            loader = self.run.loaders[self._open.loader]
+            loader.label = column if loader.label is None else loader.label
+
+    @staticmethod
+    def _look_at_leftovers(w: _Watched, mark: list[tuple[int, int]]) -> None:
+        """Before a backward: are an optimiser's gradients empty, or just as its last step left them?"""
+        if w.backwards and w.fresh is not None:
+            return
+        if w.gradients_are_zero():
+            w.fresh, w.backwards = True, 0
+        elif not w.fresh:
+            w.fresh = False if w.marks is None or w.marks == mark else None
+
+    def note_moves(self, parameter: torch.Tensor, before: torch.Tensor, pushed: torch.Tensor) -> None:
+        """Remember which elements of a parameter ever had a gradient, and which ever moved."""
+        moved = parameter.detach().ne(before)
+        known = self.moves.get(id(parameter))
+        if known is None or known[0].shape != moved.shape:
+            self.moves[id(parameter)] = (pushed.clone(), moved)
+        else:
+            known[0].logical_or_(pushed)
+            known[1].logical_or_(moved)
 
     def _credit_passes_in_step(self) -> None:
         """Loaders read side by side train together: those that gave exactly one batch since the last backward, twice."""
@@ -578,6 +655,7 @@ class Listener:
         for w, mark in marks:
             if w.mark() != mark:
                 w.backwards += 1
+                w.wiped = not w.gradients_are_zero()
                 w.backward_event = self._event()
                 w.backward_spot = self._last_backward_spot
         self.recorder.parameters_changed()
@@ -592,19 +670,33 @@ class Listener:
         kept = self.tapes.setdefault(tape.at, [])
         if len(kept) < TAPES:
             kept.append(tape)
-        self.latest[tape.at] = tape
+        sound = all(bool(t.isfinite().all()) for t in (*tape.observed, *(_dense(g) for _, g in tape.gradients)))
+        if sound or tape.at not in self.latest:
+            self.latest[tape.at] = tape
+        if not sound:
+            self.broken.setdefault(tape.at, tape)
 
     def _measure_graph(self, record: Backward, root: torch.Tensor) -> None:
         if root.grad_fn is None:
             return
-        size = describe.graph_size(root.grad_fn)
+        size, shared = describe.graph_size(root.grad_fn, record.count)
         record.nodes.append((record.count, size))
-        record.alive.append((record.count, len([s for s in self._alive if s.backward is record])))
-        sentinel = _Sentinel(record)
+        record.shared.append((record.count, shared))
+        alive = self._count_alive(record)
+        if alive and self._collections:
+            self._collections -= 1
+            gc.collect()  # what only waits for the garbage collector is not held
+            alive = self._count_alive(record)
+        record.alive.append((record.count, alive))
+        sentinel = _Sentinel(record, len(self.recorder.ops))
         root.grad_fn.metadata["trainrecipe"] = sentinel
         self._alive.add(sentinel)
-        if record.alive[-1][1] >= 3 and not record.held_name:
+        if alive >= 2 and not record.held_name:
             record.held_name, record.held_at = describe.who_holds_a_graph(self._last_backward_spot)
+
+    def _count_alive(self, record: Backward) -> int:
+        """Earlier losses of this line whose graphs are alive, less those so recent that the recorder itself holds them."""
+        return len([s for s in self._alive if s.backward is record and s.made <= self.recorder.first_kept])
 
     def _wrap_scale(self, original: Any) -> Any:
         listener = self
@@ -663,8 +755,39 @@ class Listener:
         record = describe.optimizer_record(optimizer, len(self.run.optimizers), place(at), self.run.steps)
         self.run.optimizers.append(record)
         watched = self.watched[id(optimizer)] = _Watched(record, optimizer)
+        self._note_held(watched, optimizer)
+        self.horizon.birth(record.number)
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)
         return watched
+
+    def _note_held(self, watched: _Watched, optimizer: torch.optim.Optimizer) -> None:
+        """Which parameters an optimiser holds, at which highest rate: kept beyond its own life."""
+        number = watched.record.number
+        for group in optimizer.param_groups:
+            rate = float(group.get("lr") or 0.0)
+            for parameter in group["params"]:
+                held = self.held_by.setdefault(id(parameter), {})
+                held[number] = max(rate, held.get(number, 0.0))
+
+    def _wrap_add_group(self, original: Any) -> Any:
+        listener = self
+
+        def add_param_group(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            watched = listener.watched.get(id(optimizer))
+            if watched is not None:
+                listener._note_grown(watched, optimizer, spot(2))
+
+        return add_param_group
+
+    @guarded
+    def _note_grown(self, watched: _Watched, optimizer: torch.optim.Optimizer, at: Spot | None) -> None:
+        watched.parameters = [p for g in optimizer.param_groups for p in g["params"]]
+        watched.marks = None
+        added = place(at)
+        if added is not None:
+            watched.record.grown.append(added)
+        self._note_held(watched, optimizer)
 
     def _find(self, optimizer: torch.optim.Optimizer) -> _Watched:
         return self.watched.get(id(optimizer)) or self._watch(optimizer, None)
@@ -753,12 +876,15 @@ class Listener:
         if self.detail:
             self._detail_of_step(watched)
             self._belongs_to(watched, optimizer)
+            self._note_held(watched, optimizer)
+            self.horizon.step(record.number, record.steps, self._open.number if self._open is not None else None)
         record.steps += 1
         self.run.steps += 1
         record.rates.append(float(watched.largest.get("lr", 0.0)))
         self._event()
         self._pending.clear()
         watched.backwards, watched.fresh = 0, None
+        watched.marks = watched.mark() if self.detail else None
         self.recorder.parameters_changed()
         self._boundaries.append(len(self.recorder.ops))
         if len(self._boundaries) > 4:
@@ -777,14 +903,19 @@ class Listener:
         record = watched.record
         if record.step_place is None:
             record.step_place = place(spot(5))
+        empty = watched.gradients_are_zero()
         cleared_late = watched.cleared_event > watched.backward_event >= 0 and watched.backwards > 0
+        cleared_late = cleared_late or (watched.backwards > 0 and watched.wiped and empty)
+        watched.wiped = False
+        if watched.last_scheduler is not None and watched.scheduled_event > watched.backward_event and watched.backwards > 0:
+            watched.last_scheduler.early += 1
         seen = OptimizerStep(
             record.steps,
             self.run.events,
             watched.backwards,
             watched.fresh,
             cleared_late,
-            not watched.gradients_are_zero(),
+            not empty,
             place(watched.clear_spot),
             place(watched.backward_spot),
         )
@@ -819,8 +950,10 @@ class Listener:
         def clip(parameters: Any, limit: Any, *args: Any, **kwargs: Any) -> Any:
             held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
             with listener.recorder.pause():
+                size = listener._root_mean_square(held) if kind == "value" else None
                 norm = original(held, limit, *args, **kwargs)
-            listener._note_clip(kind, held, float(limit), norm, args[0] if args else kwargs.get("norm_type", 2.0))
+            size = norm if kind == "norm" else size
+            listener._note_clip(kind, held, float(limit), size, args[0] if args else kwargs.get("norm_type", 2.0))
             return norm
 
         def clip_keywords(*args: Any, **kwargs: Any) -> Any:
@@ -831,6 +964,14 @@ class Listener:
             return clip(parameters, kwargs.pop(name), **kwargs)
 
         return clip_keywords
+
+    @guarded
+    def _root_mean_square(self, held: list[torch.Tensor]) -> float | None:
+        if not self.detail:
+            return None
+        grads = [p.grad.detach() for p in held if p.grad is not None and not p.grad.is_sparse]
+        count = sum(g.numel() for g in grads)
+        return float(sum(float(g.float().square().sum()) for g in grads) / count) ** 0.5 if count else None
 
     @guarded
     def _note_clip(self, kind: str, held: list[torch.Tensor], limit: float, norm: Any, norm_type: Any) -> None:
@@ -845,25 +986,43 @@ class Listener:
             return
         own = {id(p) for p in held}
         touched = [w for w in self.watched.values() if any(id(p) in own for p in w.probes())]
+        record.seen += 1
         record.optimizers.update(w.record.number for w in touched)
         if all(p.grad is None for p in held):
             record.empty += 1
         elif touched and all(w.record.steps and not w.backwards for w in touched):
             record.stale += 1
-        if kind == "norm" and norm is not None:
+        if norm is not None:
             record.coefficients.append(limit / (float(norm) + 1e-6))
 
     def _wrap_scheduler_init(self, original: Any) -> Any:
         listener = self
 
         def __init__(scheduler: Any, *args: Any, **kwargs: Any) -> None:
+            outermost = id(scheduler) not in listener._building
+            if outermost:
+                listener._note_schedule_built(scheduler, args, kwargs, spot(2))
             listener._building.add(id(scheduler))
+            listener._depth_of_scheduler += 1
             try:
                 original(scheduler, *args, **kwargs)
             finally:
-                listener._building.discard(id(scheduler))
+                listener._depth_of_scheduler -= 1
+                if outermost:
+                    listener._building.discard(id(scheduler))
 
         return __init__
+
+    @guarded
+    def _note_schedule_built(self, scheduler: Any, args: Any, kwargs: Any, at: Spot | None) -> None:
+        optimizer = kwargs.get("optimizer") or (args[0] if args else None)
+        if not isinstance(optimizer, torch.optim.Optimizer):  # ChainedScheduler is given its schedulers only
+            inner = kwargs.get("schedulers") or (args[0] if args else ())
+            optimizer = getattr(next(iter(inner), None), "optimizer", None)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            watched = self._find(optimizer)
+            self._schedules_built[id(scheduler)] = (place(at), watched.record.steps)
+            self.schedules.building(scheduler, args, kwargs, watched)
 
     def _wrap_scheduler_step(self, original: Any) -> Any:
         listener = self
@@ -871,6 +1030,8 @@ class Listener:
         def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
             if id(scheduler) not in listener._building and listener._depth_of_scheduler == 0:
                 listener._note_schedule(scheduler, spot(2))
+                if any(a is not None for a in (*args, *kwargs.values())):
+                    listener.schedules.argued.add(id(scheduler))
             listener._depth_of_scheduler += 1
             try:
                 return original(scheduler, *args, **kwargs)
@@ -890,22 +1051,35 @@ class Listener:
             number = self._schedulers[id(scheduler)] = len(self.run.schedulers)
             self._held_schedulers.append(scheduler)
             horizon = describe.horizon(scheduler)
-            self.run.schedulers.append(
-                Scheduler(number, type(scheduler).__name__, watched.record.number, place(at), place(at), horizon=horizon)
-            )
+            built, step = self._schedules_built.get(id(scheduler), (None, 0))
+            record = Scheduler(number, type(scheduler).__name__, watched.record.number, built or place(at), place(at), horizon=horizon)
+            record.born_step = step
+            self.run.schedulers.append(record)
         record = self.run.schedulers[number]
-        record.calls.append(watched.record.steps)
-        record.passes.append(self._open.number if self._open is not None else None)
-        self._event()
+        if len(record.calls) < 20000:
+            record.calls.append(watched.record.steps)
+            record.passes.append(self._open.number if self._open is not None else None)
+        watched.scheduled_event, watched.last_scheduler = self._event(), record
+
+    def fill_plan(self) -> None:
+        """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
+        self._fill(self.horizon.fill, self.run)
+        self._fill(self.schedules.fill, self.run, self._schedulers)
+        self._fill(self.sources.fill, self.run)
+
+    @guarded
+    def _fill(self, fill: Callable[..., None], *args: Any) -> None:
+        fill(*args)
 
 
 class _Sentinel:
     """Lives in the metadata of a loss's graph node: as long as it is alive, so is that graph."""
 
-    __slots__ = ("__weakref__", "backward")
+    __slots__ = ("__weakref__", "backward", "made")
 
-    def __init__(self, backward: Backward) -> None:
+    def __init__(self, backward: Backward, made: int) -> None:
         self.backward = backward
+        self.made = made
 
 
 def tape_leaves(tape: Tape) -> list[torch.Tensor]:

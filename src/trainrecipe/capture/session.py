@@ -88,7 +88,9 @@ class Session:
 
         listener = self.listener
         listener.run.ended = status
+        listener.fill_plan()
         subjects.fill_parameters(listener)
+        subjects.fill_stream(listener)
         self._wait_for_other()
         steps = subjects.steps(listener) if self.order.experiments else []
         self.log("summary", facts=overview.facts(listener, self.over))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.listen import Listener, tape_leaves
+from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.run import Parameter
@@ -30,6 +31,8 @@ def steps(listener: Listener) -> list[Step]:
         _note_rates(listener, step)
         step.inputs_seen = [(number, given) for number, given, forward, _ in listener.inputs if forward.fed]
         step.last = listener.latest.get(tapes[0].at)
+        step.broken = listener.broken.get(tapes[0].at)
+        step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
         step.graded, step.steppers = graded, steppers
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
@@ -60,6 +63,7 @@ def _note_rates(listener: Listener, step: Step) -> None:
         return
     record = watched.record
     step.rates = list(record.rates)
+    step.optimizer_place = record.place
     step.built_rate = max((float(group.get("lr") or 0.0) for group in record.groups), default=0.0)
     clips = [c for c in listener.run.clips if record.number in c.optimizers and c.count > c.stale]
     step.clip = (clips[0].kind, clips[0].limit, clips[0].norm_type) if clips else None
@@ -74,6 +78,14 @@ def parameter_names(listener: Listener) -> dict[int, str]:
         for name, parameter in root.named_parameters():
             names.setdefault(id(parameter), prefix + name)
     return names
+
+
+def fill_stream(listener: Listener) -> None:
+    """Fill what `run` tells about the order of the data: targets of successive steps, and whether state is handed on."""
+    run = listener.run
+    run.carries_state = listener.stream.carries_state
+    run.targets, at, run.series = listener.stream.longest()
+    run.targets_place = place(at)
 
 
 def fill_parameters(listener: Listener) -> None:
@@ -91,15 +103,24 @@ def fill_parameters(listener: Listener) -> None:
                     owners.setdefault(id(parameter), module)
                     model_of.setdefault(id(parameter), number)
     registered = set(tensors)
-    held: dict[int, list[int]] = {}
+    held = {key: sorted(by) for key, by in listener.held_by.items() if key in tensors}
     rates: dict[int, float] = {}
+    peaks = _planned_peaks(listener)
+    highest = {key: max(by.values()) for key, by in listener.held_by.items()}
+    used = _used_in(listener)
     for watched in listener.watched.values():
         optimizer = watched.ref()
-        for group in optimizer.param_groups if optimizer is not None else ():
+        number = watched.record.number
+        for index, group in enumerate(optimizer.param_groups if optimizer is not None else ()):
             for parameter in group["params"]:
                 tensors[id(parameter)] = parameter
-                held.setdefault(id(parameter), []).append(watched.record.number)
+                own = held.setdefault(id(parameter), [])
+                if number not in own:
+                    own.append(number)
                 rates[id(parameter)] = float(group.get("lr", 0.0))
+                planned = peaks.get(number, [])
+                peak = max(float(group.get("lr") or 0.0), planned[index] if index < len(planned) else 0.0)
+                highest[id(parameter)] = max(highest.get(id(parameter), 0.0), peak)
     first: dict[int, torch.Tensor] = {}
     reached: set[int] = set()
     graded: set[int] = set()
@@ -112,10 +133,14 @@ def fill_parameters(listener: Listener) -> None:
             for parameter in tape_leaves(tape):
                 if isinstance(parameter, nn.Parameter):
                     tensors.setdefault(id(parameter), parameter)
+    fates = Fates(listener)
     for key, parameter in tensors.items():
         copy = first.get(key)
         moved = None if copy is None else not torch.equal(copy.detach(), parameter.detach())
         owner = owners.get(key)
+        user, user_layer = used.get(key, (None, None))
+        layer = owner if owner is not None else user_layer
+        own_gradient = parameter.grad is not None and bool(_any(parameter.grad))
         history = listener.updates.get(key, [])
         stuck = [h["stuck"] for h in history if h["gradient"] > 0]
         run.parameters.append(
@@ -128,15 +153,70 @@ def fill_parameters(listener: Listener) -> None:
                 registered=key in registered,
                 optimizers=held.get(key, []),
                 reached=key in reached,
-                gradient=key in graded or any(h["gradient"] > 0 for h in history),
+                gradient=key in graded or own_gradient or any(h["gradient"] > 0 for h in history),
                 moved=moved,
                 rate=rates.get(key),
-                born=place(listener.births.get(owner)) if owner is not None else None,
+                born=place(listener.births.get(layer)) if layer is not None else None,
                 called=None if owner is None or not called else id(owner) in called,
-                kind=type(owner).__name__ if owner is not None else "",
+                kind=type(layer).__name__ if layer is not None else "",
                 stuck=sum(stuck) / len(stuck) if stuck else None,
+                updates=len(stuck),
+                still=_still(listener, key),
+                peak=highest.get(key),
+                used_in=user,
+                mode=user_layer.training if user_layer is not None else None,
+                ratios=[h["update"] / h["weight"] for h in history if h["gradient"] > 0 and h["weight"] > 0],
+                norm=history[0]["weight"] if history else None,
+                dimensions=parameter.ndim,
             )
         )
+        record = run.parameters[-1]
+        if owner is not None and parameter.requires_grad and not record.gradient and not record.reached:
+            attribute = next((n for n, p in owner._parameters.items() if p is parameter), "")
+            record.fate, record.part = fates.of(owner, attribute)
+
+
+def _still(listener: Listener, key: int) -> float | None:
+    """The share of the elements with a gradient that no recorded step moved."""
+    if key not in listener.moves:
+        return None
+    pushed, moved = listener.moves[key]
+    count = int(pushed.sum())
+    return float((pushed & ~moved).sum()) / count if count else None
+
+
+def _planned_peaks(listener: Listener) -> dict[int, list[float]]:
+    peaks: dict[int, list[float]] = {}
+    for record in listener.run.schedulers:
+        own = peaks.setdefault(record.optimizer, [])
+        for index, peak in enumerate(record.peaks):
+            if index < len(own):
+                own[index] = max(own[index], peak)
+            else:
+                own.append(peak)
+    return peaks
+
+
+def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None]]:
+    """Parameters that a called model's forward uses although they are not its own: the model's number, and the layer."""
+    found: dict[int, tuple[int | None, nn.Module | None]] = {}
+    numbers = {id(root): n for n, root in enumerate(listener.roots.values())}
+    own = {id(root): {id(m) for m in root.modules()} for root in listener.roots.values()}
+    for tapes in listener.tapes.values():
+        for tape in tapes:
+            ops = {op.index: op for op in tape.history}
+            for op in tape.history:
+                root = op
+                while root.parent is not None and root.parent in ops:
+                    root = ops[root.parent]
+                if op.kind != "module" or root is op or root.kind != "module" or id(root.call) not in numbers:
+                    continue
+                if id(op.call) not in own[id(root.call)]:
+                    for module in op.call.modules():
+                        for parameter in module._parameters.values():
+                            if parameter is not None:
+                                found.setdefault(id(parameter), (numbers[id(root.call)], module))
+    return found
 
 
 def _called_modules(listener: Listener) -> set[int]:

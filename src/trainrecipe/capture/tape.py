@@ -460,6 +460,8 @@ class Recorder:
         return self._memo
 
     def _copies(self, call: Any, args: Any) -> Memo | None:
+        if isinstance(call, nn.Module) and self._memo.outdated(call):
+            self._memo_fresh = False
         memo = self._fresh_memo()
         try:
             for module in (call, *args) if isinstance(args, tuple) else (call,):

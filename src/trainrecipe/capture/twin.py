@@ -35,11 +35,18 @@ class Memo:
         self._copies: dict[int, Any] = {}
         self._originals: list[Any] = []
         self._versions: list[tuple[torch.Tensor, int]] = []
+        self._buffers: dict[int, int] = {}
 
     @property
     def stale(self) -> bool:
         """Whether a parameter was changed in place since it was copied."""
         return any(p._version != v for p, v in self._versions)
+
+    def outdated(self, module: nn.Module) -> bool:
+        """Whether parts of a module that is not copied yet were copied earlier, with values that have changed since."""
+        if self.get(module) is not None:
+            return False
+        return any(self._buffers.get(id(b), b._version) != b._version for b in module.buffers() if not b.is_inference())
 
     def get(self, original: Any) -> Any:
         """The copy of `original`, or None."""
@@ -68,6 +75,8 @@ class Memo:
             made.requires_grad_()
         if made.requires_grad:
             self._versions.append((original, original._version))
+        elif not original.is_inference():
+            self._buffers[id(original)] = original._version
         return self.put(original, made)  # type: ignore[no-any-return]
 
     def module(self, original: nn.Module) -> nn.Module:

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import TensorDataset
+import xxhash
+from torch.utils.data import RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.describe import innermost
+from trainrecipe.capture.stream import is_series
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.subjects.run import Loader, Run
+
+SECONDS = 3.0
+"""Time for reading examples, for all loaders of a program together."""
+_MEASURED = 512
+_COLUMNS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rows:
-    """Content hashes of examples: `inputs[i]` of the first tensor, `whole[i]` of all tensors. `complete`: none left out."""
+    """Content hashes of examples: `inputs[i]` of what the model gets of it. `complete`: none was left out.
+
+    `bits` is a rough upper bound of the information in an example's inputs, from the entropy of each of its numbers: low
+    where equal examples occur by chance (few categories, short contexts), and 0 where inputs are whole numbers only.
+    """
 
     inputs: list[int]
-    whole: list[int]
     complete: bool
+    bits: float = 0.0
 
 
 @dataclasses.dataclass
@@ -35,66 +48,138 @@ class Data:
     run: Run
     loaders: Sequence[tuple[Loader, Any]]
     may_read: bool = True
-    seconds: float = 3.0
+    seconds: float = SECONDS
+    _known: dict[tuple[int, tuple[int, ...] | None], Rows | None] = dataclasses.field(default_factory=dict)
 
     def loader(self, number: int) -> Any:
         """The script's own loader object."""
         return self.loaders[number][1]
 
-    def indices(self, number: int) -> tuple[int, range | list[int] | None]:
-        """Which data set a loader reads (its number) and which indices of it (None: all)."""
+    def positions(self, number: int) -> tuple[int, set[int] | None]:
+        """Which data set a loader reads (its number) and which positions of it; None when its sampler cannot tell."""
         record, loader = self.loaders[number]
-        return record.dataset, innermost(loader.dataset)[1]
+        dataset, part = innermost(loader.dataset)
+        sampler = loader.sampler
+        own = getattr(loader.batch_sampler, "sampler", None)
+        if isinstance(own, SubsetRandomSampler):
+            sampler = own
+        if isinstance(sampler, SubsetRandomSampler):
+            chosen = [int(i) for i in sampler.indices]
+            return record.dataset, set(chosen if part is None else (part[i] for i in chosen))
+        plain = isinstance(own if own is not None else sampler, RandomSampler | SequentialSampler | WeightedRandomSampler)
+        if not plain or record.examples is None:
+            return record.dataset, None
+        return record.dataset, set(range(len(dataset)) if part is None else part)
 
-    def rows(self, number: int, most: int = 100_000) -> Rows | None:
-        """Hashes of a loader's examples, as its data set gives them; None when they cannot be read or time is up.
+    def rows(self, number: int, share: float = 1.0) -> Rows | None:
+        """Hashes of a loader's examples, as its data set gives them; None when they cannot be read.
 
-        A `TensorDataset` is read whole and at once; of other data sets as many examples as fit into `seconds`.
+        A `TensorDataset` is read directly, of other data sets as many examples as fit into `share` of the time that is
+        left, in random order.
         """
         record, loader = self.loaders[number]
-        dataset, indices = innermost(loader.dataset)
-        if isinstance(dataset, TensorDataset):
-            return self._tensor_rows(dataset, indices, most)
-        if not self.may_read or record.examples is None or not hasattr(loader.dataset, "__getitem__"):
+        sampler = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
+        chosen = tuple(int(i) for i in sampler.indices) if isinstance(sampler, SubsetRandomSampler) else None
+        key = (id(loader.dataset), chosen)
+        if key not in self._known:
+            started = time.perf_counter()
+            self._known[key] = self._read(record, loader.dataset, chosen, started + share * max(0.0, self.seconds))
+            self.seconds -= time.perf_counter() - started
+        return self._known[key]
+
+    def is_series(self, number: int) -> bool:
+        """Whether a loader's examples are overlapping windows in their order, as of a time series."""
+        dataset = self.loaders[number][1].dataset
+        plain = isinstance(innermost(dataset)[0], TensorDataset)
+        if not (plain or self.may_read) or not hasattr(dataset, "__getitem__"):
+            return False
+        try:
+            first = [_arrays(dataset[i]) for i in range(4)]
+            return any(is_series(torch.stack(list(column))) for column in zip(*first, strict=True))
+        except Exception:
+            return False
+
+    def _read(self, record: Loader, dataset: Any, chosen: tuple[int, ...] | None, until: float) -> Rows | None:
+        inner, part = innermost(dataset)
+        if record.examples is None or not hasattr(dataset, "__getitem__"):
             return None
-        return self._read_rows(loader.dataset, record.examples, most)
+        order = list(chosen if chosen is not None else range(record.examples))
+        random.Random(0).shuffle(order)
+        if isinstance(inner, TensorDataset):
+            indices = order if part is None else [part[i] for i in order]
+            return _tensor_rows(_inputs(list(inner.tensors), 1), indices, until)
+        return self._fetch(dataset, order, until) if self.may_read else None
 
-    def _tensor_rows(self, dataset: TensorDataset, indices: Any, most: int) -> Rows:
-        chosen = torch.arange(len(dataset)) if indices is None else torch.as_tensor(list(indices))
-        kept = chosen[:most]
-        columns = [hashing.row_hashes(_at_least_2d(t)[kept], most) for t in dataset.tensors]
-        whole = [hash(row) for row in zip(*columns, strict=False)] if all(columns) else []
-        return Rows(columns[0] if columns else [], whole, len(kept) == len(chosen))
-
-    def _read_rows(self, dataset: Any, examples: int, most: int) -> Rows | None:
-        until = time.perf_counter() + self.seconds
-        inputs, whole = [], []
-        for i in range(min(examples, most)):
+    def _fetch(self, dataset: Any, order: list[int], until: float) -> Rows | None:
+        hashes: list[int] = []
+        sample: list[np.ndarray] = []
+        for i in order:
             if time.perf_counter() > until:
-                return Rows(inputs, whole, False)
+                break
             try:
-                item = dataset[i]
+                given = _inputs(_arrays(dataset[i]), 0)
             except Exception:
                 return None
-            hashes = [hashing.row_hashes(_at_least_2d(torch.as_tensor(t))[None].flatten(1)) for t in _arrays(item)]
-            if not hashes or not hashes[0]:
+            if not given:
                 return None
-            inputs.append(hashes[0][0])
-            whole.append(hash(tuple(h[0] for h in hashes if h)))
-        return Rows(inputs, whole, examples <= most)
+            hashes.append(_hash([t.detach().cpu() for t in given]))
+            if len(sample) < _MEASURED:
+                sample.append(_flat(given))
+        return Rows(hashes, len(hashes) == len(order), _bits(sample))
 
 
-def _arrays(item: Any) -> list[Any]:
-    import numpy as np
+def _tensor_rows(tensors: list[torch.Tensor], indices: list[int], until: float) -> Rows | None:
+    """Rows of whole tensors, a thousand at a time."""
+    if not tensors or any(t.layout != torch.strided for t in tensors):
+        return None
+    hashes: list[int] = []
+    for start in range(0, len(indices), 1024):
+        if time.perf_counter() > until:
+            break
+        part = [t.detach()[torch.as_tensor(indices[start : start + 1024])].cpu() for t in tensors]
+        hashes += [_hash(list(row)) for row in zip(*part, strict=True)]
+    sample = [t.detach()[torch.as_tensor(indices[:_MEASURED])].cpu() for t in tensors]
+    return Rows(hashes, len(hashes) == len(indices), _bits([_flat(list(row)) for row in zip(*sample, strict=True)]))
 
-    found: list[Any] = []
+
+def _inputs(tensors: list[torch.Tensor], batched: int) -> list[torch.Tensor]:
+    """What of an example goes into the model, most likely: all that is more than one number, else all but the last."""
+    wide = [t for t in tensors if t.ndim > batched and t.numel() > (t.shape[0] if batched and t.ndim else 1)]
+    return wide or tensors[: max(1, len(tensors) - 1)]
+
+
+def _hash(tensors: list[torch.Tensor]) -> int:
+    whole = xxhash.xxh3_64()
+    for t in tensors:
+        whole.update(hashing._as_bytes(t.reshape(1, -1)).tobytes())
+    return whole.intdigest()
+
+
+def _flat(tensors: list[torch.Tensor]) -> np.ndarray:
+    numbers = [t.detach().cpu().reshape(-1)[:_COLUMNS] for t in tensors if t.is_floating_point()]
+    return torch.cat([n.double() for n in numbers]).numpy() if numbers else np.zeros(0)
+
+
+def _bits(sample: list[np.ndarray]) -> float:
+    """The sum over columns of the entropy of their values; 32 for a column whose values are mostly different."""
+    if not sample or len({len(s) for s in sample}) != 1 or not len(sample[0]):
+        return 0.0
+    distinct = np.unique(np.stack(sample), axis=0)
+    total = 0.0
+    for values in distinct.T[:_COLUMNS]:
+        _, counts = np.unique(values, return_counts=True)
+        shares = counts / counts.sum()
+        total += 32.0 if len(counts) > 0.5 * len(values) and len(values) > 16 else float(-(shares * np.log2(shares)).sum())
+    return total
+
+
+def _arrays(item: Any) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
     for part in item if isinstance(item, list | tuple) else item.values() if isinstance(item, Mapping) else [item]:
         if isinstance(part, int | float | bool | np.ndarray | np.generic):
             found.append(torch.as_tensor(np.asarray(part)))
+        elif isinstance(part, list) and part and all(isinstance(p, int | float) for p in part):
+            found.append(torch.as_tensor(part))
         else:
             found += list(tensors_in(part))
     return found
-
-
-def _at_least_2d(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor.ndim >= 2 else tensor.reshape(-1, 1)

@@ -24,7 +24,20 @@ LAYERS = frozenset(
 )
 """Functions that apply weights."""
 CREATION = frozenset(
-    {"arange", "linspace", "logspace", "zeros", "ones", "full", "eye", "tensor", "empty", "range", "as_tensor", "new_tensor"}
+    {
+        "arange",
+        "linspace",
+        "logspace",
+        "zeros",
+        "ones",
+        "full",
+        "eye",
+        "tensor",
+        "empty",
+        "range",
+        "as_tensor",
+        "new_tensor",
+    }
 )
 """Functions that make a tensor out of numbers."""
 SIGMOIDS = frozenset({"sigmoid", "expit", "special_expit", "hardsigmoid"})
@@ -34,20 +47,94 @@ _LIMIT = 60
 """Operations followed at most; longer chains are treated as unknown."""
 
 _KEEP_SHAPE_AND_VALUE = frozenset(
-    {"view", "reshape", "squeeze", "unsqueeze", "flatten", "transpose", "permute", "swapaxes", "t", "T.get", "mT.get", "contiguous",
-     "clone", "detach", "__getitem__", "select", "narrow", "index_select", "gather", "masked_select", "take_along_dim", "to", "float",
-     "double", "half", "bfloat16", "type", "type_as", "expand", "expand_as", "repeat", "movedim", "chunk", "split", "unbind",
-     "unflatten", "view_as", "reshape_as", "cpu", "cuda", "data.get", "mean", "max", "min", "amax", "amin", "median", "max_pool1d",
-     "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
-     "adaptive_max_pool1d", "adaptive_max_pool2d", "flip", "roll", "nan_to_num"}
-)  # fmt: skip
+    {
+        "view",
+        "reshape",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "transpose",
+        "permute",
+        "swapaxes",
+        "t",
+        "T.get",
+        "mT.get",
+        "contiguous",
+        "clone",
+        "detach",
+        "__getitem__",
+        "select",
+        "narrow",
+        "index_select",
+        "gather",
+        "masked_select",
+        "take_along_dim",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "expand",
+        "expand_as",
+        "repeat",
+        "movedim",
+        "chunk",
+        "split",
+        "unbind",
+        "unflatten",
+        "view_as",
+        "reshape_as",
+        "cpu",
+        "cuda",
+        "data.get",
+        "mean",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "median",
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_max_pool1d",
+        "adaptive_max_pool2d",
+        "flip",
+        "roll",
+        "nan_to_num",
+    }
+)
 _FIXED: dict[str, Interval] = {
-    "softmax": (0, 1), "special_softmax": (0, 1), "gumbel_softmax": (0, 1), "softmin": (0, 1), "log_softmax": (-math.inf, 0),
-    "special_log_softmax": (-math.inf, 0), "logsigmoid": (-math.inf, 0), "cosine_similarity": (-1, 1), "sin": (-1, 1),
-    "cos": (-1, 1), "normalize": (-1, 1), "norm": (0, math.inf), "cdist": (0, math.inf), "pairwise_distance": (0, math.inf),
-    "silu": (-0.2785, math.inf), "gelu": (-0.17, math.inf), "mish": (-0.3089, math.inf), "selu": (-1.7581, math.inf),
-    "celu": (-1, math.inf), "elu": (-1, math.inf), "square": (0, math.inf), "abs": (0, math.inf), "sqrt": (0, math.inf),
-}  # fmt: skip
+    "softmax": (0, 1),
+    "special_softmax": (0, 1),
+    "gumbel_softmax": (0, 1),
+    "softmin": (0, 1),
+    "log_softmax": (-math.inf, 0),
+    "special_log_softmax": (-math.inf, 0),
+    "logsigmoid": (-math.inf, 0),
+    "cosine_similarity": (-1, 1),
+    "sin": (-1, 1),
+    "cos": (-1, 1),
+    "normalize": (-1, 1),
+    "norm": (0, math.inf),
+    "cdist": (0, math.inf),
+    "pairwise_distance": (0, math.inf),
+    "silu": (-0.2785, math.inf),
+    "gelu": (-0.17, math.inf),
+    "mish": (-0.3089, math.inf),
+    "selu": (-1.7581, math.inf),
+    "celu": (-1, math.inf),
+    "elu": (-1, math.inf),
+    "square": (0, math.inf),
+    "abs": (0, math.inf),
+    "sqrt": (0, math.inf),
+}
 
 
 def _sigmoid(x: float) -> float:
@@ -63,12 +150,21 @@ def _hard_sigmoid(x: float) -> float:
 
 
 _MONOTONE: dict[str, Callable[[float], float]] = {
-    "sigmoid": _sigmoid, "expit": _sigmoid, "special_expit": _sigmoid, "tanh": math.tanh, "erf": math.erf, "exp": _exp,
-    "expm1": lambda x: _exp(x) - 1, "relu": lambda x: max(x, 0.0), "relu6": lambda x: min(max(x, 0.0), 6.0),
-    "softplus": lambda x: x if x > 30 else math.log1p(_exp(x)), "hardsigmoid": _hard_sigmoid,
+    "sigmoid": _sigmoid,
+    "expit": _sigmoid,
+    "special_expit": _sigmoid,
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "exp": _exp,
+    "expm1": lambda x: _exp(x) - 1,
+    "relu": lambda x: max(x, 0.0),
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "softplus": lambda x: x if x > 30 else math.log1p(_exp(x)),
+    "hardsigmoid": _hard_sigmoid,
     "softsign": lambda x: x / (1 + abs(x)) if math.isfinite(x) else math.copysign(1.0, x),
-    "atan": math.atan, "arctan": math.atan,
-}  # fmt: skip
+    "atan": math.atan,
+    "arctan": math.atan,
+}
 
 
 def bounds(step: Step, number: int, before: int | None = None, depth: int = _LIMIT) -> Interval:
@@ -167,10 +263,21 @@ def _divide(a: Interval, b: Interval) -> Interval:
 
 
 _ARITHMETIC: dict[str, Callable[[Interval, Interval], Interval]] = {
-    "add": _add, "radd": _add, "sub": _subtract, "subtract": _subtract, "rsub": lambda a, b: _subtract(b, a), "mul": _multiply,
-    "multiply": _multiply, "rmul": _multiply, "div": _divide, "divide": _divide, "true_divide": _divide, "truediv": _divide,
-    "rtruediv": lambda a, b: _divide(b, a), "rdiv": lambda a, b: _divide(b, a),
-}  # fmt: skip
+    "add": _add,
+    "radd": _add,
+    "sub": _subtract,
+    "subtract": _subtract,
+    "rsub": lambda a, b: _subtract(b, a),
+    "mul": _multiply,
+    "multiply": _multiply,
+    "rmul": _multiply,
+    "div": _divide,
+    "divide": _divide,
+    "true_divide": _divide,
+    "truediv": _divide,
+    "rtruediv": lambda a, b: _divide(b, a),
+    "rdiv": lambda a, b: _divide(b, a),
+}
 
 
 def plain_name(op: Op) -> str:
@@ -181,13 +288,18 @@ def plain_name(op: Op) -> str:
     return op.name.rstrip("_")
 
 
-_WRITTEN_OUT = frozenset({"reciprocal", "div", "divide", "true_divide", "truediv", "rtruediv", "rdiv", "add", "mul", "rsub", "sub"})
+_WRITTEN_OUT = frozenset(
+    {"reciprocal", "div", "divide", "true_divide", "truediv", "rtruediv", "rdiv", "add", "mul", "rsub", "sub"}
+)
 """Arithmetic that can be the last operation of a sigmoid written by hand."""
 _TRIMMING = frozenset({"clamp", "clip", "clamp_", "clip_", "clamp_min", "clamp_max", "nan_to_num"})
 
 
 def maker(step: Step, number: int, before: int) -> Op | None:
-    """The operation that made a value, looking through reshapes, conversions and clamps; None when it is not recorded."""
+    """The operation that made a value, looking through reshapes, conversions and clamps.
+
+    None when it is not recorded.
+    """
     from trainrecipe.subjects.step import RESHAPING
 
     *_, last = (None, *step.back(number, RESHAPING | _TRIMMING, before=before))
@@ -282,10 +394,30 @@ def feature_axis(step: Step, number: int, before: int | None = None, depth: int 
 
 
 _MOVES = frozenset(
-    {"transpose", "swapaxes", "permute", "movedim", "t", "T.get", "mT.get", "squeeze", "unsqueeze", "flatten", "view", "reshape",
-     "unflatten", "view_as", "reshape_as", "__getitem__", "stack", "select"}
-)  # fmt: skip
-_MIXES = frozenset({"matmul", "__matmul__", "mm", "bmm", "cumsum", "sort", "flip", "roll", "gather", "index_select", "einsum", "cdist"})
+    {
+        "transpose",
+        "swapaxes",
+        "permute",
+        "movedim",
+        "t",
+        "T.get",
+        "mT.get",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "view",
+        "reshape",
+        "unflatten",
+        "view_as",
+        "reshape_as",
+        "__getitem__",
+        "stack",
+        "select",
+    }
+)
+_MIXES = frozenset(
+    {"matmul", "__matmul__", "mm", "bmm", "cumsum", "sort", "flip", "roll", "gather", "index_select", "einsum", "cdist"}
+)
 
 
 def _same_shape(step: Step, op: Op, shape: tuple[int, ...]) -> int | None:

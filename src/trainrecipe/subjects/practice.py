@@ -1,8 +1,7 @@
 """Training a twin on its one batch: the experiment that several checks share.
 
-Noise is fixed: every replay starts from the random state that was recorded, so dropout masks and samples are the same in
-every step, and a layer's mode (batch norm in training mode) stays what it was.
-"""
+Noise is fixed: every replay starts from the random state that was recorded, so dropout masks and samples are the same
+in every step, and a layer's mode (batch norm in training mode) stays what it was."""
 
 from __future__ import annotations
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True)
 class Curve:
-    """The loss before each step and after the last. `cut` tells that the time ran out, `broken` that it is not finite."""
+    """The loss before each step and after the last. `cut` tells that the time ran out, `broken` that it is not
+    finite."""
 
     losses: list[float]
     cut: bool = False

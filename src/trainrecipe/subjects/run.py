@@ -24,7 +24,11 @@ class Layer:
 
 @dataclasses.dataclass(slots=True)
 class Model:
-    """A module that the script calls itself. `moody` are its dropout and batch-norm layers, `trainable` its parameters."""
+    """A module that the script calls itself. `moody` are its dropout and batch-norm layers, `trainable` its parameters.
+
+    `loaded`: weights were loaded into it before the first step. `fresh_norms`: at its first call some of its batch-norm
+    layers had not seen a batch yet.
+    """
 
     number: int
     name: str
@@ -32,6 +36,8 @@ class Model:
     trainable: int
     total: int
     born: Place | None = None
+    loaded: bool = False
+    fresh_norms: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,6 +45,9 @@ class Forward:
     """Forwards of one model at one line, in one mode, during one pass. `moody` names the layers in training mode.
 
     `repeats` is the largest number of forwards per batch; `fed` counts those whose result a backward started from.
+    `rows` are content hashes of the rows of its first input, `looks` the same call by call, each with its event
+    and the number of rows.
+    `at_steps` counts the different optimiser steps at which it was called, the last of them `last_step`.
     """
 
     model: int
@@ -54,8 +63,11 @@ class Forward:
     fed: int = 0
     tracked: int = 0
     repeats: int = 1
+    at_steps: int = 0
+    last_step: int = -1
     rows: set[int] = dataclasses.field(default_factory=set)
     batches: list[int] = dataclasses.field(default_factory=list)
+    looks: list[tuple[int, frozenset[int], int]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,7 +103,10 @@ class Pass:
 
 @dataclasses.dataclass(slots=True)
 class Loader:
-    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set, `indices` the part it reads of it."""
+    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it.
+
+    `label` tells which tensor of its batches the loss takes as target, where that was seen.
+    """
 
     number: int
     place: Place | None
@@ -104,13 +119,16 @@ class Loader:
     drop_last: bool
     workers: int
     length: int | None
+    born: Place | None = None
+    label: int | None = None
 
 
 @dataclasses.dataclass(slots=True)
 class Clip:
     """Calls of a gradient-clipping function at one line. `coefficients` is limit / norm for each call seen in detail.
 
-    `stale` counts calls after the optimiser's step with no backward in between, `empty` calls without any gradient.
+    `stale` counts calls after the optimiser's step with no backward in between, `empty` calls without any gradient, both
+    among the `seen` calls. For clipping by value the coefficient is limit / root mean square of the gradient.
     """
 
     place: Place | None
@@ -120,6 +138,7 @@ class Clip:
     count: int = 0
     stale: int = 0
     empty: int = 0
+    seen: int = 0
     coefficients: list[float] = dataclasses.field(default_factory=list)
     optimizers: set[int] = dataclasses.field(default_factory=set)
 
@@ -128,7 +147,15 @@ class Clip:
 class Scheduler:
     """A learning-rate scheduler. `calls` holds the optimiser's step count at each call of `step` by the script.
 
-    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units.
+    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units. `early` counts optimiser
+    steps before which it was stepped after the backward.
+
+    The plan for the whole run (`unplanned` says why there is none; otherwise it reproduced all observed rates):
+    `interval` is the number of optimiser steps per call; `planned` holds points (step, rate) of the group with the most
+    elements over `covered` steps, `complete` unless the plan is longer; `peaks` the highest rate of each group and
+    `built_rates` the rates they were built with; `dead` the share of steps at the end with a rate below a thousandth of
+    the peak, from step `dead_from` on, `zero` the share with a rate of zero; `turns` how often the rate comes back up;
+    `beyond` the highest rate after the end of the plan, None when it would rise without end.
     """
 
     number: int
@@ -139,6 +166,22 @@ class Scheduler:
     calls: list[int] = dataclasses.field(default_factory=list)
     passes: list[int | None] = dataclasses.field(default_factory=list)
     horizon: dict[str, float] = dataclasses.field(default_factory=dict)
+    born_step: int = 0
+    early: int = 0
+    unplanned: str = "it was not followed ahead"
+    interval: float = 1.0
+    planned: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    complete: bool = False
+    covered: float = 0.0
+    peaks: list[float] = dataclasses.field(default_factory=list)
+    built_rates: list[float] = dataclasses.field(default_factory=list)
+    largest: int = 0
+    dead: float = 0.0
+    dead_from: float | None = None
+    zero: float = 0.0
+    only_rises: bool = False
+    turns: int = 0
+    beyond: float | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -146,8 +189,8 @@ class OptimizerStep:
     """What was seen at one optimiser step, in detail.
 
     `backwards` contributed to its gradients since the last step; `fresh` tells that the gradients were empty or zero
-    before the first of them; `cleared_late` that gradients were cleared after the last backward and before this step;
-    `gradient` tells whether any gradient was non-zero.
+    before the first of them (None: something changed them in between); `cleared_late` that gradients were cleared after
+    the last backward and before this step; `gradient` tells whether any gradient was non-zero.
     """
 
     step: int
@@ -167,8 +210,9 @@ class OptimizerStep:
 class Optimizer:
     """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`), and its steps seen in detail.
 
-    `rates` holds one learning rate per step, that of its largest group. `replaces` is the optimiser over the same
-    parameters that was built before it.
+    `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
+    around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
+    part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that added a group of parameters.
     """
 
     number: int
@@ -184,12 +228,18 @@ class Optimizer:
     seen: list[OptimizerStep] = dataclasses.field(default_factory=list)
     born_step: int = 0
     takes_closure: bool = False
+    planned_steps: int | None = None
+    least_steps: int = 0
+    certain: bool = False
+    standard: bool = True
+    grown: list[Place] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
-    were still held in memory, both with the number of the call; `losses` the values seen."""
+    were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
+    `losses` the values seen."""
 
     place: Place | None
     count: int = 0
@@ -197,6 +247,7 @@ class Backward:
     last_event: int = 0
     nodes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     alive: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    shared: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     held_at: Place | None = None
     held_name: str = ""
@@ -209,6 +260,12 @@ class Parameter:
     `registered`: reachable through a called model's `parameters()`. `reached`: the loss depends on it in a recorded step.
     `gradient`: it got a non-zero gradient. `moved`: its bits differ from those at the first recorded step. `stuck`: share
     of its elements that a step with a non-zero update left bit-identical, in recorded steps (None when not seen).
+    `updates`: recorded steps with a gradient; `still`: share of the elements with a gradient that no step moved.
+    `peak`: the highest learning rate that it had or is planned to have. `used_in`: the called model in whose forward it is
+    used; `mode`: whether the layer it belongs to was in training mode there. `fate` and `part`: why it got no gradient and
+    the largest module of which that is true (see capture/unused.py; empty when it got one). `ratios`: norm of the update
+    over norm of the weight before it, one per recorded step with a gradient, oldest first; `norm`: that of its weight at
+    the first of these steps; `dimensions`: the number of its axes.
     """
 
     name: str
@@ -226,6 +283,25 @@ class Parameter:
     called: bool | None = None
     kind: str = ""
     stuck: float | None = None
+    updates: int = 0
+    still: float | None = None
+    peak: float | None = None
+    used_in: int | None = None
+    mode: bool | None = None
+    fate: str = ""
+    part: str = ""
+    ratios: list[float] = dataclasses.field(default_factory=list)
+    norm: float | None = None
+    dimensions: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Site:
+    """A line of the user's source that was not reached. `kind`: `optimizer step`, `step` (of something unknown), `build`
+    (an optimiser is built), `group` (parameters are added to one), `rate` (a learning rate is set)."""
+
+    kind: str
+    place: Place
 
 
 @dataclasses.dataclass(slots=True)
@@ -233,7 +309,9 @@ class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
-    without loaders, the one-number-per-example targets of successive steps. `twin_run`: a second execution with the same
+    without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
+    windows. `unseeded`: generators made without a seed, or global ones drawn from and
+    never seeded. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a second execution with the same
     seed, of which only the `fingerprint` is known.
     """
 
@@ -247,6 +325,7 @@ class Run:
     forwards: list[Forward] = dataclasses.field(default_factory=list)
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
+    loaders_built: int = 0
     clips: list[Clip] = dataclasses.field(default_factory=list)
     schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     optimizers: list[Optimizer] = dataclasses.field(default_factory=list)
@@ -255,11 +334,15 @@ class Run:
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)
+    unreached: list[Site] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
     carries_state: bool = False
     targets: list[list[float]] = dataclasses.field(default_factory=list)
     targets_place: Place | None = None
+    series: bool = False
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
+    unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""
@@ -276,9 +359,18 @@ class Run:
     def evaluations(self) -> Iterator[Forward]:
         """Forwards that belong to evaluation: in a pass without backward, or without gradients outside any training step.
 
-        Forwards that are made while a training pass goes on (target networks, teachers, rollouts) are not among them.
+        Forwards that are made while a training pass goes on (target networks, teachers, rollouts) are not among them, nor
+        are those that come with nearly every optimiser step where there is no loader.
         """
         training = {p.number for p in self.passes if p.trains}
+        beside = {(f.model, f.place) for f in self.forwards if f.in_pass in training}
         for forward in self.forwards:
-            if not forward.fed and forward.in_pass not in training and (forward.in_pass is not None or not forward.grad):
-                yield forward
+            if forward.fed or forward.in_pass in training:
+                continue
+            if forward.in_pass is None and (forward.grad or (forward.model, forward.place) in beside or _every_step(forward)):
+                continue
+            yield forward
+
+
+def _every_step(forward: Forward) -> bool:
+    return forward.at_steps >= 3 and forward.at_steps >= 0.5 * (forward.last_step - forward.step + 1)

@@ -156,8 +156,11 @@ class Step:
         self.inputs_seen: list[tuple[int, Any]] = []
         self.rates: list[float] = []
         self.built_rate = 0.0
+        self.optimizer_place: Place | None = None
         self.clip: tuple[str, float, float] | None = None
         self.last: Tape | None = None
+        self.broken: Tape | None = None
+        self.values_seen: Sequence[tuple[int, float]] = ()
         self.graded: frozenset[int] | None = None
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1

@@ -1,8 +1,8 @@
 """What theory says about a step's loss: its value for a net that knows nothing, for the best constant, and its floor.
 
-A `Theory` holds for a step whose loss is one call of one of PyTorch's loss functions, up to a constant factor. All values
-are in the units of that function with `reduction="mean"`, so that a sum, a factor or gradient accumulation cancels.
-"""
+A `Theory` holds for a step whose loss is one call of one of PyTorch's loss functions, up to a constant factor. All
+values are in the units of that function with `reduction="mean"`, so that a sum, a factor or gradient accumulation
+cancels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ import torch.nn.functional as F
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step
 
-SCALING = frozenset({"mul", "div", "true_divide", "__mul__", "__truediv__", "__rmul__", "mean", "sum", "squeeze", "reshape", "view"})
+SCALING = frozenset(
+    {"mul", "div", "true_divide", "__mul__", "__truediv__", "__rmul__", "mean", "sum", "squeeze", "reshape", "view"}
+)
 """Operations between a loss function and the value that backward is called on that change its scale only."""
 _TINY = 1e-12
 _KINDS = {
@@ -44,10 +46,9 @@ class Theory:
 
     `kind` is softmax, sigmoid, squared, absolute, huber, divergence or hinge; `measured` the loss of the observed
     predictions; `neutral` that of the neutral prediction (all classes alike, one half, zero); `prior` that of the best
-    constant prediction (the label frequencies, the mean, the median), None where there is no formula; `floor` the lowest
-    value that these targets allow, or None when that is not known, with the reason in `why`; `targets` how many
-    target values are counted; `factor` what the step's own loss is per unit of this one.
-    """
+    constant prediction (the label frequencies, the mean, the median), None where there is no formula; `floor` the
+    lowest value that these targets allow, or None when that is not known, with the reason in `why`; `targets` how
+    many target values are counted; `factor` what the step's own loss is per unit of this one."""
 
     kind: str
     measured: float
@@ -62,7 +63,8 @@ class Theory:
 
     @property
     def start(self) -> float:
-        """The larger of the neutral value and that of the best constant: what an untrained net may be expected to reach."""
+        """The larger of the neutral value and that of the best constant: what an untrained net may be expected to
+        reach."""
         return self.neutral if self.prior is None else max(self.neutral, self.prior)
 
 
@@ -121,13 +123,17 @@ def of_call(call: LossCall, groups: torch.Tensor | None = None) -> Theory | str:
     if not all(math.isfinite(v) for v in (measured, neutral, prior or 0.0)):
         return "the loss is not finite"
     classes = prediction.shape[_axis(prediction)] if kind in ("softmax", "divergence") and prediction.ndim else 1
-    return Theory(kind, measured, neutral, prior, floor, why, counted(call), classes, _spread(kind, prediction), math.nan)
+    return Theory(
+        kind, measured, neutral, prior, floor, why, counted(call), classes, _spread(kind, prediction), math.nan
+    )
 
 
 def evaluator(call: LossCall) -> Callable[[torch.Tensor], float]:
     """The loss call as a function of the prediction alone, in float64 and with `reduction="mean"`."""
     settings = {k: v for k, v in call.settings.items() if k not in ("reduction", "size_average", "reduce")}
-    settings = {k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in settings.items()}
+    settings = {
+        k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in settings.items()
+    }
     target = call.target
     if target is not None and target.is_floating_point():
         target = target.double()
@@ -152,7 +158,8 @@ def groups_of(step: Step, call: LossCall) -> torch.Tensor | None:
     if call.name in ("cross_entropy", "nll_loss") and prediction.ndim != 2:
         return None
     numbers = [torch.unique(r.detach(), dim=0, return_inverse=True)[1] for r in rows]
-    return torch.unique(torch.stack(numbers, 1), dim=0, return_inverse=True)[1]
+    joint: torch.Tensor = torch.unique(torch.stack(numbers, 1), dim=0, return_inverse=True)[1]
+    return joint
 
 
 def counted(call: LossCall) -> int:
@@ -190,7 +197,8 @@ def best_prediction(
 
 
 def _class_weights(call: LossCall, prediction: torch.Tensor) -> torch.Tensor | None:
-    """How much each row and position wants each class, with label smoothing and class weights, shaped as the prediction."""
+    """How much each row and position wants each class, with label smoothing and class weights, shaped as the
+    prediction."""
     target, settings = call.target, call.settings
     assert target is not None
     axis = _axis(prediction)
@@ -260,7 +268,11 @@ def _neutral(call: LossCall, kind: str, prediction: torch.Tensor, loss: Callable
 
 
 def _floor(
-    call: LossCall, kind: str, prediction: torch.Tensor, loss: Callable[[torch.Tensor], float], groups: torch.Tensor | None
+    call: LossCall,
+    kind: str,
+    prediction: torch.Tensor,
+    loss: Callable[[torch.Tensor], float],
+    groups: torch.Tensor | None,
 ) -> tuple[float | None, str]:
     if groups is None:
         return None, "which rows have the same input cannot be told, so contradictory targets may set a floor"

@@ -3,23 +3,33 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check, Price
-from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.finding import Evidence, Place, Ruling, Severity
 from trainrecipe.picture import Picture, points
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
     from trainrecipe.subjects.run import Pass
 
-DRAWS = 400
+DRAWS = 200
 """Random orders that make up the null distribution."""
 CLASS_EFFECT = 0.5
 """Share of the label's entropy that the batch already tells, beyond chance, from which classes count as ordered. Shuffled
 data are near 0; data sorted by class near 1."""
+COMPACT = 0.8
+"""Sorted classes fill the batches between their first and their last (1.0); classes drawn per batch, as metric learning
+does, come back after a pause: with 2 of 10 classes per batch they fill 0.2 of that span."""
+PRESENT = 0.15
+"""Share of a batch that a class must have to count as present there, so that a few wrong labels do not matter."""
 RANK_EFFECT = 0.8
-"""Absolute rank correlation of a continuous target with its position from which data count as sorted."""
+"""Absolute rank correlation from which numbers count as sorted, both over all batches and inside the typical batch:
+targets that grow because the model does, such as returns, are in order between batches and not inside them."""
+SMALL = 4
+"""Batches smaller than this are joined to blocks of eight, since one example tells nothing about mixture."""
+
+Batches = list[list[float]]
 
 
 class LabelOrder(Check):
@@ -27,9 +37,10 @@ class LabelOrder(Check):
 
     What it checks
     --------------
-    The labels of the batches that were consumed, in order. For classes: how much of the label's entropy the batch number
-    tells (mutual information), compared with random orders of the same labels. For numbers: the rank correlation of the
-    target with its position.
+    The targets of the training batches, in the order in which they were consumed. For classes: how much of the label's
+    entropy the batch number tells (mutual information), compared with random orders of the same labels, and whether each
+    class keeps to batches that follow one another. For numbers: the rank correlation of the target with its position, over
+    all batches and inside each.
 
     Why it matters
     --------------
@@ -46,116 +57,185 @@ class LabelOrder(Check):
 
     When it is wrong
     ----------------
-    Samplers that draw few classes per batch on purpose (metric learning) and time series read in order look alike; a
-    sampler of the user's own and a loader that shuffles are never reported, nor are models that carry state from batch to
-    batch. In a rehearsal only the first batches and the last of each pass are seen.
+    Loaders that shuffle, samplers of the user's own, models that carry state from batch to batch, and numbers predicted
+    from overlapping windows (a time series read in order) are never reported; batches of few classes drawn at random get
+    no more than a note. In a rehearsal only the first batches and the last of each pass are seen. A curriculum that is
+    sorted on purpose looks the same: silence the check there.
 
     Source
     ------
-    Fault catalogue 128; PyTorch forum thread 39487. Mutual information against a permutation null: Good, Permutation
-    Tests, 2000.
+    Fault catalogue 128 and 155; PyTorch forum thread 39487. Mutual information against a permutation null: Good,
+    Permutation Tests, 2000.
     """
 
     title = "The training data come sorted by label"
     rows = ("S24", "D8")
     faults = (128, 155)
     price = Price.FREE
+    explains = ("output-bias-at-init", "overfit-one-batch", "learning-rate-range")
 
     def measure(self, data: Data) -> Evidence:
-        sequences = self._from_loaders(data) or self._from_steps(data)
-        if not sequences:
-            return Evidence(missing="no sequence of labels was seen: one number per example in the training batches")
-        batches, place, column = sequences
+        """Compare the order of the consumed labels with random orders."""
+        batches, place, series, why = _from_loaders(data) if data.run.passes else _from_steps(data)
+        if not batches:
+            return Evidence(missing=why)
         flat = [v for batch in batches for v in batch]
-        if len(batches) < 3 or len(set(flat)) < 2:
+        kinds = len(set(flat))
+        if len(batches) < 3 or kinds < 2:
             return Evidence(missing="too few training batches, or one label only, to tell an order")
-        discrete = len(set(flat)) <= max(2, len(flat) // 8) and all(float(v).is_integer() for v in flat)
-        effect, p_value = self._classes(batches) if discrete else self._ranks(flat)
-        shown = [(i, v) for i, batch in enumerate(batches) for v in batch][:600]
-        return Evidence(
-            {
-                "discrete": discrete,
-                "effect": effect,
-                "p_value": p_value,
-                "batches": len(batches),
-                "labels": len(set(flat)),
-                "per_batch": sorted(len(set(b)) for b in batches)[len(batches) // 2],
-                "column": column,
-                "shown": shown,
-            },
-            place=place,
-        )
-
-    def _from_loaders(self, data: Data) -> Any:
-        """The label batches of the first pass over a loader that reads in order."""
-        for seen in data.run.train_passes():
-            loader = data.run.loaders[seen.loader]
-            if loader.shuffled or data.run.carries_state or len(seen.labels) < 3:
-                continue
-            column = self._label_column(seen)
-            if column is not None:
-                return [b[column] for b in seen.labels], loader.place, column
-        return None
-
-    def _label_column(self, seen: Pass) -> int | None:
-        """The last tensor of the batch that has one number per example: by convention the label."""
-        columns = [i for i in range(len(seen.labels[0])) if all(len(b) > i and b[i] for b in seen.labels)]
-        return columns[-1] if columns else None
-
-    def _from_steps(self, data: Data) -> Any:
-        """For scripts without loaders: the targets that successive recorded steps consumed."""
-        run = data.run
-        if run.passes or len(run.targets) < 3 or run.carries_state:
-            return None
-        return run.targets, run.targets_place, None
-
-    def _classes(self, batches: list[list[float]]) -> tuple[float, float]:
-        sizes = [len(b) for b in batches]
-        flat = [v for b in batches for v in b]
-        observed = _told(flat, sizes)
-        generator = random.Random(0)
-        null = []
-        for _ in range(DRAWS):
-            generator.shuffle(flat)
-            null.append(_told(flat, sizes))
-        chance = sum(null) / DRAWS
-        effect = (observed - chance) / max(1e-9, 1 - chance)
-        return effect, (1 + sum(n >= observed for n in null)) / (1 + DRAWS)
-
-    def _ranks(self, flat: list[float]) -> tuple[float, float]:
-        observed = abs(_rank_correlation(flat))
-        generator = random.Random(0)
-        null = []
-        mixed = list(flat)
-        for _ in range(DRAWS // 2):
-            generator.shuffle(mixed)
-            null.append(abs(_rank_correlation(mixed)))
-        return observed, (1 + sum(n >= observed for n in null)) / (1 + len(null))
+        discrete = all(float(v).is_integer() for v in flat) and (kinds == 2 or kinds <= len(flat) // 8)
+        measured = _classes(batches) if discrete else _numbers(batches)
+        shown = [(i, v) for i, batch in enumerate(batches) for v in batch]
+        common = {
+            "discrete": discrete,
+            "batches": len(batches),
+            "labels": kinds,
+            "per_batch": sorted(len(set(b)) for b in batches)[len(batches) // 2],
+            "series": series and not discrete,
+            "shown": shown[:: max(1, len(shown) // 500)],
+        }
+        return Evidence({**common, **measured}, place=place)
 
     def judge(self, evidence: Evidence) -> Ruling:
+        """Ordered beyond chance, and in the way that sorting orders."""
         limit = CLASS_EFFECT if evidence["discrete"] else RANK_EFFECT
         kind = "classes" if evidence["discrete"] else "targets"
         if evidence["p_value"] > 0.01 or evidence["effect"] < limit:
             return Ruling.passed(f"the order of {kind} in {evidence['batches']} batches tells {evidence['effect']:.0%}")
+        if evidence["series"]:
+            return Ruling.unsure("targets come in order, as they do in a time series whose windows are read one by one")
+        if not evidence["sorted"]:
+            return _unsorted(evidence)
+        told = f"the batch alone tells {evidence['effect']:.0%} of the label, and each class stays in neighbouring batches; "
         observed = (
-            f"the batch alone tells {evidence['effect']:.0%} of the label; a typical batch holds "
-            f"{evidence['per_batch']} of {evidence['labels']} labels seen"
+            told + f"a typical batch holds {evidence['per_batch']} of {evidence['labels']} labels seen"
             if evidence["discrete"]
             else f"the target's rank correlates {evidence['effect']:.2f} with its position"
         )
         return Ruling.found(
             Severity.WARNING,
-            f"Training {kind} come in order, and the loader never shuffles.",
+            f"Training {kind} come in order, and nothing shuffles them.",
             expected="batches with a mixture of labels, as a random order gives",
             observed=observed + f" (p = {evidence['p_value']:.3f})",
             fix="Pass shuffle=True to the training DataLoader, or shuffle the examples before batching.",
         )
 
     def draw(self, evidence: Evidence) -> Picture:
+        """Labels against the number of their batch."""
         x = [float(i) for i, _ in evidence["shown"]]
         y = [float(v) for _, v in evidence["shown"]]
         caption = "Each dot is a training example; in a shuffled stream every batch holds every label."
         return points("Labels in the order of training", caption, x, y, x_title="batch", y_title="label")
+
+
+def _unsorted(evidence: Evidence) -> Ruling:
+    if not evidence["discrete"]:
+        return Ruling.passed("targets grow from batch to batch and not inside a batch, so the examples are not sorted by them")
+    if evidence["per_batch"] > 1 or evidence["labels"] < 3:
+        return Ruling.passed("batches hold few classes each, which come back: they are drawn by class, not sorted")
+    return Ruling.found(
+        Severity.NOTE,
+        "Each training batch holds one class only.",
+        expected="a mixture of classes in each batch, unless the method asks for one",
+        observed=f"{evidence['labels']} classes in {evidence['batches']} batches, one per batch",
+        fix="Draw batches over all classes, unless this is meant.",
+    )
+
+
+def _from_loaders(data: Data) -> tuple[Batches, Place | None, bool, str]:
+    """The labels of the first long enough pass over a training loader that reads in order."""
+    run = data.run
+    why = "every training loader shuffles, or draws by a sampler of its own"
+    for seen in run.train_passes():
+        loader = run.loaders[seen.loader]
+        if loader.shuffled:
+            continue
+        if run.carries_state:
+            why = "the model carries state from batch to batch, so the order is meant"
+        elif len(seen.labels) < 3:
+            why = "too few training batches were seen to tell an order"
+        elif batches := _labels(seen, loader.label):
+            place = loader.born or loader.place
+            return batches, place, data.is_series(loader.number), ""
+        else:
+            why = "the training batches hold no label with one number per example"
+    return [], None, False, why
+
+
+def _labels(seen: Pass, known: int | None) -> Batches:
+    """The batches' target column: what the loss takes where that is known, else the last that is not a row number."""
+    width = min(len(b) for b in seen.labels)
+    full = [i for i in range(width) if all(b[i] for b in seen.labels)]
+    chosen = [i for i in full if i == known] if known is not None else full
+    for i in reversed(chosen):
+        batches = [b[i] for b in seen.labels]
+        if known is not None or not _counts_up(batches[0]):
+            return batches
+    return []
+
+
+def _counts_up(values: list[float]) -> bool:
+    return len(values) > 1 and all(b - a == 1 for a, b in zip(values, values[1:], strict=False))
+
+
+def _from_steps(data: Data) -> tuple[Batches, Place | None, bool, str]:
+    """For scripts without loaders: the targets that successive recorded steps consumed."""
+    run = data.run
+    if run.carries_state:
+        return [], None, False, "the model carries state from step to step, so the order is meant"
+    if len(run.targets) < 3:
+        return [], None, False, "no sequence of targets was seen: one number per example in successive steps"
+    return run.targets, run.targets_place, run.series, ""
+
+
+def _classes(batches: Batches) -> dict[str, object]:
+    flat = [v for b in batches for v in b]
+    blocks = batches
+    if sorted(map(len, batches))[len(batches) // 2] < SMALL:
+        blocks = [flat[i : i + 8] for i in range(0, len(flat), 8)]
+    sizes = [len(b) for b in blocks]
+    observed = _told(flat, sizes)
+    generator = random.Random(0)
+    null = []
+    mixed = list(flat)
+    for _ in range(DRAWS):
+        generator.shuffle(mixed)
+        null.append(_told(mixed, sizes))
+    chance = sum(null) / DRAWS
+    return {
+        "effect": (observed - chance) / max(1e-9, 1 - chance),
+        "p_value": (1 + sum(n >= observed for n in null)) / (1 + DRAWS),
+        "sorted": _keeps_together(blocks),
+    }
+
+
+def _keeps_together(blocks: Batches) -> bool:
+    """Whether each class fills the blocks between its first and its last; where each has one block only: monotone labels."""
+    where: dict[float, list[int]] = {}
+    for i, block in enumerate(blocks):
+        for value, count in Counter(block).items():
+            if count >= PRESENT * len(block):
+                where.setdefault(value, []).append(i)
+    long = [w for w in where.values() if len(w) > 1]
+    filled, span = sum(map(len, long)), sum(w[-1] - w[0] + 1 for w in long)
+    if long and sum(len(w) - 1 for w in long) >= 3:
+        return filled >= COMPACT * span
+    return abs(rank_correlation([sum(b) / len(b) for b in blocks])) >= 0.95 and len(blocks) >= 5
+
+
+def _numbers(batches: Batches) -> dict[str, object]:
+    flat = [v for b in batches for v in b]
+    observed = abs(rank_correlation(flat))
+    generator = random.Random(0)
+    mixed = list(flat)
+    beyond = 0
+    for _ in range(DRAWS):
+        generator.shuffle(mixed)
+        beyond += abs(rank_correlation(mixed)) >= observed
+    sign = math.copysign(1, rank_correlation(flat))
+    inside = sorted(sign * rank_correlation(b) for b in batches if len(b) >= SMALL)
+    typical = inside[len(inside) // 2] if inside else 1.0
+    return {"effect": observed, "p_value": (1 + beyond) / (1 + DRAWS), "sorted": typical >= RANK_EFFECT}
 
 
 def _told(flat: list[float], sizes: list[int]) -> float:
@@ -173,12 +253,23 @@ def _entropy(values: list[float]) -> float:
     return -sum(n / total * math.log(n / total) for n in Counter(values).values()) if total else 0.0
 
 
-def _rank_correlation(values: list[float]) -> float:
-    """Spearman's rank correlation of values with their positions, ties by order."""
-    order = sorted(range(len(values)), key=lambda i: values[i])
-    ranks = [0] * len(values)
-    for rank, i in enumerate(order):
-        ranks[i] = rank
+def rank_correlation(values: list[float]) -> float:
+    """Spearman's rank correlation of values with their positions; equal values share their mean rank.
+
+    >>> rank_correlation([1.0, 2.0, 5.0])
+    1.0
+    """
     n = len(values)
-    gap = sum((rank - i) ** 2 for i, rank in enumerate(ranks))
-    return 1 - 6 * gap / (n * (n * n - 1)) if n > 2 else 0.0
+    order = sorted(range(n), key=lambda i: values[i])
+    ranks = [0.0] * n
+    start = 0
+    for i in range(1, n + 1):
+        if i == n or values[order[i]] != values[order[start]]:
+            for k in order[start:i]:
+                ranks[k] = (start + i - 1) / 2
+            start = i
+    middle = (n - 1) / 2
+    spread = sum((r - middle) ** 2 for r in ranks)
+    places = sum((i - middle) ** 2 for i in range(n))
+    together = sum((r - middle) * (i - middle) for i, r in enumerate(ranks))
+    return together / math.sqrt(spread * places) if spread and places else 0.0

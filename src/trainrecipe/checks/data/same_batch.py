@@ -7,9 +7,13 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
+    from trainrecipe.subjects.run import Loader, Pass
 
 ENOUGH = 4
-"""Consecutive steps on one batch before anything is said: two can be chance in a tiny data set."""
+"""Successive steps on one batch before anything is said: two can be chance in a tiny data set."""
+TELLING = 8
+"""Labels in a batch, at least, from which equal labels in equal order mean the same examples: 2 classes agree by chance
+in 1 of 256 pairs of batches, and four in a row are asked for."""
 
 
 class SameBatch(Check):
@@ -17,8 +21,10 @@ class SameBatch(Check):
 
     What it checks
     --------------
-    The content of every batch that a loader gives is hashed, without regard to the order of its rows. Training batches
-    that are equal from step to step, although the loader has more to give, are counted.
+    The content of every batch that a training loader gives is hashed, without regard to the order of its rows, and the
+    longest row of equal batches is counted, loader by loader. Where each step begins a new pass over a loader that reads
+    in order, batches with the same labels in the same order count as equal too: their examples differ by augmentation
+    only.
 
     Why it matters
     --------------
@@ -35,8 +41,9 @@ class SameBatch(Check):
 
     When it is wrong
     ----------------
-    A script that overfits a single batch on purpose does exactly this: silence the check there. Full-batch training, where
-    the loader has a single batch, is not reported.
+    A script that overfits a single batch on purpose by taking the first batch of every pass does exactly this: silence
+    the check there. Taking a batch once and training on it, full-batch training, and data sets that repeat a handful of
+    examples are not reported. Batches that are cut out by hand, without a loader, are not seen.
 
     Source
     ------
@@ -46,40 +53,78 @@ class SameBatch(Check):
     title = "Every training step uses the same batch"
     rows = ("S24",)
     faults = (45,)
-    explains = ("label-order",)
+    explains = ("label-order", "learning-rate-range", "output-bias-at-init")
 
     def measure(self, data: Data) -> Evidence:
-        passes = [p for p in data.run.train_passes() if p.batch_hashes]
+        """Count, loader by loader, the longest row of equal batches."""
+        passes = [p for p in data.run.train_passes() if any(p.batch_hashes)]
         if not passes:
             return Evidence(missing="no training batches from a DataLoader were seen")
-        hashes = [(p, h) for p in passes for h in p.batch_hashes]
-        longest, run, at = 1, 1, hashes[0][0]
-        for (_, before), (current, now) in zip(hashes, hashes[1:], strict=False):
-            run = run + 1 if now == before else 1
-            if run > longest:
-                longest, at = run, current
-        restarted = sum(p.batches == 1 for p in passes)
-        return Evidence(
-            {
-                "batches": len(hashes),
-                "distinct": len({h for _, h in hashes}),
-                "longest": longest,
-                "length": at.length,
-                "restarted": restarted,
-                "passes": len(passes),
-            },
-            place=at.place,
-        )
+        numbers = dict.fromkeys(p.loader for p in passes)
+        found = [_look(data, data.run.loaders[n], [p for p in passes if p.loader == n]) for n in numbers]
+        return max(found, key=lambda e: e["longest"])
 
     def judge(self, evidence: Evidence) -> Ruling:
-        if evidence["longest"] < ENOUGH or evidence["length"] in (None, 1):
-            return Ruling.passed(f"{evidence['distinct']} different batches in {evidence['batches']} training steps")
-        again = evidence["restarted"] == evidence["passes"]
+        """Equal batches, although there is more than one batch."""
+        longest, length, restarted = evidence["longest"], evidence["length"], evidence["restarted"]
+        if longest < ENOUGH or length == 1:
+            return Ruling.passed(f"{evidence['different']} different batches in {evidence['batches']} training steps")
+        if not restarted and not evidence["more"]:
+            return Ruling.passed("the data set repeats the examples of one batch, so all batches are equal")
+        if length is None and not evidence["more"]:
+            return Ruling.unsure("every step took the same first batch of a stream whose length is not known")
+        again = "; each step began a new pass over the loader and took its first batch" if restarted else ""
+        observed = f"{evidence['different']} different in {evidence['batches']} steps{again}"
         return Ruling.found(
             Severity.WARNING,
-            f"The same batch was used in {evidence['longest']} successive training steps.",
-            expected=f"different batches: the loader has {evidence['length']}",
-            observed=f"{evidence['distinct']} different in {evidence['batches']} steps"
-            + ("; each step began a new pass over the loader and took its first batch" if again else ""),
-            fix="Loop with `for batch in loader:`, or create the iterator once before the loop.",
+            f"The same {'examples were' if evidence['augmented'] else 'batch was'} used in {longest} successive steps.",
+            expected="different batches from step to step" + (f": the loader has {length}" if length else ""),
+            observed=observed + ("; inputs differ, labels do not" if evidence["augmented"] else ""),
+            fix="Loop with `for batch in loader:`, or create the iterator once, before the loop, and call next on that."
+            if restarted
+            else "Look at the sampler and at __getitem__: they give the same examples for every batch.",
         )
+
+
+def _look(data: Data, loader: Loader, passes: list[Pass]) -> Evidence:
+    restarted = len(passes) >= ENOUGH and all(p.batches == 1 and not p.finished for p in passes)
+    longest, at = _longest([(p, h) for p in passes for h in p.batch_hashes])
+    augmented = False
+    if restarted and not loader.shuffled and loader.examples is not None and longest < ENOUGH:
+        labels = [(p, hash(tuple(_labels(p)))) for p in passes if _labels(p)]
+        longer, where = _longest(labels)
+        if longer > longest and longer == len(passes):
+            longest, at, augmented = longer, where, True
+    more = (loader.length or 0) > 1
+    if more and not restarted and longest >= ENOUGH:
+        rows = data.rows(loader.number)
+        more = rows is not None and len(set(rows.inputs)) not in range(2, (loader.batch_size or 1) + 1)
+    return Evidence(
+        {
+            "batches": sum(len(p.batch_hashes) for p in passes),
+            "different": 1 if augmented else len({h for p in passes for h in p.batch_hashes}),
+            "longest": longest,
+            "length": loader.length,
+            "restarted": restarted,
+            "augmented": augmented,
+            "more": more,
+        },
+        place=at.place,
+    )
+
+
+def _longest(keys: list[tuple[Pass, int]]) -> tuple[int, Pass]:
+    """The longest row of equal keys and the pass in which it ends; the key 0 equals nothing."""
+    longest, length, at = 1, 1, keys[0][0] if keys else None
+    for (_, before), (current, now) in zip(keys, keys[1:], strict=False):
+        length = length + 1 if now == before and now else 1
+        if length > longest:
+            longest, at = length, current
+    assert at is not None
+    return longest, at
+
+
+def _labels(seen: Pass) -> list[float]:
+    """The labels of a pass's first batch, where there are enough and they differ."""
+    columns = [c for c in seen.labels[0] if len(c) >= TELLING and len(set(c)) > 1] if seen.labels else []
+    return columns[-1] if columns else []

@@ -41,15 +41,15 @@ class BoundedHead(Check):
 
     What it checks
     --------------
-    Wherever the step takes a distance between a prediction and a target that comes from outside (`mse_loss`, `l1_loss`,
-    `huber_loss`, … or a difference that is squared or made absolute), the prediction's bounds are derived from the recorded
-    operations by interval arithmetic: sigmoid, tanh, softmax, ReLU, exp, clamps and scaling by constants. They hold for all
-    weights. The targets of every recorded batch are compared with them.
+    Wherever the step takes a distance between a prediction and a target that comes from outside (`mse_loss`,
+    `l1_loss`, `huber_loss`, … or a difference that is squared or made absolute), the prediction's bounds are
+    derived from the recorded operations by interval arithmetic: sigmoid, tanh, softmax, ReLU, exp, clamps and
+    scaling by constants. They hold for all weights. The targets of every recorded batch are compared with them.
 
     Why it matters
     --------------
-    No training can bring the prediction beyond the bounds. The loss keeps a floor, and the head saturates at its end, where
-    its gradient vanishes.
+    No training can bring the prediction beyond the bounds. The loss keeps a floor, and the head saturates at its
+    end, where its gradient vanishes.
 
     What healthy looks like
     -----------------------
@@ -62,9 +62,9 @@ class BoundedHead(Check):
 
     When it is wrong
     ----------------
-    A head that deliberately cuts off rare outliers is not reported while the targets beyond it hold less than 1 % of the
-    variance. Targets that a mask takes out of the loss are left out where the step can be replayed. Bounds that a learned
-    or per-feature scale widens are not known and never reported.
+    A head that deliberately cuts off rare outliers is not reported while the targets beyond it hold less than 1 %
+    of the variance. Targets that a mask takes out of the loss are left out where the step can be replayed. Bounds
+    that a learned or per-feature scale widens are not known and never reported.
 
     Source
     ------
@@ -74,7 +74,14 @@ class BoundedHead(Check):
     title = "The head cannot reach the targets"
     rows = ("S18", "S19")
     faults = (10, 7)
-    explains = ("overfit-one-batch", "learning-rate-range", "saturation", "dead-units", "output-bias-at-init", "loss-at-init")
+    explains = (
+        "overfit-one-batch",
+        "learning-rate-range",
+        "saturation",
+        "dead-units",
+        "output-bias-at-init",
+        "loss-at-init",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Compare bounds with targets, over every recorded batch."""
@@ -95,8 +102,8 @@ class BoundedHead(Check):
             return Ruling.passed(f"predictions are confined to {low:.4g}…{high:.4g}, which holds the targets ({span})")
         if not evidence["sure"]:
             return Ruling.unsure(
-                f"predictions are confined to {low:.4g}…{high:.4g} and targets span {span}, but whether those outside count "
-                "in the loss cannot be told, since the step cannot be replayed"
+                f"predictions are confined to {low:.4g}…{high:.4g} and targets span {span}, but whether those outside "
+                "count in the loss cannot be told, since the step cannot be replayed"
             )
         return Ruling.found(
             Severity.ERROR,
@@ -118,7 +125,9 @@ class BoundedHead(Check):
             {"name": "head can give", "low": low, "middle": (low + high) / 2, "high": high},
             {"name": "targets", "low": a, "middle": middle, "high": b},
         ]
-        return ranges("Range of the head and of the targets", "Targets outside the upper bar can never be reached.", rows)
+        return ranges(
+            "Range of the head and of the targets", "Targets outside the upper bar can never be reached.", rows
+        )
 
 
 def _comparisons(step: Step) -> list[Comparison]:
@@ -140,7 +149,11 @@ def _by_hand(step: Step) -> list[Comparison]:
     for op in step.tape.ops:
         if plain_name(op) not in ("sub", "rsub", "subtract") or len(op.inputs) != 2 or not step.reaches(op):
             continue
-        sized = [o for o in step.consumers.get(op.outputs[0], ()) if o.name in SIZES or (o.name == "mul" and len(set(o.inputs)) == 1)]
+        sized = [
+            o
+            for o in step.consumers.get(op.outputs[0], ())
+            if o.name in SIZES or (o.name == "mul" and len(set(o.inputs)) == 1)
+        ]
         for prediction, other in (op.inputs, op.inputs[::-1]):
             target = values[other].constant if other in values and values[other].parameter is None else None
             if not sized or target is None or target.numel() < 2 or depends_on_parameter(step, other):
@@ -152,9 +165,7 @@ def _by_hand(step: Step) -> list[Comparison]:
     return found
 
 
-def _comparison(
-    step: Step, op: Op, prediction: int, target: torch.Tensor, every: bool, at: Place | None
-) -> Comparison:
+def _comparison(step: Step, op: Op, prediction: int, target: torch.Tensor, every: bool, at: Place | None) -> Comparison:
     """`every`: all targets count in the loss; else those whose difference gets a gradient in a replay."""
     limits = bounds(step, prediction, op.index)
     target = target.detach().double()
@@ -196,7 +207,10 @@ def _look(step: Step, seen: list[Comparison]) -> Evidence:
 
 
 def _confining(step: Step, seen: Comparison) -> Op | None:
-    """The operation that confines the prediction: the first one backwards whose own first operand is unbounded on a bounded side."""
+    """The operation that confines the prediction.
+
+    The first one backwards whose own first operand is unbounded on a bounded side.
+    """
     number, before = seen.prediction, seen.op.index
     for _ in range(40):
         op = step.producer(number, before)

@@ -12,13 +12,47 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 STRUCTURED = frozenset(
-    {"softmax", "log_softmax", "logsumexp", "argmin", "argmax", "amin", "amax", "topk", "sort", "matmul", "__matmul__", "mm", "bmm",
-     "diag", "diagonal", "triu", "tril", "masked_fill", "masked_select", "where", "__getitem__", "gather", "einsum", "linear",
-     "cumsum", "fill_diagonal_", "trace", "nonzero"}
-)  # fmt: skip
-"""What programs do to a table of pairs that they want: pick, mask, normalise or multiply it. A broadcast loss is only averaged."""
-EXPLICIT = frozenset({"unsqueeze", "__getitem__", "view", "reshape", "view_as", "reshape_as", "expand", "unflatten", "T.get", "t"})
-JOINS = frozenset({"cat", "concat", "stack", "hstack", "vstack", "linear", "matmul", "__matmul__", "mm", "bmm", "outer", "einsum"})
+    {
+        "softmax",
+        "log_softmax",
+        "logsumexp",
+        "argmin",
+        "argmax",
+        "amin",
+        "amax",
+        "topk",
+        "sort",
+        "matmul",
+        "__matmul__",
+        "mm",
+        "bmm",
+        "diag",
+        "diagonal",
+        "triu",
+        "tril",
+        "masked_fill",
+        "masked_select",
+        "where",
+        "__getitem__",
+        "gather",
+        "einsum",
+        "linear",
+        "cumsum",
+        "fill_diagonal_",
+        "trace",
+        "nonzero",
+    }
+)
+"""What programs do to a table of pairs that they want: pick, mask, normalise or multiply it. A broadcast loss is only
+averaged."""
+EXPLICIT = frozenset(
+    {"unsqueeze", "__getitem__", "view", "reshape", "view_as", "reshape_as", "expand", "unflatten", "T.get", "t"}
+)
+GRIDS = frozenset({"arange", "linspace", "logspace", "zeros", "ones", "full", "eye", "empty", "range"})
+"""Functions that make the same tensor for every batch: bins, centres, constant labels."""
+JOINS = frozenset(
+    {"cat", "concat", "stack", "hstack", "vstack", "linear", "matmul", "__matmul__", "mm", "bmm", "outer", "einsum"}
+)
 """Operations of several tensors that do not broadcast them against each other."""
 
 
@@ -37,15 +71,16 @@ class BroadcastLoss(Check):
 
     What it checks
     --------------
-    Every operation of two tensors that the loss depends on, in PyTorch's loss functions and in hand-written ones. It is a
-    finding when one tensor has shape (N, 1, …) and the other (N, …), one rank less: broadcasting then lines up the batch of
-    the one with an axis of length 1 of the other, and the result has shape (N, N, …). At least one of them must come from the
-    model and the other from the batch, and the result must only be averaged or summed.
+    Every operation of two tensors that the loss depends on, in PyTorch's loss functions and in hand-written ones.
+    It is a finding when one tensor has shape (N, 1, …) and the other (N, …), one rank less: broadcasting then lines
+    up the batch of the one with an axis of length 1 of the other, and the result has shape (N, N, …). At least one
+    of them must come from the model and the other from the batch, and the result must only be averaged or summed.
 
     Why it matters
     --------------
-    All N² pairs are compared, so the loss is smallest when every prediction is the mean of the targets. Training looks
-    calm and converges to a model that has learned nothing. PyTorch warns in `mse_loss` and `l1_loss` only, and only once.
+    All N² pairs are compared, so the loss is smallest when every prediction is the mean of the targets. Training
+    looks calm and converges to a model that has learned nothing. PyTorch warns in `mse_loss` and `l1_loss` only,
+    and only once.
 
     What healthy looks like
     -----------------------
@@ -57,9 +92,9 @@ class BroadcastLoss(Check):
 
     When it is wrong
     ----------------
-    Tables of pairs that are meant, as in contrastive, ranking, quantile or kernel losses and in distances by hand, add their
-    axes by `unsqueeze` or `[:, None]` on tensors of the model, or are masked, normalised or multiplied afterwards; they are
-    not reported. With a batch of one the fault cannot be seen.
+    Tables of pairs that are meant, as in contrastive, ranking, quantile or kernel losses and in distances by hand,
+    add their axes by `unsqueeze` or `[:, None]` on tensors of the model, or are masked, normalised or multiplied
+    afterwards; they are not reported. With a batch of one the fault cannot be seen.
 
     Source
     ------
@@ -70,8 +105,13 @@ class BroadcastLoss(Check):
     rows = ("S18",)
     faults = (12,)
     explains = (
-        "overfit-one-batch", "learning-rate-range", "input-independent-baseline", "batch-mixing", "loss-at-init", "output-bias-at-init",
-    )  # fmt: skip
+        "overfit-one-batch",
+        "learning-rate-range",
+        "input-independent-baseline",
+        "batch-mixing",
+        "loss-at-init",
+        "output-bias-at-init",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Look for batches that are set against each other."""
@@ -87,7 +127,7 @@ class BroadcastLoss(Check):
         left, right, out = (tuple(s) for s in evidence["shapes"])
         return Ruling.found(
             Severity.WARNING if evidence["explicit"] else Severity.ERROR,
-            f"{evidence['operation']} of shapes {left} and {right} gives {out}: every example is compared with every other.",
+            f"{evidence['operation']} of shapes {left} and {right} gives {out}: every example meets every other.",
             expected="prediction and target of the same shape",
             observed=f"{left} against {right} broadcasts to {out}, which is then averaged or summed",
             fix="Make the shapes equal before the loss: prediction.squeeze(1), or target.unsqueeze(1).",
@@ -103,7 +143,8 @@ def _evidence(step: Step, found: Meeting) -> Evidence:
     longer, shorter = (left, right) if len(left) > len(right) else (right, left)
     table = tuple(max(a, b) for a, b in zip(longer, (1,) * (out[0] - len(shorter)) + shorter, strict=True))
     return Evidence(
-        {"operation": plain_name(found.op), "shapes": [left, right, table], "explicit": found.explicit}, place=place(found.op.at)
+        {"operation": plain_name(found.op), "shapes": [left, right, table], "explicit": found.explicit},
+        place=place(found.op.at),
     )
 
 
@@ -115,7 +156,9 @@ def _meeting(step: Step, op: Op) -> Meeting | None:
     for i, left in enumerate(given):
         for right in given[i + 1 :]:
             longer, shorter = (left, right) if len(values[left].shape) > len(values[right].shape) else (right, left)
-            if _crosses(tuple(values[longer].shape), tuple(values[shorter].shape)) and _broadcasts(step, op, longer, shorter):
+            if _crosses(tuple(values[longer].shape), tuple(values[shorter].shape)) and _broadcasts(
+                step, op, longer, shorter
+            ):
                 explicit = _meant(step, op, longer, shorter)
                 if explicit is not None:
                     return Meeting(op, left, right, explicit)
@@ -123,7 +166,7 @@ def _meeting(step: Step, op: Op) -> Meeting | None:
 
 
 def _crosses(longer: tuple[int, ...], shorter: tuple[int, ...]) -> bool:
-    """Whether the batch axis of the lower-rank tensor lines up with an axis of length 1 that is not the other's batch axis."""
+    """Whether the one batch axis lines up with an axis of length 1 that is not the other's batch axis."""
     skipped = len(longer) - len(shorter)
     if skipped < 1 or not shorter or longer[0] != shorter[0] or longer[0] < 2:
         return False
@@ -153,17 +196,20 @@ def _meant(step: Step, op: Op, longer: int, shorter: int) -> bool | None:
 
 
 def _of_batch(step: Step, number: int) -> bool:
-    """Whether anything from outside the model with the batch's length went into a value."""
+    """Whether any data went into a value.
+
+    A tensor from outside that is no parameter, or one made of numbers or at random.
+    """
     values = step.tape.values
-    size = values[number].shape[0]
-    given = {number, *(n for o in cone(step, number) for n in o.inputs)}
-    return any(
-        n in values and values[n].parameter is None and values[n].shape[:1] == (size,) and step.producer(n) is None for n in given
-    )
+    made = list(cone(step, number))
+    outside = [n for n in {number, *(n for op in made for n in op.inputs)} if n in values and step.producer(n) is None]
+    if any(values[n].parameter is None and values[n].shape for n in outside):
+        return True
+    return any(not op.inputs and op.name not in GRIDS for op in made)
 
 
 def _added(step: Step, number: int, before: int) -> bool:
-    """Whether the axis of length 1 was put in by an operation of the step, not by a layer of one output or by the data."""
+    """Whether an operation of the step put in the axis of length 1, not a layer of one output or the data."""
     values = step.tape.values
     for _ in range(40):
         op = step.producer(number, before)
@@ -181,7 +227,10 @@ def _added(step: Step, number: int, before: int) -> bool:
 
 
 def _wanted(step: Step, found: Meeting) -> bool:
-    """Whether the table of pairs is used as one: picked from, masked or normalised; or, if the axis was added, others are made too."""
+    """Whether the table of pairs is used as one: picked from, masked or normalised.
+
+    Or, if the axis was added, others are made too.
+    """
     values = step.tape.values
     work, seen = list(found.op.outputs), set()
     size = values[found.left].shape[0]

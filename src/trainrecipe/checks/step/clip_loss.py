@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 REDUCTIONS = frozenset({"mean", "sum", "nanmean", "nansum", "dot", "norm", "vdot"})
-SCALING = frozenset({"add", "radd", "sub", "rsub", "neg", "mul", "rmul", "div", "true_divide", "squeeze", "stack", "view", "reshape"})
+SCALING = frozenset(
+    {"add", "radd", "sub", "rsub", "neg", "mul", "rmul", "div", "true_divide", "squeeze", "stack", "view", "reshape"}
+)
 """Operations on scalars through which a term reaches the loss with a constant factor."""
 SIZES = frozenset({"pow", "square", "abs"})
 MANY = 0.25
-"""Share of examples without gradient from which clipping each of them is more than the removal of outliers: residuals of unit
+"""Share of examples without gradient from which clipping each is more than the removal of outliers: residuals of unit
 variance clipped at ±1 lose 0.32, at ±2 0.05."""
 
 
@@ -38,15 +40,15 @@ class ClipLoss(Check):
 
     What it checks
     --------------
-    The way from the value that backward was called on, through sums and constant factors, back to an operation that cuts a
-    loss off from above at a number: `clamp(max=…)`, `minimum`, `hardtanh`, `where`. The same for one term of the loss, and for
-    residuals or losses of single examples just before they are averaged. In a replay of each recorded step it is counted
-    how often the limit acts, so that the gradient is exactly zero.
+    The way from the value that backward was called on, through sums and constant factors, back to an operation that
+    cuts a loss off from above at a number: `clamp(max=…)`, `minimum`, `hardtanh`, `where`. The same for one term of
+    the loss, and for residuals or losses of single examples just before they are averaged. In a replay of each
+    recorded step it is counted how often the limit acts, so that the gradient is exactly zero.
 
     Why it matters
     --------------
-    Above the limit the derivative is zero: exactly the batches and examples that are most wrong teach nothing, and a model
-    that starts badly never leaves. What was meant is to clip the gradient.
+    Above the limit the derivative is zero: exactly the batches and examples that are most wrong teach nothing, and
+    a model that starts badly never leaves. What was meant is to clip the gradient.
 
     What healthy looks like
     -----------------------
@@ -59,23 +61,29 @@ class ClipLoss(Check):
 
     When it is wrong
     ----------------
-    Limits from below (hinge, free bits), clipped ratios and values as in PPO, clamped scales and probabilities are not losses
-    and are not looked at. A limit that never acted in the recorded steps is only noted. A loss written as a robust, truncated
-    one is reported when it mutes a quarter of the examples or more.
+    Limits from below (hinge, free bits), clipped ratios and values as in PPO, clamped scales and probabilities are
+    not losses and are not looked at. A limit that never acted in the recorded steps is only noted. A loss written
+    as a robust, truncated one is reported when it mutes a quarter of the examples or more.
 
     Source
     ------
-    The recipe's list of common mistakes ("clipping the loss instead of the gradients"); the derivative of min(x, c) is 0 for
-    x > c.
+    The recipe's list of common mistakes ("clipping the loss instead of the gradients"); the derivative of min(x, c)
+    is 0 for x > c.
     """
 
     title = "The loss is clipped, so its gradient vanishes"
     rows = ("S24", "S18")
     price = Price.FORWARD
     explains = (
-        "overfit-one-batch", "learning-rate-range", "vanishing-gradients", "unused-parameters", "parameters-never-updated",
-        "learning-rate-starved", "update-ratio", "unused-inputs",
-    )  # fmt: skip
+        "overfit-one-batch",
+        "learning-rate-range",
+        "vanishing-gradients",
+        "unused-parameters",
+        "parameters-never-updated",
+        "learning-rate-starved",
+        "update-ratio",
+        "unused-inputs",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Find the limits, and how often they act."""
@@ -91,14 +99,28 @@ class ClipLoss(Check):
         if limit is None:
             return Ruling.passed("nothing cuts off the loss from above")
         if evidence["share"] is None:
-            return Ruling.unsure(f"the loss is cut off at {limit:.4g}, but whether that acts cannot be told: {evidence['why']}")
+            return Ruling.unsure(
+                f"the loss is cut off at {limit:.4g}, but whether that acts cannot be told: {evidence['why']}"
+            )
         share, seen = evidence["share"], evidence["steps"]
         what = "examples" if evidence["each"] else "the recorded steps"
         if evidence["each"] and share == 0:
             return Ruling.passed(f"single examples are cut off at {limit:.4g}, which none of them reaches")
         acts = share >= MANY if evidence["each"] else share > 0
-        severity = Severity.NOTE if not acts else Severity.ERROR if evidence["whole"] and not evidence["each"] else Severity.WARNING
-        subject = "Losses of single examples are" if evidence["each"] else "The loss is" if evidence["whole"] else "A term of the loss is"
+        severity = (
+            Severity.NOTE
+            if not acts
+            else Severity.ERROR
+            if evidence["whole"] and not evidence["each"]
+            else Severity.WARNING
+        )
+        subject = (
+            "Losses of single examples are"
+            if evidence["each"]
+            else "The loss is"
+            if evidence["whole"]
+            else "A term of the loss is"
+        )
         return Ruling.found(
             severity,
             f"{subject} cut off at {limit:.4g} before backward; above it the gradient is zero.",
@@ -131,7 +153,10 @@ def _limits(step: Step) -> list[Limit]:
 
 @dataclasses.dataclass(frozen=True)
 class _Way:
-    """A value on the way back. `sign`: that of the loss's slope in it, or 0 behind a square, where both ends are upper ones."""
+    """A value on the way back. `sign`.
+
+    That of the loss's slope in it, or 0 behind a square, where both ends are upper ones.
+    """
 
     number: int
     before: int | None
@@ -151,7 +176,11 @@ def _onward(step: Step, op: Op, way: _Way) -> list[_Way]:
     if name not in SCALING:
         return []
     whole = way.whole and len(ours) == 1
-    return [_Way(n, op.index, whole, way.each, way.sign * sign) for n in ours if (sign := _slope(step, op, name, n)) is not None]
+    return [
+        _Way(n, op.index, whole, way.each, way.sign * sign)
+        for n in ours
+        if (sign := _slope(step, op, name, n)) is not None
+    ]
 
 
 def _slope(step: Step, op: Op, name: str, number: int) -> int | None:
@@ -170,7 +199,10 @@ def _slope(step: Step, op: Op, name: str, number: int) -> int | None:
 
 
 def _cuts(op: Op, limit: float, sign: int) -> bool:
-    """Whether a limit from above is one of the loss: not behind a minus, and behind a square only with one from below too."""
+    """Whether a limit from above is one of the loss.
+
+    Not behind a minus, and behind a square only with one from below too.
+    """
     if sign:
         return sign > 0
     low = op.argument(1, "min_val", -1.0) if plain_name(op) == "hardtanh" else op.argument(1, "min")
@@ -264,7 +296,10 @@ def _look(steps: list[Step], index: int, limit: Limit) -> Evidence:
 
 
 def _share(step: Step, limit: Limit) -> float | None:
-    """How much of what a limit is put on lies above it, in a replay; inside a module, whether all gradients are zero."""
+    """How much of what a limit is put on lies above it, in a replay.
+
+    Inside a module, whether all gradients are zero.
+    """
     import torch
 
     out = limit.op.outputs[0]

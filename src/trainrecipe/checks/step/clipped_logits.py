@@ -15,12 +15,28 @@ if TYPE_CHECKING:
 BINARY = ("binary_cross_entropy_with_logits", "soft_margin_loss", "multilabel_soft_margin_loss")
 FLAT = frozenset({"relu", "relu6", "clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "threshold"})
 """Activations without a gradient on part of their range."""
-ACTIVATIONS = FLAT | {"tanh", "softsign", "erf", "softplus", "silu", "gelu", "elu", "selu", "celu", "mish", "exp", "abs", "square", "atan"}
+ACTIVATIONS = FLAT | {
+    "tanh",
+    "softsign",
+    "erf",
+    "softplus",
+    "silu",
+    "gelu",
+    "elu",
+    "selu",
+    "celu",
+    "mish",
+    "exp",
+    "abs",
+    "square",
+    "atan",
+}
 EXCESS = 0.05
-"""Nats of loss that the bounds cost on the batch's own labels, above which they matter: 20 logits wide cost 1e-8 (clamping for
-numerical safety), soft-capping at 30 nothing; tanh costs 0.80 for 10 classes, ReLU 0.69 for each negative label."""
+"""Nats of loss that the bounds cost on the batch's own labels, above which they matter: a width of 20 costs 1e-8
+(a clamp for numerical safety), soft-capping at 30 nothing; tanh costs 0.80 for 10 classes, ReLU 0.69 for each negative label."""
 CLIPPED = 0.01
-"""Share of logits at the bound itself, where the gradient is zero: 0 for a linear head, about 0.5 for ReLU at the start."""
+"""Share of logits at the bound itself, where the gradient is zero: 0 for a linear head, about 0.5 for ReLU at the
+start."""
 
 
 class ClippedLogits(Check):
@@ -28,9 +44,10 @@ class ClippedLogits(Check):
 
     What it checks
     --------------
-    The tensor given to `cross_entropy` or `binary_cross_entropy_with_logits` is traced back through reshapes and dropout.
-    If an activation made it, its bounds (from the operations, so for all weights) and the batch's own labels give the
-    smallest loss it allows, and the share of logits that sit exactly on the bound, without a gradient, is counted.
+    The tensor given to `cross_entropy` or `binary_cross_entropy_with_logits` is traced back through reshapes and
+    dropout. If an activation made it, its bounds (from the operations, so for all weights) and the batch's own
+    labels give the smallest loss it allows, and the share of logits that sit exactly on the bound, without a
+    gradient, is counted.
 
     Why it matters
     --------------
@@ -48,8 +65,8 @@ class ClippedLogits(Check):
 
     When it is wrong
     ----------------
-    Clamping far out, such as to ±20, costs nothing and is not reported, nor is a scaled tanh (soft-capping). A ReLU before
-    a global pooling that gives the logits (SqueezeNet) is an old and working design and is not looked at.
+    Clamping far out, such as to ±20, costs nothing and is not reported, nor is a scaled tanh (soft-capping). A ReLU
+    before a global pooling that gives the logits (SqueezeNet) is an old and working design and is not looked at.
 
     Source
     ------
@@ -59,13 +76,22 @@ class ClippedLogits(Check):
     title = "An activation cuts off the logits"
     rows = ("S18",)
     faults = (7,)
-    explains = ("overfit-one-batch", "learning-rate-range", "dead-units", "loss-at-init", "saturation", "output-bias-at-init")
+    explains = (
+        "overfit-one-batch",
+        "learning-rate-range",
+        "dead-units",
+        "loss-at-init",
+        "saturation",
+        "output-bias-at-init",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Look at what each of these losses is given."""
         calls = [c for c in step.losses if c.name in ("cross_entropy", *BINARY) and c.counts and c.prediction.numel()]
         if not calls:
-            return Evidence(missing="the step's loss takes no logits: no cross_entropy or binary cross-entropy with logits")
+            return Evidence(
+                missing="the step's loss takes no logits: no cross_entropy or binary cross-entropy with logits"
+            )
         return [_look(step, call) for call in calls]
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -74,7 +100,9 @@ class ClippedLogits(Check):
         if evidence["probability"] or name not in ACTIVATIONS:
             return Ruling.passed(f"nothing cuts off the logits before {evidence['loss']}")
         if excess < EXCESS and clipped < CLIPPED:
-            return Ruling.passed(f"{name} makes the logits, but its bounds cost {excess:.2g} nats and {clipped:.1%} sit on them")
+            return Ruling.passed(
+                f"{name} makes the logits, but its bounds cost {excess:.2g} nats and {clipped:.1%} sit on them"
+            )
         low, high = (float(v) for v in (evidence["low"], evidence["high"]))
         observed = f"logits confined to {low:.3g}…{high:.3g} by {name}"
         if clipped >= CLIPPED:
@@ -105,7 +133,9 @@ def _look(step: Step, call: LossCall) -> Evidence:
             "maker": name,
             "low": low,
             "high": high,
-            "probability": math.isclose(low, 0, abs_tol=1e-3) and math.isclose(high, 1, abs_tol=1e-3) and name not in FLAT,
+            "probability": math.isclose(low, 0, abs_tol=1e-3)
+            and math.isclose(high, 1, abs_tol=1e-3)
+            and name not in FLAT,
             "clipped": float(on_bound),
             "excess": floor,
         },
@@ -114,7 +144,7 @@ def _look(step: Step, call: LossCall) -> Evidence:
 
 
 def _categorical(call: LossCall, width: float) -> float:
-    """The least cross-entropy of a one-hot label (smoothed as in the call) over logits of this width, above its minimum."""
+    """The least cross-entropy of a one-hot label (smoothed as in the call) at this width, above its minimum."""
     classes = call.prediction.shape[1 if call.prediction.ndim > 1 else 0]
     if classes < 2 or math.isinf(width) or call.target is None or call.target.is_floating_point():
         return 0.0

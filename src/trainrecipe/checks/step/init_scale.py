@@ -18,12 +18,25 @@ LARGE_GAIN = 4.0
 """Standard deviation times the root of the fan-in. PyTorch's default has 0.58, Xavier 1, He 1.4, orthogonal 1, the gain
 of 5/3 for tanh included; N(0, 1) has 8 at a fan-in of 64."""
 HARM = 3.0
-"""How many times higher the first loss is than with these weights at a gain of one. A healthy He net would be at 3.4 with
-a gain of 1.4; here the gain is above four as well."""
+"""How many times higher the first loss is than with these weights at a gain of one. A healthy He net would be at 3.4
+with a gain of 1.4; here the gain is above four as well."""
 START = 2.0
 """Times the theoretical loss that the first loss must exceed too."""
 LAYERS = frozenset(
-    {"Linear", "Conv1d", "Conv2d", "Conv3d", "Bilinear", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell", "MultiheadAttention"}
+    {
+        "Linear",
+        "Conv1d",
+        "Conv2d",
+        "Conv3d",
+        "Bilinear",
+        "LSTM",
+        "GRU",
+        "RNN",
+        "LSTMCell",
+        "GRUCell",
+        "RNNCell",
+        "MultiheadAttention",
+    }
 )
 
 
@@ -32,15 +45,16 @@ class InitScale(Check):
 
     What it checks
     --------------
-    For the weights of linear, convolutional, recurrent and attention layers at the first step, the standard deviation times
-    the root of the fan-in (the gain). Where hidden layers have a gain above four, they are scaled down to one on a twin and
-    the loss of the same batch is computed again: only if the first loss falls to a third is anything reported.
+    For the weights of linear, convolutional, recurrent and attention layers at the first step, the standard deviation
+    times the root of the fan-in (the gain). Where hidden layers have a gain above four, they are scaled down to one
+    on a twin and the loss of the same batch is computed again: only if the first loss falls to a third is anything
+    reported.
 
     Why it matters
     --------------
-    Each layer then multiplies the signal by its gain. After a few layers activations and logits are hundreds of times too
-    large: tanh and sigmoid saturate, the first loss is thousands of times ln C, and training spends itself on shrinking
-    weights.
+    Each layer then multiplies the signal by its gain. After a few layers activations and logits are hundreds of times
+    too large: tanh and sigmoid saturate, the first loss is thousands of times ln C, and training spends itself on
+    shrinking weights.
 
     What healthy looks like
     -----------------------
@@ -78,7 +92,9 @@ class InitScale(Check):
 
     def measure(self, step: Step) -> Evidence:
         if not step.first:
-            return Evidence(missing="this line is first reached after optimiser steps: its weights are not the initial ones")
+            return Evidence(
+                missing="this line is first reached after optimiser steps: its weights are not the initial ones"
+            )
         if step.distrust:
             return Evidence(missing=step.distrust)
         twin = step.twin()
@@ -113,15 +129,19 @@ class InitScale(Check):
         if not isinstance(repaired, float) or start is None:
             return Ruling.unsure(f"{text}; what that does to this loss cannot be compared with theory")
         if finite and (first < HARM * repaired or first < START * start):
-            return Ruling.passed(f"{text}, but the loss minds little: {first:.3g}, and {repaired:.3g} with a gain of one")
+            return Ruling.passed(
+                f"{text}, but the loss minds little: {first:.3g}, and {repaired:.3g} with a gain of one"
+            )
         shown = f"{first:.4g}" if finite else "not finite"
         return Ruling.found(
             Severity.WARNING,
-            f"{len(names)} weights start {gains[evidence['worst']]:.3g} times as large as their number of inputs calls for, or "
+            f"{len(names)} weights start {gains[evidence['worst']]:.3g} times as large as their number of inputs "
+            "calls for, or "
             f"thereabouts: the first loss is {shown} instead of {repaired:.3g}.",
             expected="a standard deviation of about 1 / √(number of inputs), times 0.6 to 1.7",
             observed=f"{evidence['worst']} has a standard deviation of {evidence['std']:.3g}, "
-            f"{gains[evidence['worst']]:.3g} / √(number of inputs); the first loss is {shown}, and {repaired:.4g} with these "
+            f"{gains[evidence['worst']]:.3g} / √(number of inputs); the first loss is {shown}, and {repaired:.4g} "
+            "with these "
             "weights scaled down",
             fix="Initialise with kaiming_normal_ or xavier_uniform_, or leave PyTorch's default.",
         )
@@ -129,7 +149,9 @@ class InitScale(Check):
     def draw(self, evidence: Evidence) -> Picture | None:
         if not evidence.get("large"):
             return None
-        caption = "Standard deviation of each weight times the root of its number of inputs; between 0.6 and 1.7 is usual."
+        caption = (
+            "Standard deviation of each weight times the root of its number of inputs; between 0.6 and 1.7 is usual."
+        )
         values = dict(list(evidence["gains"].items())[:40])
         rules = {"He": math.sqrt(2), "limit": LARGE_GAIN}
         return bars("Initial scale of the weights", caption, values, x_title="gain", rules=rules, log=True)

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
 
     from trainrecipe.capture.replay import Twin
-    from trainrecipe.subjects.step import Step
+    from trainrecipe.subjects.step import Input, Step
 
-STEPS = 12
-"""Steps of training before asking: a zero-initialised output layer needs one, a zero gate in front of one a few more."""
-RATE = 1e-2
-"""Adam's rate on the twin, whatever the script's."""
+STEPS = (3, 12)
+"""Steps of training before asking again: a zero-initialised output layer needs one, a zero gate in front of it a few."""
+RATE = 3e-3
+"""Adam's rate on the twin, whatever the script's: too low to kill a layer in so few steps."""
 
 
 class InputIndependentBaseline(Check):
@@ -25,14 +25,15 @@ class InputIndependentBaseline(Check):
 
     What it checks
     --------------
-    After a few steps of training on a twin, each input of the batch in turn is scrambled, zeroed or replaced by noise. If
-    none of that changes a single bit of any prediction, the net does not look at its input. Also, the first steps are
-    repeated with zeroed inputs, the dumb baseline that a net must beat.
+    Each input of the batch in turn is scrambled, zeroed or replaced by noise on a twin, at first and after a few steps of
+    training. If none of that ever changes a single bit of any prediction, the net does not look at its input. Then the
+    first steps are repeated with zeroed inputs: the dumb baseline that a net must beat.
 
     Why it matters
     --------------
-    A net that ignores its input learns the frequencies of the labels, and its loss falls from its start to that plateau as
-    if something were learnt. An inverted mask, a wrong variable, a dead bottleneck or a forgotten residual do it.
+    A net that ignores its input learns the frequencies of the labels, and its loss falls from its start to that
+    plateau as if something were learnt. An inverted mask, a wrong variable, a dead bottleneck or a forgotten residual
+    do it.
 
     What healthy looks like
     -----------------------
@@ -44,8 +45,8 @@ class InputIndependentBaseline(Check):
 
     When it is wrong
     ----------------
-    A baseline that is meant to ignore its input is reported all the same: waive it. A net whose output depends on the input
-    only faintly passes; vanishing-gradients and dead-units look at those.
+    A baseline that is meant to ignore its input is reported all the same: waive it. A net whose output depends on the
+    input only faintly passes; vanishing-gradients and dead-units look at those.
 
     Source
     ------
@@ -76,50 +77,50 @@ class InputIndependentBaseline(Check):
         if not inputs or not step.predictions:
             return Evidence(missing="no input that goes into the model was seen")
         twin = step.twin()
-        curve = practise(step, twin, adam(step, twin, RATE), STEPS)
-        if curve.cut:
-            return Evidence(missing=f"the time for experiments ran out after {len(curve.losses)} of {STEPS} steps")
-        data: dict[str, Any] = {"real": curve.losses, "broken": curve.broken, "steps": STEPS, "inputs": [], "tried": 0}
-        if curve.broken:
-            return Evidence(data)
-        numbers = step.predictions
-        original = _predict(twin, numbers, {})
-        if original is None:
-            return Evidence(missing="the predictions could not be computed again on the twin")
-        data["values"] = sum(p.numel() for p in original)
-        for given in inputs:
-            effects = [_effect(twin, numbers, original, {given.number: new}) for new in _others(given.tensor)]
-            known = [e for e in effects if e is not None]
-            data["tried"] += len(known)
-            data["inputs"].append({"shape": list(given.tensor.shape), "effect": max(known, default=None)})
-            if any(known):
+        data: dict[str, Any] = {"inputs": _effects(step, twin, inputs), "real": [], "broken": False, "steps": 0}
+        optimizer = adam(step, twin, RATE)
+        for steps in STEPS:
+            if not data["inputs"] or any(i["effect"] or i["effect"] is None for i in data["inputs"]):
                 break
-        if not any(i["effect"] for i in data["inputs"]):
+            curve = practise(step, twin, optimizer, steps)
+            if curve.cut:
+                return Evidence(missing="the time for experiments ran out during the first steps of training")
+            data["real"] += curve.losses[: None if steps == STEPS[-1] else -1]
+            data["broken"] = curve.broken
+            data["steps"] += steps
+            data["inputs"] = _effects(step, twin, inputs)
+        if not any(i["effect"] or i["effect"] is None for i in data["inputs"]):
             data["zeroed"] = _zeroed(step, inputs)
         return Evidence(data, place=_place(step))
 
     def judge(self, evidence: Evidence) -> Ruling:
         if evidence["broken"]:
             return Ruling.unsure("training on the twin gave a loss that is not finite")
+        if not evidence["inputs"]:
+            return Ruling.unsure("the predictions could not be computed again on the twin")
         effects = [i["effect"] for i in evidence["inputs"]]
         if any(e for e in effects):
             shape = next(i["shape"] for i in evidence["inputs"] if i["effect"])
             return Ruling.passed(f"changing the input of shape {tuple(shape)} changes the predictions")
         if any(e is None for e in effects):
             return Ruling.unsure("the step cannot be executed with other inputs, so their influence cannot be tried")
+        tried = sum(i["tried"] for i in evidence["inputs"])
         zeroed = evidence.get("zeroed") or []
         same = f"; with zeroed inputs the loss after {len(zeroed) - 1} steps is {zeroed[-1]:.4g} too" if zeroed else ""
         return Ruling.found(
             Severity.ERROR,
             "Scrambled, zeroed and random inputs all give bit-identical predictions: the net does not use its input.",
             expected="other inputs give other predictions, once the net was trained for a few steps",
-            observed=f"{evidence['tried']} replacements of {len(effects)} input tensors left all {evidence['values']} predicted "
-            f"values bit-identical after {evidence['steps']} steps of training (loss {evidence['real'][-1]:.4g}){same}",
-            fix="Follow the input through forward: look for an inverted mask, a product with zero, or a wrong variable.",
+            observed=f"{tried} replacements of {len(effects)} input tensors left all "
+            f"{evidence['inputs'][0]['values']} predicted values bit-identical, at first and after {evidence['steps']} "
+            f"steps of training (loss {evidence['real'][-1]:.4g}){same}",
+            fix="Follow the input through forward: look for an inverted mask, a product with zero, or a wrong "
+            "variable.",
             causes=(
                 "a mask is inverted or all zero (print its mean)",
                 "forward uses another variable than its argument",
-                "a layer in between is dead: its output is the same for all inputs (print its standard deviation over the batch)",
+                "a layer in between is dead: its output is the same for all inputs (print its standard deviation "
+                "over the batch)",
             ),
         )
 
@@ -128,8 +129,30 @@ class InputIndependentBaseline(Check):
             return None
         series = {"real inputs": evidence["real"], "zeroed inputs": evidence["zeroed"]}
         length = min(map(len, series.values()))
-        caption = "With real inputs the loss should fall below that with zeroed ones; here the curves lie on each other."
+        caption = (
+            "With real inputs the loss should fall below that with zeroed ones; here the curves lie on each other."
+        )
         return lines("Real against zeroed inputs", caption, {k: v[:length] for k, v in series.items()}, y_title="loss")
+
+
+def _effects(step: Step, twin: Twin, inputs: list[Input]) -> list[dict[str, Any]]:
+    """What replacing each input does to the predictions, until one has an effect; empty if they cannot be computed.
+
+    Where no loss function of PyTorch's says what the predictions are, the loss must stay the same as well.
+    """
+    numbers = list(step.predictions) if step.losses else [*step.predictions, *step.tape.roots]
+    original = _predict(twin, numbers, {})
+    found: list[dict[str, Any]] = []
+    for given in inputs if original is not None else ():
+        assert original is not None
+        tried = [_effect(twin, numbers, original, {given.number: new}) for new in _others(given.tensor)]
+        known = [e for e in tried if e is not None]
+        effect = max(known, default=None)
+        values = sum(p.numel() for p in original)
+        found.append({"shape": list(given.tensor.shape), "effect": effect, "tried": len(known), "values": values})
+        if effect:
+            break
+    return found
 
 
 def _predict(twin: Twin, numbers: list[int], overrides: dict[int, torch.Tensor]) -> list[torch.Tensor] | None:
@@ -148,7 +171,8 @@ def _predict(twin: Twin, numbers: list[int], overrides: dict[int, torch.Tensor])
 def _effect(
     twin: Twin, numbers: list[int], original: list[torch.Tensor], overrides: dict[int, torch.Tensor]
 ) -> float | None:
-    """The largest difference that other inputs make, 0.0 only for bit-identical predictions; None if they cannot be tried."""
+    """The largest difference that other inputs make, 0.0 only for bit-identical predictions; None if they cannot be
+    tried."""
     import torch
 
     changed = _predict(twin, numbers, overrides)
@@ -174,7 +198,7 @@ def _others(tensor: torch.Tensor) -> list[torch.Tensor]:
     return found
 
 
-def _zeroed(step: Step, inputs: list[Any]) -> list[float]:
+def _zeroed(step: Step, inputs: list[Input]) -> list[float]:
     """The loss curve of a fresh twin that is trained on zeros."""
     import torch
 
@@ -184,7 +208,7 @@ def _zeroed(step: Step, inputs: list[Any]) -> list[float]:
     zeros = {i.number: torch.zeros_like(i.tensor) for i in inputs if i.tensor.is_floating_point()}
     zeros |= {i.number: torch.zeros_like(i.tensor) for i in inputs if not i.tensor.is_floating_point()}
     try:
-        return practise(step, twin, adam(step, twin, RATE), STEPS, overrides=zeros).losses
+        return practise(step, twin, adam(step, twin, RATE), sum(STEPS), overrides=zeros).losses
     except (RuntimeError, IndexError, ValueError):
         return []
 

@@ -12,12 +12,25 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step
 
 LOGARITHMS = frozenset(
-    {"log", "log2", "log10", "log1p", "logit", "log_softmax", "special_log_softmax", "logsigmoid", "logsumexp", "logaddexp"}
+    {
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "logit",
+        "log_softmax",
+        "special_log_softmax",
+        "logsigmoid",
+        "logsumexp",
+        "logaddexp",
+    }
     | {"logcumsumexp", "lgamma", "logdet", "slogdet", "xlogy", "pow", "square"}
 )
-"""Operations of which a log-probability or log-density is made; where one lies between layer and loss, values decide nothing."""
+"""Operations of which a log-probability or log-density is made; where one lies between layer and loss, values decide
+nothing."""
 ZERO = 1e-3
-"""How far above 0 rounding can lift a log-probability: log_softmax gives at most 0 in float32, 4e-3 in half precision."""
+"""How far above 0 rounding can lift a log-probability: log_softmax gives at most 0 in float32, 4e-3 in half
+precision."""
 
 
 class LogProbabilitiesExpected(Check):
@@ -25,16 +38,17 @@ class LogProbabilitiesExpected(Check):
 
     What it checks
     --------------
-    The first argument of `nll_loss`, `kl_div` and `ctc_loss`, and the second of `kl_div`. A log-probability is never
-    positive; a first argument with positive values is a finding when it is a probability vector (rows in 0…1 that sum to
-    one), the output of a softmax or sigmoid, or when no logarithm lies between the last layer and the loss (raw logits).
-    Negative values in the second argument of `kl_div` are a finding when it is told to expect probabilities there.
+    The first argument of `nll_loss`, `kl_div` and `ctc_loss`, and the second of `kl_div`. A log-probability is
+    never positive; a first argument with positive values is a finding when it is a probability vector (rows in 0…1
+    that sum to one), the output of a softmax or sigmoid, or when no logarithm lies between the last layer and the
+    loss (raw logits). Negative values in the second argument of `kl_div` are a finding when it is told to expect
+    probabilities there.
 
     Why it matters
     --------------
-    These losses only pick out or average what they are given. With logits the loss has no lower bound and falls for ever
-    while nothing is learned about probabilities; with probabilities it lies between −1 and 0, and its gradient vanishes
-    for exactly the examples that are most wrong.
+    These losses only pick out or average what they are given. With logits the loss has no lower bound and falls for
+    ever while nothing is learned about probabilities; with probabilities it lies between −1 and 0, and its gradient
+    vanishes for exactly the examples that are most wrong.
 
     What healthy looks like
     -----------------------
@@ -42,14 +56,14 @@ class LogProbabilitiesExpected(Check):
 
     What to do
     ----------
-    Put `F.log_softmax(logits, dim=1)` before the loss, or use `cross_entropy` on the logits. `kl_div(input, target)` takes
-    the log-probabilities first and the probabilities second, unless `log_target=True`.
+    Put `F.log_softmax(logits, dim=1)` before the loss, or use `cross_entropy` on the logits. `kl_div(input,
+    target)` takes the log-probabilities first and the probabilities second, unless `log_target=True`.
 
     When it is wrong
     ----------------
-    Log-densities may be positive: where a logarithm or a square lies between the last layer and the loss, positive values
-    are not reported. Log-probabilities over a part of the classes sum to less than one and are fine. Raw logits that
-    happen to be negative throughout are missed, and so is a likelihood written by hand.
+    Log-densities may be positive: where a logarithm or a square lies between the last layer and the loss, positive
+    values are not reported. Log-probabilities over a part of the classes sum to less than one and are fine. Raw
+    logits that happen to be negative throughout are missed, and so is a likelihood written by hand.
 
     Source
     ------
@@ -59,7 +73,14 @@ class LogProbabilitiesExpected(Check):
     title = "A loss that expects log-probabilities gets something else"
     rows = ("S18",)
     faults = (5, 6, 13)
-    explains = ("overfit-one-batch", "learning-rate-range", "loss-at-init", "wrong-class-dimension", "non-finite", "learning-rate-starved")
+    explains = (
+        "overfit-one-batch",
+        "learning-rate-range",
+        "loss-at-init",
+        "wrong-class-dimension",
+        "non-finite",
+        "learning-rate-starved",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Look at the arguments of each such loss."""
@@ -72,7 +93,9 @@ class LogProbabilitiesExpected(Check):
         """Positive values are no logarithms of probabilities."""
         loss, fault = evidence["loss"], evidence["fault"]
         if fault == "density":
-            return Ruling.passed(f"{loss} gets positive values up to {evidence['high']:.3g}, made with a logarithm: a density")
+            return Ruling.passed(
+                f"{loss} gets positive values up to {evidence['high']:.3g}, made with a logarithm: a density"
+            )
         if not fault:
             return Ruling.passed(f"{loss} gets values of at most {evidence['high']:.3g}, as log-probabilities are")
         which = "second" if fault in ("target", "target probabilities") else "first"
@@ -98,7 +121,9 @@ def _fix(loss: str, fault: str) -> str:
     if fault == "swapped":
         return "Swap the arguments: kl_div(log_probabilities_of_the_model, target_probabilities)."
     if fault == "target":
-        return "Give probabilities as target (softmax of the target's logits), or log-probabilities with log_target=True."
+        return (
+            "Give probabilities as target (softmax of the target's logits), or log-probabilities with log_target=True."
+        )
     if fault == "target probabilities":
         return "Take the logarithm of the target, or leave log_target at False."
     other = ", or give the logits to cross_entropy instead" if loss == "nll_loss" else ""
@@ -134,7 +159,9 @@ def _first(step: Step, call: LossCall) -> str:
         return ""
     inside = bool(((values >= 0) & (values <= 1)).all())
     made = maker(step, call.input, call.op.index)
-    if inside and (_simplex(values) or is_probability(step, call.input, call.op.index) or (made and made.name in SOFTMAX)):
+    if inside and (
+        _simplex(values) or is_probability(step, call.input, call.op.index) or (made and made.name in SOFTMAX)
+    ):
         return "probabilities"
     if made is None:
         return ""
@@ -155,6 +182,6 @@ def _second(call: LossCall, first: str) -> str:
 
 
 def _simplex(values: torch.Tensor) -> bool:
-    """Whether values in 0…1 sum to one along some axis of at least two entries (the batch only, if there is no other)."""
+    """Whether values sum to one along an axis of at least two entries (the batch, only if there is no other)."""
     axes = range(values.ndim > 1, values.ndim)
     return any(values.shape[a] > 1 and bool(((values.sum(a) - 1).abs() < 1e-2).all()) for a in axes)

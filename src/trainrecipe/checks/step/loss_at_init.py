@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 ABSURD = 5.0
 """Times the theoretical value. Healthy He-initialised nets start at up to 3.4 times ln C (fault catalogue 8.2)."""
 NOTABLE = 2.5
-"""Times the theoretical value from where a note is worth reading: 1.0 to 1.8 is usual for all but He-initialised CNNs."""
+"""Times the theoretical value from where a note is worth reading: 1.0 to 1.8 is usual for all but He-initialised
+CNNs."""
+NATS = 1.0
+"""Excess below which a high multiple of a tiny theoretical value says nothing (a divergence from a smooth teacher)."""
+REGRESSION = frozenset({"squared", "absolute", "huber"})
 LOUD = 10.0
 """Spread of untrained regression outputs above which they are too large whatever the targets: 0.1 to 3 is usual."""
 BY_DESIGN = 0.8
@@ -29,15 +33,15 @@ class LossAtInit(Check):
 
     What it checks
     --------------
-    The loss of the very first step is compared with the loss of the neutral prediction (all classes alike, one half, zero)
-    and of the best constant (label frequencies, mean, median), computed with the script's own class weights, label
-    smoothing and ignored labels. Where it is far higher, all weights are halved on a twin to tell logits that are large
-    by design from those that are large because of the weights, and the output layer's scale is put right.
+    The loss of the very first step is compared with the loss of the neutral prediction (all classes alike, one half,
+    zero) and of the best constant (label frequencies, mean, median), computed with the script's own class weights,
+    label smoothing and ignored labels. Where it is far higher, all weights are halved on a twin to tell logits that
+    are large by design from those that are large because of the weights, and the output layer's scale is put right.
 
     Why it matters
     --------------
-    A net that starts far above ln C is confidently wrong: its first hundreds of steps only shrink its weights, saturated
-    units may never recover, and a wrong reduction, head or input scale often shows here first.
+    A net that starts far above ln C is confidently wrong: its first hundreds of steps only shrink its weights,
+    saturated units may never recover, and a wrong reduction, head or input scale often shows here first.
 
     What healthy looks like
     -----------------------
@@ -51,8 +55,9 @@ class LossAtInit(Check):
     When it is wrong
     ----------------
     He-initialised nets without normalisation start at 1.1 to 3.4 times ln C. Margin losses over scaled cosines start
-    high on purpose, which the halved weights show. Softmax before the loss, and a signal that vanished in a deep net, give
-    exactly ln C: a good value proves little. Hand-written losses and sums of losses have no theoretical value here.
+    high on purpose, which the halved weights show. Softmax before the loss, and a signal that vanished in a deep net,
+    give exactly ln C: a good value proves little. Hand-written losses and sums of losses have no theoretical value
+    here.
 
     Source
     ------
@@ -91,7 +96,8 @@ class LossAtInit(Check):
             head = _head(step, call)
             data.update(head)
             if head:
-                place = step.place_of_parameter(step.parameter(head["number"])) or place
+                weight = step.parameter(head["number"])
+                place = (step.place_of_parameter(weight) if weight is not None else None) or place
         return Evidence(data, place=place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -100,9 +106,11 @@ class LossAtInit(Check):
         if e["start"] < 1e-6 or not isinstance(e["measured"], float):
             return Ruling.unsure(f"{text}, too small a value to compare with")
         ratio = e["measured"] / e["start"]
+        if e["kind"] == "hinge" or (e["kind"] not in REGRESSION and e["measured"] - e["start"] < NATS):
+            ratio = min(ratio, 1.0)
         if e["kind"] == "squared":
             ratio = math.sqrt(ratio)
-        if e["kind"] in ("squared", "absolute", "huber") and e["spread"] < LOUD:
+        if e["kind"] in REGRESSION and e["spread"] < LOUD:
             return Ruling.passed(text)
         if ratio < NOTABLE:
             low = e["kind"] == "softmax" and e["prior"] and e["measured"] < 0.5 * e["prior"]
@@ -115,14 +123,16 @@ class LossAtInit(Check):
             return Ruling.passed(f"{text}; the size of the predictions is by design, it does not come from the weights")
         return Ruling.found(
             Severity.WARNING if ratio >= ABSURD else Severity.NOTE,
-            f"The first loss is {e['measured']:.3g}, {e['measured'] / e['start']:.3g} times the {e['start']:.3g} of a net that "
+            f"The first loss is {e['measured']:.3g}, {e['measured'] / e['start']:.3g} times the {e['start']:.3g} of "
+            "a net that "
             "prefers nothing: its predictions are large and wrong before any training.",
             expected=f"{e['loss']} near {_theory(e)}",
             observed=f"{e['measured']:.4g}; the {'logits' if e['kind'] != 'squared' else 'predictions'} spread by "
             f"{e['spread']:.3g}{_about_head(e)}",
             fix="Initialise the output layer small: PyTorch's default, or nn.init.normal_(weight, std=0.02)."
             if e.get("gain", 0.0) > LARGE_GAIN
-            else "Find what makes the predictions large: unscaled inputs, hidden layers without normalisation, or a large "
+            else "Find what makes the predictions large: unscaled inputs, hidden layers without normalisation, or "
+            "a large "
             "initialisation.",
             causes=_causes(e),
         )
@@ -179,7 +189,8 @@ def _left_with_half_weights(step: Step, call: LossCall, spread: float) -> float 
 
 
 def _head(step: Step, call: LossCall) -> dict[str, Any]:
-    """The output layer's weight, if the predictions come straight from one: its scale, and the loss at a standard scale."""
+    """The output layer's weight, if the predictions come straight from one: its scale, and the loss at a standard
+    scale."""
     import torch
 
     from trainrecipe.subjects.theory import of_call

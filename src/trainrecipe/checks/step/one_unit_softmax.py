@@ -32,14 +32,14 @@ class OneUnitSoftmax(Check):
 
     What to do
     ----------
-    For a yes/no question keep the single output and use `BCEWithLogitsLoss` without any activation, or give the last layer
-    two outputs and use `cross_entropy` with integer labels.
+    For a yes/no question keep the single output and use `BCEWithLogitsLoss` without any activation, or give the
+    last layer two outputs and use `cross_entropy` with integer labels.
 
     When it is wrong
     ----------------
-    Attention over a sequence or a bag that happens to hold one element, and a batch of one example in a contrastive loss,
-    normalise along another axis than that of the output features, and are left alone. A softmax over one unit that is not
-    the prediction itself, such as a mixture of experts configured with one, is only noted.
+    Attention over a sequence or a bag that happens to hold one element, and a batch of one example in a contrastive
+    loss, normalise along another axis than that of the output features, and are left alone. A softmax over one unit
+    that is not the prediction itself, such as a mixture of experts configured with one, is only noted.
 
     Source
     ------
@@ -50,9 +50,18 @@ class OneUnitSoftmax(Check):
     rows = ("S18", "S19")
     faults = (8,)
     explains = (
-        "overfit-one-batch", "learning-rate-range", "loss-at-init", "unused-parameters", "parameters-never-updated",
-        "vanishing-gradients", "input-independent-baseline", "unused-inputs", "graph-cut", "learning-rate-starved", "update-ratio",
-    )  # fmt: skip
+        "overfit-one-batch",
+        "learning-rate-range",
+        "loss-at-init",
+        "unused-parameters",
+        "parameters-never-updated",
+        "vanishing-gradients",
+        "input-independent-baseline",
+        "unused-inputs",
+        "graph-cut",
+        "learning-rate-starved",
+        "update-ratio",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Look at the normalised axis of every softmax."""
@@ -66,7 +75,11 @@ class OneUnitSoftmax(Check):
             return Ruling.passed(f"{name} normalises over {units} units")
         if not evidence["features"]:
             return Ruling.passed(f"{name} normalises over one element, on an axis that holds no output features")
-        dead = f"; {evidence['zero']} of {evidence['parameters']} parameter gradients are exactly zero" if evidence["parameters"] else ""
+        dead = (
+            f"; {evidence['zero']} of {evidence['parameters']} parameter gradients are exactly zero"
+            if evidence["parameters"]
+            else ""
+        )
         return Ruling.found(
             Severity.ERROR if evidence["prediction"] else Severity.NOTE,
             f"{name} normalises over a single unit, so its result does not depend on the model.",

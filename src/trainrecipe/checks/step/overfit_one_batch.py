@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
     from trainrecipe.subjects.practice import Curve
     from trainrecipe.subjects.step import LossCall, Step
-    from trainrecipe.subjects.theory import Theory
 
 RATES = (3e-3, 2e-2, 3e-4)
 """Adam's rates that are tried in turn: one of them suits nearly every net; the script's own plays no part."""
 STEPS = (150, 150, 100)
 """Steps for each rate. Healthy small nets learn a batch in 20 to 80."""
+SHORT = 40
+"""Steps where the floor is not known, so that the curve is there to look at only."""
 REACHED = 0.1
 """Share of the way from the best constant down to the floor that may be left: 90 % learnt is learnt by heart."""
 FLAT = 0.02
@@ -33,14 +34,14 @@ class OverfitOneBatch(Check):
 
     What it checks
     --------------
-    A twin is trained on the recorded batch with Adam at rates of its own, with all noise fixed, until the loss is near its
-    floor: the entropy that label smoothing, soft targets and contradictory duplicates leave, else zero. When it levels off
-    above the floor at every rate, the predictions tell what holds it up.
+    A twin is trained on the recorded batch with Adam at rates of its own, with all noise fixed, until the loss is
+    near its floor: the entropy that label smoothing, soft targets and contradictory duplicates leave, else zero. When
+    it levels off above the floor at every rate, the predictions tell what holds it up.
 
     Why it matters
     --------------
-    A net that cannot even learn a few examples by heart has a fault between input and loss, and no amount of data or tuning
-    will mend that.
+    A net that cannot even learn a few examples by heart has a fault between input and loss, and no amount of data or
+    tuning will mend that.
 
     What healthy looks like
     -----------------------
@@ -53,9 +54,9 @@ class OverfitOneBatch(Check):
 
     When it is wrong
     ----------------
-    The floor must be known and the net large enough: several terms, contrastive losses, bottlenecks that copy their input,
-    sequences whose beginnings are the same, hand-written losses and small nets are never reported. A temperature that is
-    part of the method, such as 0.5 in SimCLR, has a floor of its own.
+    The floor must be known and the net large enough: several terms, contrastive losses, bottlenecks that copy their
+    input, sequences whose beginnings are the same, hand-written losses and small nets are never reported. A
+    temperature that is part of the method, such as 0.5 in SimCLR, has a floor of its own.
 
     Source
     ------
@@ -91,6 +92,7 @@ class OverfitOneBatch(Check):
         factor = abs(theory.factor)
         goal = (theory.floor or 0.0) + REACHED * max(0.0, data["best_constant"] - (theory.floor or 0.0))
         for rate, steps in zip(RATES, STEPS, strict=True):
+            steps = min(steps, SHORT) if data["why"] else steps
             curve, range_ = _practise(step, call, rate, steps, goal * factor)
             data["curves"][f"{rate:g}"] = [v / factor for v in curve.losses]
             if curve.cut:
@@ -124,7 +126,8 @@ class OverfitOneBatch(Check):
             expected=f"a loss near {e['floor']:.3g} after a few hundred steps on the same {e['targets']} targets",
             observed=f"{e['last']:.4g} at the best of {len(e['curves'])} learning rates, "
             f"{max(0.0, learnt):.0%} of the way from the best constant prediction ({e['best_constant']:.3g})",
-            fix="Look at the predictions next to the labels, and at the other findings: something between input and loss loses "
+            fix="Look at the predictions next to the labels, and at the other findings: something between input "
+            "and loss loses "
             "the signal.",
             causes=(
                 "the predictions are confined to a range (print their minimum and maximum)",
@@ -139,7 +142,15 @@ class OverfitOneBatch(Check):
             return None
         if e["kind"] in ("squared", "absolute", "huber") and e.get("predicted"):
             caption = "After training on this batch alone the points should lie on the line."
-            return points("One batch by heart", caption, e["labels"], e["predicted"], x_title="label", y_title="prediction", diagonal=True)
+            return points(
+                "One batch by heart",
+                caption,
+                e["labels"],
+                e["predicted"],
+                x_title="label",
+                y_title="prediction",
+                diagonal=True,
+            )
         length = max(map(len, e["curves"].values()))
         series = {f"Adam {k}": [*v, *[None] * (length - len(v))] for k, v in e["curves"].items()}
         rules = {"best constant": e["best_constant"]} | ({"floor": e["floor"]} if e["floor"] is not None else {})
@@ -151,7 +162,8 @@ def _confined(e: Evidence, text: str) -> Ruling:
     wide = e["high"] - e["low"]
     return Ruling.found(
         Severity.WARNING,
-        f"Every label of the batch is predicted right, yet the loss levels off at {e['last']:.3g}: the logits are confined to "
+        f"Every label of the batch is predicted right, yet the loss levels off at {e['last']:.3g}: the logits are "
+        "confined to "
         f"{e['low']:.3g} … {e['high']:.3g} and cannot grow.",
         expected=f"a loss near its floor of {e['floor']:.3g}: once all are right, larger logits always lower the loss",
         observed=f"{e['last']:.4g} with an accuracy of 100 %; the logits span {wide:.3g}, and that no longer changes",
@@ -208,10 +220,14 @@ def _odd(step: Step, call: LossCall) -> str:
     target = call.target
     if target is None:
         return "the loss has no targets"
-    if call.name in ("cross_entropy", "nll_loss") and not target.is_floating_point() and call.prediction.ndim > 1:
-        if call.prediction.shape[0] == call.prediction.shape[1] and len(torch.unique(target)) == len(target):
-            return "each row is its own class, as in contrastive losses, whose temperature sets a floor"
-    if any(i.tensor.shape == target.shape and i.tensor.dtype == target.dtype for i in step.inputs) and target.numel() > 64:
+    indices = call.name in ("cross_entropy", "nll_loss") and not target.is_floating_point()
+    square = call.prediction.ndim == 2 and call.prediction.shape[0] == call.prediction.shape[1]
+    if indices and square and len(torch.unique(target)) == len(target):
+        return "each row is its own class, as in contrastive losses, whose temperature sets a floor"
+    if (
+        any(i.tensor.shape == target.shape and i.tensor.dtype == target.dtype for i in step.inputs)
+        and target.numel() > 64
+    ):
         return "the targets have the shape of the inputs, and a net that copies its input may have a bottleneck"
     held = step.trained(step.twin())
     reached = {id(p) for p in step.tape.parameters}

@@ -52,8 +52,13 @@ class SigmoidBeforeBceLogits(Check):
     rows = ("S18",)
     faults = (3,)
     explains = (
-        "overfit-one-batch", "learning-rate-range", "loss-at-init", "output-bias-at-init", "clipped-logits", "learning-rate-starved",
-    )  # fmt: skip
+        "overfit-one-batch",
+        "learning-rate-range",
+        "loss-at-init",
+        "output-bias-at-init",
+        "clipped-logits",
+        "learning-rate-starved",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Bound what each such loss is given."""
@@ -72,8 +77,8 @@ class SigmoidBeforeBceLogits(Check):
             Severity.ERROR,
             f"The output of a {kind} goes into {evidence['loss']}, which applies its own sigmoid.",
             expected="raw logits, of any size",
-            observed=f"values between {low:.3g} and {high:.3g}, confined to 0…1 whatever the weights; the loss cannot fall "
-            f"below {math.log(2):.2f} for a negative and {math.log1p(math.exp(-1)):.2f} for a positive",
+            observed=f"values between {low:.3g} and {high:.3g}, confined to 0…1 whatever the weights; the loss cannot "
+            f"fall below {math.log(2):.2f} for a negative and {math.log1p(math.exp(-1)):.2f} for a positive",
             fix=f"Remove the {kind}: give {evidence['loss']} the output of the last linear layer "
             "(or keep it and use binary_cross_entropy).",
         )

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step
 
 SIMPLEX_TOLERANCE = {"torch.float64": 1e-5, "torch.float32": 1e-4}
-"""How far from 1 a softmax's sum may be after rounding: 10,000 classes in float32 stay within 1e-5; 1e-2 in half precision."""
+"""How far from 1 a softmax's sum may be after rounding: 10,000 classes in float32 stay within 1e-5; 1e-2 in half
+precision."""
 
 
 class SoftmaxBeforeCrossEntropy(Check):
@@ -19,9 +20,9 @@ class SoftmaxBeforeCrossEntropy(Check):
 
     What it checks
     --------------
-    The tensor given to `cross_entropy` is traced back through reshapes to the operation that made it, and its values are
-    looked at. It is a finding when the values lie in 0…1 and either every row sums to one over at least two classes
-    (whatever made them, also a softmax written by hand), or a softmax or sigmoid made them.
+    The tensor given to `cross_entropy` is traced back through reshapes to the operation that made it, and its
+    values are looked at. It is a finding when the values lie in 0…1 and either every row sums to one over at least
+    two classes (whatever made them, also a softmax written by hand), or a softmax or sigmoid made them.
 
     Why it matters
     --------------
@@ -39,10 +40,10 @@ class SoftmaxBeforeCrossEntropy(Check):
 
     When it is wrong
     ----------------
-    `log_softmax`, or the log of a softmax, before `cross_entropy` is harmless, since a second one changes nothing, and is
-    not reported. Bounded scores that are meant as logits, such as cosine similarities or probabilities divided by a
-    temperature, are not reported either. A cross-entropy that is computed but does not reach the loss is left out, and so
-    is one written by hand.
+    `log_softmax`, or the log of a softmax, before `cross_entropy` is harmless, since a second one changes nothing,
+    and is not reported. Bounded scores that are meant as logits, such as cosine similarities or probabilities
+    divided by a temperature, are not reported either. A cross-entropy that is computed but does not reach the loss
+    is left out, and so is one written by hand.
 
     Source
     ------

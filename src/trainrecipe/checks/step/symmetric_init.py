@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 STEPS = 12
-"""Steps of training after which units that can part have parted: zero-initialised residual branches, output layers, gates
-and adapters part after one to three."""
+"""Steps of training after which units that can part have parted: zero-initialised residual branches, output layers,
+gates and adapters part after one to three."""
 RATE = 1e-2
 """Adam's rate on the twin: large enough to part units within the steps, whatever the scale of their gradients."""
 APART = 1e-3
-"""Difference between units, relative to how far they moved, below which they are still identical. Rounding gives 1e-6."""
+"""Difference between units, relative to how far they moved, below which they are still identical. Rounding gives
+1e-6."""
 
 
 class SymmetricInit(Check):
@@ -26,14 +27,14 @@ class SymmetricInit(Check):
 
     What it checks
     --------------
-    Weights at the first step whose slices (the units of the layer) are all bit-identical. Since many healthy weights start
-    so, a twin is trained for a few steps: only where all units are still the same, though the layer has moved, or where
-    several such layers stay at zero because none gets a gradient, are they locked.
+    Weights at the first step whose slices (the units of the layer) are all bit-identical. Since many healthy weights
+    start so, a twin is trained for a few steps: only where all units are still the same, though the layer has moved,
+    or where several such layers stay at zero because none gets a gradient, are they locked.
 
     Why it matters
     --------------
-    Units that start equal and get equal gradients stay equal for ever. However wide, the layer then has a single unit, and
-    training stops at the accuracy that one unit can reach, without any error.
+    Units that start equal and get equal gradients stay equal for ever. However wide, the layer then has a single
+    unit, and training stops at the accuracy that one unit can reach, without any error.
 
     What healthy looks like
     -----------------------
@@ -45,8 +46,8 @@ class SymmetricInit(Check):
 
     When it is wrong
     ----------------
-    Dropout in front of the layer can part its units slowly; then this check stays silent. One locked layer that stays at
-    zero because its branch is switched off for the time being is reported as unsure.
+    Dropout in front of the layer can part its units slowly; then this check stays silent. One locked layer that stays
+    at zero because its branch is switched off for the time being is reported as unsure.
 
     Source
     ------
@@ -71,7 +72,9 @@ class SymmetricInit(Check):
         from trainrecipe.subjects.practice import adam, practise
 
         if not step.first:
-            return Evidence(missing="this line is first reached after optimiser steps: its weights are not the initial ones")
+            return Evidence(
+                missing="this line is first reached after optimiser steps: its weights are not the initial ones"
+            )
         if step.distrust:
             return Evidence(missing=step.distrust)
         twin = step.twin()
@@ -118,9 +121,11 @@ class SymmetricInit(Check):
             f"All {worst['units']} units of {worst['name']} start bit-identical and stay so: the layer is one unit wide"
             + (f" ({len(found)} weights in all)." if len(found) > 1 else "."),
             expected="units that differ from the start, or that part in the first steps",
-            observed=f"in {names}, each unit starts the same (first value {worst['value']:.3g}); after {evidence['steps']} steps "
+            observed=f"in {names}, each unit starts the same (first value {worst['value']:.3g}); after "
+            f"{evidence['steps']} steps "
             f"on a twin they {how}",
-            fix="Initialise the weights at random, for instance nn.init.xavier_uniform_; constants are for biases only.",
+            fix="Initialise the weights at random, for instance nn.init.xavier_uniform_; constants are for biases "
+            "only.",
         )
 
 

@@ -17,6 +17,9 @@ WARM_UP = 3
 """Optimiser steps on the copy, where only the first step was seen: layers that start at zero hide their inputs until then."""
 GRIDS = frozenset({"conv1d", "conv2d", "conv3d", "unfold", "as_strided"})
 """Operations that leave out the border of a grid when sizes do not divide, which is a habit and no fault."""
+TAKING = frozenset({"__getitem__", "narrow", "select", "split", "chunk", "index_select", "unbind", "tensor_split"})
+SETTLED = 8
+"""Optimiser steps after which an output layer that started at zero has moved."""
 NAMED = 6
 
 
@@ -81,14 +84,26 @@ class UnusedInputs(Check):
                 "shape": list(one.tensor.shape),
                 "grid": probe.has_grid,
                 "everything": whole is False and not probe.anything_changes(),
-                "source": one.source,
+                "steps": probe.step.tape.step,
                 "influence": probe.influence(one) if unused and varying <= 40 else {},
             },
-            place=probe.step.place if one.op.at is None else _place(one),
+            place=_place(probe.step, one) or probe.step.place,
         )
 
     def judge(self, evidence: Evidence) -> Ruling:
         size = "×".join(str(n) for n in evidence["shape"])
+        if evidence["everything"] and evidence["steps"] >= SETTLED:
+            return Ruling.found(
+                Severity.WARNING,
+                f"After {evidence['steps']} steps the predictions still do not depend on the input at all.",
+                expected="permuting the input over the batch changes the predictions",
+                observed="predictions and loss stay the same in every bit, in training and in evaluation mode",
+                fix="Print each layer's output for two different examples; where they become equal the input is lost.",
+                causes=(
+                    "All units of a layer are dead: see whether its output is zero.",
+                    "Forward uses another variable than its argument.",
+                ),
+            )
         if evidence["everything"]:
             return Ruling.unsure("no input changes the predictions yet; the output layer may start at zero")
         if not evidence["unused"] and not evidence["columns"]:
@@ -221,7 +236,9 @@ def _varying(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor != tensor[:1]).any(0)
 
 
-def _place(one: Input) -> Any:
+def _place(step: Step, one: Input) -> Any:
+    """The last line in the model that takes a part of the input, where there is one; else the line that calls the model."""
     from trainrecipe.capture.where import place
 
-    return place(one.op.at)
+    taken = [op for op in step.tape.history if one.number in op.inputs and op.parent is not None and op.name in TAKING]
+    return place((taken[-1] if taken else one.op).at)

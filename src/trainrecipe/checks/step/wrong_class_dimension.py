@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 CLASSES_FIRST = ("cross_entropy", "nll_loss")
 """Losses whose class axis is axis 1."""
 SOFT_TARGETS = ("kl_div", "mse_loss", "binary_cross_entropy", "l1_loss", "smooth_l1_loss")
-SELECTING = frozenset({"__getitem__", "gather", "index_select", "masked_select", "narrow", "select", "chunk", "split", "unbind", "cat"})
+SELECTING = frozenset(
+    {"__getitem__", "gather", "index_select", "masked_select", "narrow", "select", "chunk", "split", "unbind", "cat"}
+)
 TOLERANCE = 1e-2
 """How far from 1 the sum of probabilities may be after rounding in half precision."""
 
@@ -25,16 +27,17 @@ class WrongClassDimension(Check):
 
     What it checks
     --------------
-    Three signs. (1) What goes into `cross_entropy` or `nll_loss` came from a softmax, but does not sum to one along axis 1,
-    the class axis of these losses. (2) The output features of the last layer, followed through transposes and reshapes,
-    lie on another axis than axis 1, and the shapes fit only because both axes have the same length. (3) The target is a
-    probability vector, a one-hot vector or an index along one axis, and the softmax was taken along another.
+    Three signs. (1) What goes into `cross_entropy` or `nll_loss` came from a softmax, but does not sum to one along
+    axis 1, the class axis of these losses. (2) The output features of the last layer, followed through transposes
+    and reshapes, lie on another axis than axis 1, and the shapes fit only because both axes have the same length.
+    (3) The target is a probability vector, a one-hot vector or an index along one axis, and the softmax was taken
+    along another.
 
     Why it matters
     --------------
-    A softmax over the batch makes examples compete with each other: outputs change with the batch's composition and the
-    probabilities of one example mean nothing. With the wrong class axis the loss compares time steps instead of classes.
-    Neither crashes.
+    A softmax over the batch makes examples compete with each other: outputs change with the batch's composition and
+    the probabilities of one example mean nothing. With the wrong class axis the loss compares time steps instead of
+    classes. Neither crashes.
 
     What healthy looks like
     -----------------------
@@ -42,15 +45,15 @@ class WrongClassDimension(Check):
 
     What to do
     ----------
-    Give softmax the class axis. For outputs of shape (N, T, C) use `cross_entropy(output.transpose(1, 2), target)` or flatten
-    both to (N·T, C) and (N·T).
+    Give softmax the class axis. For outputs of shape (N, T, C) use `cross_entropy(output.transpose(1, 2), target)`
+    or flatten both to (N·T, C) and (N·T).
 
     When it is wrong
     ----------------
     A softmax over the batch or over time that is no prediction (attention, pooling over a bag, importance weights,
-    list-wise ranking, both directions of a contrastive loss) is not looked at. Where the layer behind a prediction is not
-    known, such as attention scores used as logits, sign (2) is silent. Assignment problems, in which every row of the
-    target is a permutation, are left alone.
+    list-wise ranking, both directions of a contrastive loss) is not looked at. Where the layer behind a prediction
+    is not known, such as attention scores used as logits, sign (2) is silent. Assignment problems, in which every
+    row of the target is a permutation, are left alone.
 
     Source
     ------
@@ -61,17 +64,27 @@ class WrongClassDimension(Check):
     rows = ("S18", "S12")
     faults = (9, 21)
     explains = (
-        "softmax-before-cross-entropy", "overfit-one-batch", "learning-rate-range", "loss-at-init", "batch-mixing", "peeking-ahead",
-        "input-independent-baseline", "learning-rate-starved",
-    )  # fmt: skip
+        "softmax-before-cross-entropy",
+        "overfit-one-batch",
+        "learning-rate-range",
+        "loss-at-init",
+        "batch-mixing",
+        "peeking-ahead",
+        "input-independent-baseline",
+        "learning-rate-starved",
+    )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Compare the axes of softmax, layer, loss and target."""
-        found = [_library(step, c) for c in step.losses if c.counts and c.name in CLASSES_FIRST and c.prediction.ndim > 1]
+        found: list[Evidence | None] = [
+            _library(step, c) for c in step.losses if c.counts and c.name in CLASSES_FIRST and c.prediction.ndim > 1
+        ]
         found += [_soft(step, c) for c in step.losses if c.counts and c.name in SOFT_TARGETS and c.target is not None]
         found += _by_hand(step)
         known = [e for e in found if e is not None]
-        return known or Evidence(missing="the loss has no class axis: no cross_entropy, nll_loss or softmax against a target")
+        return known or Evidence(
+            missing="the loss has no class axis: no cross_entropy, nll_loss or softmax against a target"
+        )
 
     def judge(self, evidence: Evidence) -> Ruling:
         """Two axes that should be one."""
@@ -84,22 +97,25 @@ class WrongClassDimension(Check):
                 Severity.ERROR,
                 f"{loss} takes axis {axis} for the classes, but the model puts them on axis {evidence['found_axis']}.",
                 expected=f"classes on axis {axis}",
-                observed=f"a prediction of shape {shape} whose axis {evidence['found_axis']} holds the last layer's outputs; "
+                observed=f"a prediction of shape {shape} whose axis {evidence['found_axis']} holds the last "
+                "layer's outputs; "
                 "it fits the target only because the two axes are equally long",
-                fix=f"Move the class axis: prediction.transpose({axis}, {evidence['found_axis']}), or flatten prediction and "
-                "target so that the prediction has shape (examples, classes).",
+                fix=f"Move the class axis: prediction.transpose({axis}, {evidence['found_axis']}), or flatten "
+                "prediction and target so that the prediction has shape (examples, classes).",
             )
         along = f"along axis {evidence['found_axis']}" if evidence["found_axis"] is not None else "along another axis"
         return Ruling.found(
             Severity.ERROR,
             f"{evidence['softmax']} normalises {along}, but the classes lie on axis {axis}.",
             expected=f"probabilities that sum to one over the classes (axis {axis} of shape {shape})",
-            observed=f"sums over the classes between {evidence['low']:.3g} and {evidence['high']:.3g}",
+            observed=f"sums over the classes between {float(evidence['low']):.3g} and {float(evidence['high']):.3g}",
             fix="Give the softmax the class axis: dim=1 for outputs of shape (N, C).",
         )
 
 
-def _evidence(loss: str, shape: tuple[int, ...], axis: int, place: Place | None, wrong: str = "", **more: Any) -> Evidence:
+def _evidence(
+    loss: str, shape: tuple[int, ...], axis: int, place: Place | None, wrong: str = "", **more: Any
+) -> Evidence:
     return Evidence({"loss": loss, "shape": shape, "class_axis": axis, "wrong": wrong, **more}, place=place)
 
 
@@ -120,9 +136,16 @@ def _library(step: Step, call: LossCall) -> Evidence:
         selected = any(op.name in SELECTING for op in chain)
         if bool(((sums - 1).abs() > TOLERANCE).any()) and other != 1 and (other is not None or not selected):
             return _evidence(
-                call.name, shape, 1, step.place_of(softmax), "softmax", softmax=plain_name(softmax),
-                found_axis=other, low=float(sums.min()), high=float(sums.max()),
-            )  # fmt: skip
+                call.name,
+                shape,
+                1,
+                step.place_of(softmax),
+                "softmax",
+                softmax=plain_name(softmax),
+                found_axis=other,
+                low=float(sums.min()),
+                high=float(sums.max()),
+            )
     axis = feature_axis(step, call.input, call.op.index)
     if axis is not None and axis != 1 and _coincides(call, axis):
         return _evidence(call.name, shape, 1, call.place, "features", found_axis=axis)
@@ -136,12 +159,17 @@ def _probabilities(values: torch.Tensor, chain: list[Op]) -> torch.Tensor:
 
 def _axis_of_ones(values: torch.Tensor) -> int | None:
     """The one axis of at least two entries along which values sum to one; None when there is none or several."""
-    axes = [a for a in range(values.ndim) if values.shape[a] > 1 and bool(((values.sum(a) - 1).abs() < TOLERANCE).all())]
+    axes = [
+        a for a in range(values.ndim) if values.shape[a] > 1 and bool(((values.sum(a) - 1).abs() < TOLERANCE).all())
+    ]
     return axes[0] if len(axes) == 1 else None
 
 
 def _coincides(call: LossCall, axis: int) -> bool:
-    """Whether the shapes are right by chance: the class axis is as long as the features' one, and no permutation explains it."""
+    """Whether the shapes are right by chance.
+
+    The class axis is as long as the features' one, and no permutation explains it.
+    """
     target = call.target
     if target is None or call.prediction.shape[axis] < 2:
         return False
@@ -167,9 +195,16 @@ def _soft(step: Step, call: LossCall) -> Evidence | None:
     found, sums = _axis_of_ones(values), values.sum(classes)
     wrong = "softmax" if found is not None and found != classes else ""
     return _evidence(
-        call.name, tuple(values.shape), classes, step.place_of(softmax) if wrong else call.place, wrong,
-        softmax=plain_name(softmax), found_axis=found, low=float(sums.min()), high=float(sums.max()),
-    )  # fmt: skip
+        call.name,
+        tuple(values.shape),
+        classes,
+        step.place_of(softmax) if wrong else call.place,
+        wrong,
+        softmax=plain_name(softmax),
+        found_axis=found,
+        low=float(sums.min()),
+        high=float(sums.max()),
+    )
 
 
 def _by_hand(step: Step) -> list[Evidence]:
@@ -187,11 +222,23 @@ def _by_hand(step: Step) -> list[Evidence]:
             if classes is not None:
                 wrong = "softmax" if classes != axis else ""
                 found.append(
-                    _evidence("the loss", shape, classes, step.place_of(op), wrong, softmax=plain_name(op), found_axis=axis,
-                              **_sums(step, op, classes))
-                )  # fmt: skip
+                    _evidence(
+                        "the loss",
+                        shape,
+                        classes,
+                        step.place_of(op),
+                        wrong,
+                        softmax=plain_name(op),
+                        found_axis=axis,
+                        **_sums(step, op, classes),
+                    )
+                )
                 break
-            onward = [o for o in takers if plain_name(o) in ("log", "neg", "clamp", "clip", "add", "contiguous", "clone", "float")]
+            onward = [
+                o
+                for o in takers
+                if plain_name(o) in ("log", "neg", "clamp", "clip", "add", "contiguous", "clone", "float")
+            ]
             if len(onward) != 1 or not onward[0].outputs:
                 break
             number = onward[0].outputs[0]
@@ -213,24 +260,24 @@ def _sums(step: Step, op: Op, classes: int) -> dict[str, float]:
 
 def _picked(step: Step, op: Op, number: int, shape: tuple[int, ...]) -> int | None:
     """The axis that a target takes for the classes when it meets a softmax's result; None when that cannot be told."""
-    import torch
-
-    if len(shape) != 2 or op.inputs[:1] != (number,) and plain_name(op) not in ("mul", "rmul"):
-        return None
     values = step.tape.values
-    others = [values[n].constant for n in op.inputs if n != number and n in values and values[n].parameter is None]
-    others = [o for o in others if o is not None]
-    if op.name in ("gather", "take_along_dim") and others and not others[0].is_floating_point():
+    known = [values[n] for n in op.inputs if n != number and n in values and values[n].parameter is None]
+    others = [v.constant for v in known if v.constant is not None]
+    if len(shape) != 2 or not others:
+        return None
+    last = others[-1]
+    product = plain_name(op) in ("mul", "rmul")
+    if product and len(others) == 1 and tuple(last.shape) == shape and bool((last >= 0).all()):
+        return _axis_of_ones(last.double())
+    labels = not last.is_floating_point() and last.numel() == shape[0] and not _counts_up(last)
+    if product or op.inputs[0] != number or not labels:
+        return None
+    if op.name in ("gather", "take_along_dim"):
         axis = op.argument(1 if op.name == "gather" else 2, "dim")
-        return axis % 2 if isinstance(axis, int) and min(others[0].shape) == 1 and not _counts_up(others[0]) else None
-    if op.name == "__getitem__" and isinstance(op.argument(1, "index"), tuple):
-        integers = [o.flatten() for o in others if not o.is_floating_point() and o.dtype != torch.bool and o.numel() == shape[0]]
-        listed = len(op.argument(1, "index")) == 2 and integers and not _counts_up(integers[-1])
-        return 1 if listed and op.argument(1, "index")[1] is not None and hasattr(op.argument(1, "index")[1], "value") else None
-    if plain_name(op) in ("mul", "rmul") and len(others) == 1 and tuple(others[0].shape) == shape:
-        target = others[0].double()
-        return _axis_of_ones(target) if bool((target >= 0).all()) else None
-    return None
+        return axis % 2 if isinstance(axis, int) else None
+    index = op.argument(1, "index")
+    by_row = op.name == "__getitem__" and isinstance(index, tuple) and len(index) == 2
+    return 1 if by_row and hasattr(index[1], "value") else None
 
 
 def _counts_up(index: torch.Tensor) -> bool:

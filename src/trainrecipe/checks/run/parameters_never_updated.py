@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainrecipe import picture
+from trainrecipe.check import Check
+from trainrecipe.finding import Evidence, Ruling, Severity
+
+if TYPE_CHECKING:
+    from trainrecipe.picture import Picture
+    from trainrecipe.subjects.run import Parameter, Run
+
+FEWEST = 6
+"""Steps with a gradient that must have been seen."""
+LOST = 0.5
+"""Share of the weights that no step moved. In bfloat16 with AdamW, 6 % of the weights stay at one step with a learning
+rate of 1e-3, 76 % at 1e-4 and 98 % at 1e-5 (fault catalogue 8.5); in float32 next to none."""
+SHARE = 0.25
+"""Share of all trained weights that must lie in such parameters."""
+NEAR_PEAK = 0.5
+
+
+class ParametersNeverUpdated(Check):
+    """Parameters that an optimiser holds and that get gradients move.
+
+    What it checks
+    --------------
+    Over several steps, for each parameter in an optimiser: which of its weights had a non-zero gradient, and which of
+    them changed by at least one bit. Where they did not, whether the learning rate of their group is zero, now and in the
+    rest of the planned schedule, or whether the updates are lost in rounding.
+
+    Why it matters
+    --------------
+    A group with a learning rate of zero is frozen without saying so. In bfloat16 a weight keeps its value when the update
+    is smaller than half the distance to the next number, 0.2 % of the weight: with small learning rates most of the model
+    never changes, while the loss may still creep down through the rest.
+
+    What healthy looks like
+    -----------------------
+    Every weight with a gradient changes within a few steps.
+
+    What to do
+    ----------
+    Correct the rate of the group. For low precision keep the weights in float32 and use autocast for the computation, or an
+    optimiser with float32 master weights, stochastic rounding or compensated sums.
+
+    When it is wrong
+    ----------------
+    A warm-up from zero, or a group that its schedule switches on later, is followed in the planned schedule and not
+    reported. Rates that the script sets by hand later cannot be foreseen; the check is then unsure. Optimisers that are
+    not PyTorch's own may carry what rounding drops, so for them it is a note.
+
+    Source
+    ------
+    Fault catalogue 50, 162; pytorch/ao#1124, pytorch/pytorch#120376.
+    """
+
+    title = "Parameters get gradients but never change"
+    rows = ("S17", "S24")
+    faults = (50, 162)
+    explains = ("update-ratio", "overfit-one-batch", "vanishing-gradients")
+
+    def measure(self, run: Run) -> Evidence | list[Evidence]:
+        held = [p for p in run.parameters if p.optimizers and p.still is not None and p.updates >= FEWEST]
+        if not held:
+            return Evidence(missing=f"fewer than {FEWEST} optimiser steps with gradients were looked at in detail")
+        still = [p for p in held if (p.still or 0.0) >= LOST]
+        off = [p for p in still if not p.peak]
+        lost = [p for p in still if p.peak]
+        pieces = [self._look(run, held, kind, group) for kind, group in (("off", off), ("lost", lost)) if group]
+        return pieces or self._look(run, held, "none", [])
+
+    def _look(self, run: Run, held: list[Parameter], kind: str, still: list[Parameter]) -> Evidence:
+        optimizer = run.optimizers[(still or held)[0].optimizers[0]]
+        rising = [p for p in still if p.rate is not None and p.peak and p.rate < NEAR_PEAK * p.peak]
+        return Evidence(
+            {
+                "kind": kind,
+                "parameters": len(held),
+                "still": len(still),
+                "names": [p.name for p in still[:4]],
+                "share": sum(p.elements for p in still) / max(1, sum(p.elements for p in held)),
+                "dtypes": sorted({p.dtype.removeprefix("torch.") for p in still}),
+                "unmoved": sum((p.still or 0.0) * p.elements for p in still) / max(1, sum(p.elements for p in still)),
+                "steps": max(p.updates for p in held),
+                "rate": max((p.peak or 0.0 for p in still), default=0.0),
+                "by_name": {p.name: p.still for p in sorted(held, key=lambda p: -(p.still or 0.0))[:12]},
+                "rising": len(rising),
+                "by_hand": any(s.kind == "rate" for s in run.unreached) and run.rehearsal,
+                "own": not optimizer.standard,
+            },
+            place=optimizer.place,
+        )
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        kind, names = evidence["kind"], ", ".join(evidence["names"])
+        if kind == "none":
+            return Ruling.passed(f"the weights of {evidence['parameters']} parameter tensors moved within {evidence['steps']} steps")
+        if kind == "off":
+            return self._switched_off(evidence, names)
+        if evidence["share"] < SHARE and evidence["unmoved"] < 1.0:
+            return Ruling.passed(f"only {evidence['share']:.0%} of the weights lie in parameters that hardly move ({names})")
+        if evidence["rising"] == evidence["still"]:
+            return Ruling.unsure("most weights have not moved yet, but the learning rate is still far below its peak")
+        return Ruling.found(
+            Severity.NOTE if evidence["own"] else Severity.WARNING,
+            f"The updates of {evidence['still']} parameter tensors are too small to change their weights ({names}).",
+            expected="weights with a gradient that change within a few steps",
+            observed=f"{evidence['unmoved']:.0%} of their weights kept every bit over {evidence['steps']} steps with gradients, "
+            f"at a learning rate of {evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
+            fix="Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 "
+            "master weights or stochastic rounding.",
+        )
+
+    def _switched_off(self, evidence: Evidence, names: str) -> Ruling:
+        if evidence["by_hand"]:
+            return Ruling.unsure(f"the learning rate of {names} is zero so far, but the script also sets rates by hand")
+        return Ruling.found(
+            Severity.WARNING,
+            f"The learning rate of {evidence['still']} parameter tensors is zero ({names}).",
+            expected="a learning rate above zero for every group that is meant to be trained",
+            observed=f"rate 0 at all {evidence['steps']} steps seen and in the schedule ahead; no bit of these weights changed, "
+            "although they get gradients",
+            fix="Set the group's learning rate; to freeze it, take it out of the optimiser and call requires_grad_(False).",
+        )
+
+    def draw(self, evidence: Evidence) -> Picture | None:
+        if evidence["kind"] == "none":
+            return None
+        return picture.bars(
+            "Weights that no step has changed",
+            f"Share of the weights with a gradient that kept every bit over {evidence['steps']} steps.",
+            evidence["by_name"],
+            x_title="share unchanged",
+        )
