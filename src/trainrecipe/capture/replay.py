@@ -208,7 +208,7 @@ class Twin:
         kwargs = self._thaw(op.kwargs, op, env)
         if op.kind == "module":
             module = self.module(op)
-            wanted = False if self.evaluating else op.training
+            wanted = bool(op.training) and not self.evaluating
             if module.training != wanted:
                 module.train(wanted)
             out = module(*args, **kwargs)
@@ -289,7 +289,7 @@ def verify(tape: Tape) -> Agreement:
 def _compare_gradients(twin: Twin, roots: list[torch.Tensor]) -> tuple[float, str]:
     tape = twin.tape
     leaves = [w for _, w in twin.leaves]
-    grads = torch.autograd.grad(roots, leaves, tape.weights, allow_unused=True, retain_graph=False)  # type: ignore[arg-type]
+    grads = torch.autograd.grad(roots, leaves, tape.weights, allow_unused=True, retain_graph=False)
     total: dict[int, torch.Tensor] = {}
     for (original, _), g in zip(twin.leaves, grads, strict=True):
         if g is not None:

@@ -142,7 +142,7 @@ class Op:
 class RandomState:
     """The random streams of torch (CPU and CUDA), NumPy and Python."""
 
-    torch: torch.Tensor
+    default: torch.Tensor
     cuda: list[torch.Tensor]
     numpy: Any
     python: Any
@@ -150,12 +150,12 @@ class RandomState:
     @classmethod
     def now(cls) -> RandomState:
         """Copy the present state of every stream; moves none of them."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
 
     def restore(self) -> None:
         """Put every stream back."""
-        torch.set_rng_state(self.torch)
+        torch.set_rng_state(self.default)
         if self.cuda:
             torch.cuda.set_rng_state_all(self.cuda)
         if self.numpy is not None:
@@ -191,7 +191,7 @@ class Recorder:
         """Begin, or go on, to record on this thread."""
         if self._mode is None:
             self._mode = _Mode(self)
-            _push_mode(self._mode)
+            _push_mode(self._mode)  # type: ignore[no-untyped-call]
 
     def stop(self) -> None:
         """Leave the mode stack, wherever in it the mode lies by now."""
@@ -199,13 +199,13 @@ class Recorder:
         if mode is None:
             return
         above = []
-        for _ in range(len(_get_current_function_mode_stack())):
-            top = _pop_mode()
+        for _ in range(len(_get_current_function_mode_stack())):  # type: ignore[no-untyped-call]
+            top = _pop_mode()  # type: ignore[no-untyped-call]
             if top is mode:
                 break
             above.append(top)
         for other in reversed(above):
-            _push_mode(other)
+            _push_mode(other)  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -243,7 +243,7 @@ class Recorder:
         """Let go of everything."""
         self.stop()
         for held in (self.ops, self.values, self.writers, self._known, self._stack):
-            held.clear()  # type: ignore[attr-defined]
+            held.clear()
         self._memo = Memo()
         self.first_kept = 0
 
@@ -356,7 +356,7 @@ class Recorder:
                     return
                 op.index = len(self.ops)
                 self.ops.append(op)
-                if op.rng is not None and torch.equal(op.rng.torch, torch.get_rng_state()):
+                if op.rng is not None and torch.equal(op.rng.default, torch.get_rng_state()):
                     op.rng = None
             for v in changed:
                 self.writers.setdefault(self.values[v].storage, []).append(op.index)

@@ -157,7 +157,7 @@ def copy_optimizer(original: torch.optim.Optimizer, tensor: Callable[[torch.Tens
     for group in original.param_groups:
         settings = {k: v for k, v in group.items() if k not in ("params", "initial_lr", "max_lr", "min_lr")}
         groups.append({**settings, "params": [tensor(p) for p in group["params"]]})
-    made = type(original)(groups, **({"lr": 1e-3} if type(original).__name__ == "SGD" else {}))  # type: ignore[call-arg,arg-type]
+    made = type(original)(groups, **({"lr": 1e-3} if type(original).__name__ == "SGD" else {}))  # type: ignore[arg-type]
     for old_group, new_group in zip(original.param_groups, made.param_groups, strict=True):
         for old, new in zip(old_group["params"], new_group["params"], strict=True):
             if old in original.state:

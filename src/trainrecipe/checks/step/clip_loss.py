@@ -104,8 +104,8 @@ class ClipLoss(Check):
             )
         share, seen = evidence["share"], evidence["steps"]
         what = "examples" if evidence["each"] else "the recorded steps"
-        if evidence["each"] and share == 0:
-            return Ruling.passed(f"single examples are cut off at {limit:.4g}, which none of them reaches")
+        if share == 0 and (evidence["each"] or evidence["operation"] == "where"):
+            return Ruling.passed(f"{evidence['operation']} could cut off the loss at {limit:.4g}, but never did")
         acts = share >= MANY if evidence["each"] else share > 0
         severity = (
             Severity.NOTE

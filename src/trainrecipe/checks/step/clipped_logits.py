@@ -32,8 +32,8 @@ ACTIVATIONS = FLAT | {
     "atan",
 }
 EXCESS = 0.05
-"""Nats of loss that the bounds cost on the batch's own labels, above which they matter: a width of 20 costs 1e-8
-(a clamp for numerical safety), soft-capping at 30 nothing; tanh costs 0.80 for 10 classes, ReLU 0.69 for each negative label."""
+"""Nats of loss that the bounds cost on the batch's own labels, above which they matter: a width of 20 costs 1e-8 (a clamp
+for numerical safety), soft-capping at 30 nothing; tanh costs 0.80 for 10 classes, ReLU 0.69 for a negative label."""
 CLIPPED = 0.01
 """Share of logits at the bound itself, where the gradient is zero: 0 for a linear head, about 0.5 for ReLU at the
 start."""
