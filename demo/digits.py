@@ -5,7 +5,7 @@ import torch.nn as nn
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-EPOCHS = 8
+EPOCHS = 20
 
 torch.manual_seed(0)
 pixels, labels = load_digits(return_X_y=True)

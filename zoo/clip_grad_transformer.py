@@ -24,7 +24,7 @@ class PositionalEncoding(nn.Module):
 
 
 class RowTransformer(nn.Module):
-    def __init__(self, d_model=32, heads=4, layers=2, p=0.1):
+    def __init__(self, d_model=32, heads=2, layers=2, p=0.1):
         super().__init__()
         self.embed = nn.Linear(8, d_model)
         self.position = PositionalEncoding(d_model)
@@ -39,17 +39,17 @@ class RowTransformer(nn.Module):
 
 def data(seed):
     digits = load_digits()
-    tr, va = train_test_split(range(1797), test_size=0.2, random_state=seed, stratify=digits.target)
+    tr, va = train_test_split(range(1797), test_size=0.3, random_state=seed, stratify=digits.target)
     x = torch.tensor(digits.images, dtype=torch.float32)
     x = (x - x[tr].mean()) / x[tr].std()
     y = torch.tensor(digits.target)
     return TensorDataset(x[tr], y[tr]), TensorDataset(x[va], y[va])
 
 
-def main(seed=23, epochs=7, warmup=40):
+def main(seed=23, epochs=6, warmup=40):
     torch.manual_seed(seed)
     train, valid = data(seed)
-    train_loader = DataLoader(train, batch_size=64, shuffle=True)
+    train_loader = DataLoader(train, batch_size=48, shuffle=True)
     valid_loader = DataLoader(valid, batch_size=120)
     model = RowTransformer()
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01)

@@ -34,7 +34,7 @@ def collate(batch):
 
 
 class Reader(nn.Module):
-    def __init__(self, hidden=32):
+    def __init__(self, hidden=24):
         super().__init__()
         self.conv = nn.Conv1d(8, 48, kernel_size=6, stride=2, padding=2)
         self.rnn = nn.GRU(48, hidden, batch_first=True, bidirectional=True)
@@ -70,7 +70,7 @@ def main():
     order = torch.randperm(len(labels))
     tr, va = order[:1400], order[1400:]
     images = (images - images[tr].mean()) / images[tr].std()
-    train_loader = DataLoader(Strips(images[tr], labels[tr], 800, 1), batch_size=25, shuffle=True, collate_fn=collate)
+    train_loader = DataLoader(Strips(images[tr], labels[tr], 600, 1), batch_size=20, shuffle=True, collate_fn=collate)
     valid_loader = DataLoader(Strips(images[va], labels[va], 150, 2), batch_size=100, collate_fn=collate)
     model = Reader()
     ctc = nn.CTCLoss(blank=BLANK)

@@ -50,8 +50,8 @@ def evaluate(model, data_loader):
 
 def main():
     torch.manual_seed(0)
-    train_loader = DataLoader(Boxes(800, seed=1), batch_size=32, shuffle=True, collate_fn=collate)
-    test_loader = DataLoader(Boxes(200, seed=2), batch_size=50, shuffle=False, collate_fn=collate)
+    train_loader = DataLoader(Boxes(480, seed=1), batch_size=24, shuffle=True, collate_fn=collate)
+    test_loader = DataLoader(Boxes(120, seed=2), batch_size=40, shuffle=False, collate_fn=collate)
     model = TinyDetector()
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(params, lr=3e-3)

@@ -105,12 +105,14 @@ def examine(
     config = config or Config()
     chosen = [c for c in (built_in() if checks is None else checks) if c.id not in config.disable]
     deadline = time.perf_counter() + budget
+    experiments = sum(_trains(c) for c in chosen for s in subjects if type(s).__name__ == c.subject)
     answers: list[Finding] = []
     for check in sorted(chosen, key=lambda c: list(Price).index(c.price)):
         for subject in subjects:
             if type(subject).__name__ != check.subject:
                 continue
-            _share(subject, check, chosen, deadline)
+            _share(subject, check, experiments, deadline)
+            experiments -= _trains(check)
             for finding in ask(check, subject):
                 reason = waiver_for(finding, config, script) if finding.verdict is Verdict.FINDING else None
                 answer = dataclasses.replace(finding, waived=reason)
@@ -151,14 +153,17 @@ def _failed(check: Check, error: Exception, seconds: float) -> Finding:
     return Finding(check.id, check.title, Ruling.unsure(says), Evidence(), check.why, check.version, None, seconds)
 
 
-def _share(subject: Any, check: Check, chosen: Iterable[Check], deadline: float) -> None:
-    """Give a check that trains its share of the time that is left."""
+def _trains(check: Check) -> bool:
+    """Whether a check trains, so that it needs a share of the time for experiments."""
+    return check.price in (Price.TRAIN, Price.SWEEP)
+
+
+def _share(subject: Any, check: Check, experiments: int, deadline: float) -> None:
+    """Give an experiment at most twice its equal share of the time that is left; `experiments` are still to come."""
     if not hasattr(subject, "deadline"):
         return
-    training = [c for c in chosen if c.price in (Price.TRAIN, Price.SWEEP) and c.subject == check.subject]
-    now = time.perf_counter()
-    part = (deadline - now) / max(1, len(training)) if check.price in (Price.TRAIN, Price.SWEEP) else deadline - now
-    subject.deadline = now + max(1.0, 2 * part)
+    left = max(0.0, deadline - time.perf_counter())
+    subject.deadline = time.perf_counter() + (min(left, 2 * left / max(1, experiments)) if _trains(check) else left)
 
 
 def _distinct(answers: Iterable[Finding]) -> list[Finding]:

@@ -46,8 +46,8 @@ def _marks(listener: Listener) -> Iterator[tuple[str, str, Spot | None]]:
         yield from ((f"{where}: {what}", mark, at) for what, mark, at in _consumed(tape))
         for tensor in tape.observed:
             yield f"{where}: the loss", _hash(tensor), tape.at
-    for i, (step, value) in enumerate(listener.run.losses[:LOSSES]):
-        yield f"the loss of backward call {i + 1}, in step {step + 1}", repr(value), None
+    for i, (step, loss) in enumerate(listener.run.losses[:LOSSES]):
+        yield f"the loss of backward call {i + 1}, in step {step + 1}", repr(loss), None
 
 
 def _initial(listener: Listener, tapes: list[Tape]) -> Iterator[tuple[str, str, Spot | None]]:
@@ -80,12 +80,12 @@ def _consumed(tape: Tape) -> Iterator[tuple[str, str, Spot | None]]:
         value = tape.values[number]
         if value.parameter is not None or value.constant is None:
             continue
-        op = takers.get(number)
+        taker = takers.get(number)
         source = f", {value.source} of a loader" if value.source.startswith("batch") else ""
         role = "input" if id(value.constant) in fed else "target"
-        by = f" of {op.name}" if op is not None else ""
+        by = f" of {taker.name}" if taker is not None else ""
         shape = tuple(value.shape)
-        yield f"the {role}{by} {shape}{source}", _hash(value.constant), op.at if op is not None else None
+        yield f"the {role}{by} {shape}{source}", _hash(value.constant), taker.at if taker is not None else None
 
 
 def _hash(tensor: torch.Tensor) -> str:

@@ -58,10 +58,10 @@ def column(tensor: torch.Tensor, most: int = 512) -> list[float]:
         return []
     kept = tensor.detach()[:most] if tensor.ndim else tensor
     if kept.ndim == 1 or (kept.ndim == 2 and kept.shape[1] == 1):
-        return kept.reshape(-1).double().tolist()  # type: ignore[no-any-return]
+        return kept.reshape(-1).double().tolist()
     if kept.ndim == 2 and kept.shape[1] <= 1000 and bool(((kept == 0) | (kept == 1)).all()):
         chosen = kept.double()
-        return chosen.argmax(1).double().tolist() if bool((chosen.sum(1) == 1).all()) else []  # type: ignore[no-any-return]
+        return chosen.argmax(1).double().tolist() if bool((chosen.sum(1) == 1).all()) else []
     return []
 
 

@@ -95,7 +95,8 @@ class Horizon:
         looks = self.looks.setdefault(optimizer, [])
         if len(looks) >= _LOOKS:
             return
-        loops, guards = [], []
+        loops: list[Loop] = []
+        guards: list[Guard] = []
         for frame_id, key, node, frame in _enclosing():
             loops.append(Loop(key, frame_id, _total(node, frame), _index(node, frame), _leaves_early(node)))
             guards += _guards(node, frame, key[0])
@@ -415,7 +416,7 @@ def _guards(node: Any, frame: FrameType, file: str) -> Iterator[Guard]:
             if isinstance(part, ast.Compare) and len(part.ops) == 1:
                 try:
                     left, right = evaluate(part.left, frame), evaluate(part.comparators[0], frame)
-                except Exception:  # noqa: S112  a guard that cannot be evaluated says nothing
+                except Exception:
                     continue
                 if _is_number(left) and _is_number(right):
                     yield Guard((file, part.lineno, part.col_offset), float(left), float(right))

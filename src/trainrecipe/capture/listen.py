@@ -25,10 +25,10 @@ from trainrecipe.capture import describe, hashing
 from trainrecipe.capture.horizon import Horizon
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.replay import CannotReplay, Tape, cut
-from trainrecipe.capture.seeds import Seeds
-from trainrecipe.capture.stream import Stream
 from trainrecipe.capture.schedule import Schedules
+from trainrecipe.capture.seeds import Seeds
 from trainrecipe.capture.sources import Sources
+from trainrecipe.capture.stream import Stream
 from trainrecipe.capture.tape import Recorder
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.where import Spot, place, spot
@@ -755,16 +755,16 @@ class Listener:
         record = describe.optimizer_record(optimizer, len(self.run.optimizers), place(at), self.run.steps)
         self.run.optimizers.append(record)
         watched = self.watched[id(optimizer)] = _Watched(record, optimizer)
-        self._note_held(watched, optimizer)
+        self._note_held(watched, optimizer, stepped=False)
         self.horizon.birth(record.number)
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)
         return watched
 
-    def _note_held(self, watched: _Watched, optimizer: torch.optim.Optimizer) -> None:
-        """Which parameters an optimiser holds, at which highest rate: kept beyond its own life."""
+    def _note_held(self, watched: _Watched, optimizer: torch.optim.Optimizer, stepped: bool = True) -> None:
+        """Which parameters an optimiser holds, and the highest rate of a step: kept beyond its own life."""
         number = watched.record.number
         for group in optimizer.param_groups:
-            rate = float(group.get("lr") or 0.0)
+            rate = float(group.get("lr") or 0.0) if stepped else 0.0
             for parameter in group["params"]:
                 held = self.held_by.setdefault(id(parameter), {})
                 held[number] = max(rate, held.get(number, 0.0))
@@ -787,7 +787,7 @@ class Listener:
         added = place(at)
         if added is not None:
             watched.record.grown.append(added)
-        self._note_held(watched, optimizer)
+        self._note_held(watched, optimizer, stepped=False)
 
     def _find(self, optimizer: torch.optim.Optimizer) -> _Watched:
         return self.watched.get(id(optimizer)) or self._watch(optimizer, None)
@@ -1052,8 +1052,8 @@ class Listener:
             self._held_schedulers.append(scheduler)
             horizon = describe.horizon(scheduler)
             built, step = self._schedules_built.get(id(scheduler), (None, 0))
-            record = Scheduler(number, type(scheduler).__name__, watched.record.number, built or place(at), place(at), horizon=horizon)
-            record.born_step = step
+            owner, where = watched.record.number, built or place(at)
+            record = Scheduler(number, type(scheduler).__name__, owner, where, place(at), horizon=horizon, born_step=step)
             self.run.schedulers.append(record)
         record = self.run.schedulers[number]
         if len(record.calls) < 20000:

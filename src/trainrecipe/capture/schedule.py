@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import statistics
 import sys
 import time
@@ -84,7 +85,8 @@ class Schedules:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for optimizer in run.optimizers:
-                stepped = {i: run.schedulers[n] for i, n in identities.items() if run.schedulers[n].optimizer == optimizer.number}
+                every = {i: run.schedulers[n] for i, n in identities.items()}
+                stepped = {i: s for i, s in every.items() if s.optimizer == optimizer.number}
                 if not stepped:
                     continue
                 try:
@@ -112,12 +114,13 @@ class Schedules:
         rates, positions, complete = _ahead(dummy, scheduler, needed, interval)
         largest = max(range(len(dummy.param_groups)), key=lambda i: sizes[i] if i < len(sizes) else 0)
         record.complete = complete
-        record.built_rates = [float(r) for r in getattr(scheduler, "base_lrs", []) or [g["lr"] for g in self.groups[optimizer.number][0]]]
+        base = getattr(scheduler, "base_lrs", None) or [g["lr"] for g in self.groups[optimizer.number][0]]
+        record.built_rates = [float(r) for r in base]
         record.peaks = [max(r[i] for r in rates) for i in range(len(dummy.param_groups))]
         record.largest = largest
         curve = [r[largest] for r in rates]
         _measure(record, positions, curve, needed)
-        keep = sorted({round(i * (len(curve) - 1) / (POINTS - 1)) for i in range(POINTS)}) if len(curve) > POINTS else range(len(curve))
+        keep = sorted({round(i * (len(curve) - 1) / (POINTS - 1)) for i in range(min(POINTS, len(curve) * 2))})
         record.planned = [(positions[i], curve[i]) for i in keep]
         record.beyond = _peak_beyond(dummy, scheduler, largest, len(curve))
 
@@ -178,7 +181,7 @@ class _Swap:
 
 
 def _plain(group: dict[str, Any]) -> dict[str, Any]:
-    kept = {}
+    kept: dict[str, Any] = {}
     for key, value in group.items():
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             kept[key] = float(value)
@@ -219,7 +222,7 @@ def _interval(run: Run, optimizer: Optimizer, record: Scheduler) -> float:
     cut = any(p.cut for p in passes)
     ratio = len(calls) / max(1, steps)
     if not cut:
-        gaps = [b - a for a, b in zip(calls, calls[1:], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(calls)]
         return float(statistics.median(gaps)) or 1 / ratio if gaps else float(max(1, calls[0] if calls else 1))
     if ratio >= 0.5 and (steps > 2 * len(passes) or len(calls) > 2 * len(passes)):
         return 1 / ratio if ratio < 0.8 else 1 / max(1, round(ratio))
@@ -265,7 +268,7 @@ def _measure(record: Scheduler, positions: list[float], curve: list[float], step
     while zero_from and curve[zero_from - 1] <= ZERO * peak:
         zero_from -= 1
     record.zero = sum(lengths[zero_from:]) / total
-    rising = all(b >= a for a, b in zip(curve, curve[1:], strict=False)) and curve[-1] > curve[0]
+    rising = all(b >= a for a, b in itertools.pairwise(curve)) and curve[-1] > curve[0]
     record.only_rises = rising
     record.turns = _turns(curve)
 

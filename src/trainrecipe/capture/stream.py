@@ -1,6 +1,7 @@
-"""What successive steps were fed: their targets in order, which column of a loader's batch is the target, carried state.
+"""What successive steps were fed: their targets in order, which part of a loader's batch is the target, carried state.
 
-Only steps that are recorded anyway are looked at, and of each only the target of its loss, if it is one number per example.
+Only steps that are recorded anyway are looked at, and of each only the target of its loss, if it is one number per
+example.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Stream:
         return source_of(recorder, number)
 
     def longest(self) -> tuple[list[list[float]], Spot | None, bool]:
-        """The targets of the first round over the data, where they are used, and whether the inputs are a time series."""
+        """The targets of the first round over the data, where they are used, whether the inputs are a time series."""
         if not self.steps:
             return [], None, False
         at = max(self.steps, key=lambda a: len(self.steps[a]))
@@ -89,10 +90,13 @@ def target_of(tape: Tape) -> tuple[Op, int, torch.Tensor] | None:
             continue
         for number in op.inputs:
             value = tape.values.get(number)
-            if value is not None and value.constant is not None and value.outer is None and value.shape and value.shape[0] > 1:
-                if len(value.shape) == 1 or (len(value.shape) == 2 and value.shape[1] == 1):
-                    found = op, number, value.constant
+            if value is not None and value.constant is not None and value.outer is None and _is_column(value.shape):
+                found = op, number, value.constant
     return found
+
+
+def _is_column(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (1, 2) and shape[0] > 1 and shape[1:] in ((), (1,))
 
 
 def inputs_of(tape: Tape) -> list[torch.Tensor]:
@@ -115,7 +119,7 @@ def source_of(recorder: Recorder, number: int) -> int | None:
 
 
 def hands_state_on(recorder: Recorder, tape: Tape, boundary: int) -> bool:
-    """Whether a model's input was computed from what an earlier step computed from parameters, such as a hidden state."""
+    """Whether a model's input was computed from what an earlier step made with parameters, such as a hidden state."""
     if boundary <= 0:
         return False
     chosen = {op.index for op in tape.ops}
@@ -134,9 +138,8 @@ def _is_old(recorder: Recorder, number: int, boundary: int) -> bool:
     """Whether a value goes back to one with a gradient that an operation before `boundary` made."""
     for n in _ancestors(recorder, number, through_gradients=False):
         value = recorder.values[n]
-        if value.requires_grad and value.producer is not None:
-            if value.producer < boundary:
-                return True
+        if value.requires_grad and value.producer is not None and value.producer < boundary:
+            return True
     return False
 
 

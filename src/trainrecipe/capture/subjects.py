@@ -134,22 +134,22 @@ def fill_parameters(listener: Listener) -> None:
                 if isinstance(parameter, nn.Parameter):
                     tensors.setdefault(id(parameter), parameter)
     fates = Fates(listener)
-    for key, parameter in tensors.items():
+    for key, tensor in tensors.items():
         copy = first.get(key)
-        moved = None if copy is None else not torch.equal(copy.detach(), parameter.detach())
+        moved = None if copy is None else not torch.equal(copy.detach(), tensor.detach())
         owner = owners.get(key)
         user, user_layer = used.get(key, (None, None))
         layer = owner if owner is not None else user_layer
-        own_gradient = parameter.grad is not None and bool(_any(parameter.grad))
+        own_gradient = tensor.grad is not None and bool(_any(tensor.grad))
         history = listener.updates.get(key, [])
         stuck = [h["stuck"] for h in history if h["gradient"] > 0]
         run.parameters.append(
             Parameter(
-                name=names.get(key, f"tensor{tuple(parameter.shape)}"),
+                name=names.get(key, f"tensor{tuple(tensor.shape)}"),
                 model=model_of.get(key),
-                elements=parameter.numel(),
-                dtype=str(parameter.dtype),
-                trainable=parameter.requires_grad,
+                elements=tensor.numel(),
+                dtype=str(tensor.dtype),
+                trainable=tensor.requires_grad,
                 registered=key in registered,
                 optimizers=held.get(key, []),
                 reached=key in reached,
@@ -167,12 +167,12 @@ def fill_parameters(listener: Listener) -> None:
                 mode=user_layer.training if user_layer is not None else None,
                 ratios=[h["update"] / h["weight"] for h in history if h["gradient"] > 0 and h["weight"] > 0],
                 norm=history[0]["weight"] if history else None,
-                dimensions=parameter.ndim,
+                dimensions=tensor.ndim,
             )
         )
         record = run.parameters[-1]
-        if owner is not None and parameter.requires_grad and not record.gradient and not record.reached:
-            attribute = next((n for n, p in owner._parameters.items() if p is parameter), "")
+        if owner is not None and tensor.requires_grad and not record.gradient and not record.reached:
+            attribute = next((n for n, p in owner._parameters.items() if p is tensor), "")
             record.fate, record.part = fates.of(owner, attribute)
 
 

@@ -388,6 +388,7 @@ class Recorder:
             value = self.values[number]
             if op.top and number not in op.inputs:
                 value.outer = op.index
+                value.requires_grad = tensor.requires_grad  # a custom Function makes its results without a gradient at first
             return number
         number = self._new(tensor)
         value = self.values[number]
@@ -402,6 +403,7 @@ class Recorder:
             if tensor.is_leaf and tensor.requires_grad:
                 self.values[number].parameter = tensor
         value = self.values[number]
+        value.requires_grad = tensor.requires_grad
         if top and value.outer is None:
             self._find_leak(number, tensor)
         if top and value.constant is None and not (value.requires_grad and value.outer is not None):
@@ -425,7 +427,10 @@ class Recorder:
 
     def _altered_outside(self, number: int, tensor: torch.Tensor) -> bool:
         value = self.values[number]
-        return _version(tensor) != value.version or (value.constant is not None and value.written)
+        if _version(tensor) != value.version:
+            return True
+        # Where recorded operations wrote a result of the model into a constant, the replay writes into its copy as well.
+        return value.constant is not None and value.written and (tensor.is_leaf or not tensor.requires_grad)
 
     def _snapshot(self, tensor: torch.Tensor, value: Value) -> torch.Tensor:
         if value.parameter is not None:

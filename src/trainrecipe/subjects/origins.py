@@ -333,13 +333,6 @@ def cone(step: Step, number: int, stop: Callable[[Op], bool] | None = None) -> I
             work += [(n, op.index) for n in op.inputs]
 
 
-def depends_on_parameter(step: Step, number: int) -> bool:
-    """Whether any trainable parameter went into a value, even through `detach`."""
-    values = step.tape.values
-    given = [number, *(n for op in cone(step, number) for n in op.inputs)]
-    return any(n in values and values[n].parameter is not None for n in given)
-
-
 def is_weight(step: Step, number: int, before: int | None = None) -> bool:
     """Whether a value is a parameter, possibly transposed or reshaped."""
     values = step.tape.values

@@ -93,7 +93,7 @@ class Pass:
     fetched: int = 0
     shared: int = 0
     batch_hashes: list[int] = dataclasses.field(default_factory=list)
-    labels: list[list[float]] = dataclasses.field(default_factory=list)
+    labels: list[list[list[float]]] = dataclasses.field(default_factory=list)
 
     @property
     def trains(self) -> bool:
@@ -212,7 +212,8 @@ class Optimizer:
 
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
-    part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that added a group of parameters.
+    part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
+    added a group of parameters.
     """
 
     number: int

@@ -414,6 +414,15 @@ class Step:
                     takers.setdefault(number, []).append(op)
         return takers
 
+    @functools.cached_property
+    def derived(self) -> set[int]:
+        """Values that trainable parameters went into, even through `detach`, and the parameters themselves."""
+        found = {n for n, v in self.tape.values.items() if v.parameter is not None or v.requires_grad}
+        for op in self.tape.history:
+            if op.kind != "module" and any(n in found for n in op.inputs):
+                found.update((*op.outputs, *op.mutated))
+        return found
+
     def reaches(self, op: Op) -> bool:
         """Whether the step's loss depends on what an operation made."""
         return any(n in self._reached for n in (*op.outputs, *op.mutated))

@@ -76,8 +76,9 @@ def theory_of(step: Step) -> tuple[LossCall, Theory] | str:
     found = of_call(call, groups_of(step, call))
     if isinstance(found, str):
         return found
-    factor = step.observed / found.measured if found.measured else math.nan
-    return call, dataclasses.replace(found, factor=factor)
+    if not found.measured:
+        return "the loss is zero from the start"
+    return call, dataclasses.replace(found, factor=step.observed / found.measured)
 
 
 def only_call(step: Step) -> LossCall | str:
@@ -123,17 +124,13 @@ def of_call(call: LossCall, groups: torch.Tensor | None = None) -> Theory | str:
     if not all(math.isfinite(v) for v in (measured, neutral, prior or 0.0)):
         return "the loss is not finite"
     classes = prediction.shape[_axis(prediction)] if kind in ("softmax", "divergence") and prediction.ndim else 1
-    return Theory(
-        kind, measured, neutral, prior, floor, why, counted(call), classes, _spread(kind, prediction), math.nan
-    )
+    return Theory(kind, measured, neutral, prior, floor, why, counted(call), classes, _spread(kind, prediction), math.nan)
 
 
 def evaluator(call: LossCall) -> Callable[[torch.Tensor], float]:
     """The loss call as a function of the prediction alone, in float64 and with `reduction="mean"`."""
     settings = {k: v for k, v in call.settings.items() if k not in ("reduction", "size_average", "reduce")}
-    settings = {
-        k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in settings.items()
-    }
+    settings = {k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in settings.items()}
     target = call.target
     if target is not None and target.is_floating_point():
         target = target.double()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -175,7 +176,7 @@ def _labels(seen: Pass, known: int | None) -> Batches:
 
 
 def _counts_up(values: list[float]) -> bool:
-    return len(values) > 1 and all(b - a == 1 for a, b in zip(values, values[1:], strict=False))
+    return len(values) > 1 and all(b - a == 1 for a, b in itertools.pairwise(values))
 
 
 def _from_steps(data: Data) -> tuple[Batches, Place | None, bool, str]:

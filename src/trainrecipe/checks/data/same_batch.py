@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
@@ -116,7 +117,7 @@ def _look(data: Data, loader: Loader, passes: list[Pass]) -> Evidence:
 def _longest(keys: list[tuple[Pass, int]]) -> tuple[int, Pass]:
     """The longest row of equal keys and the pass in which it ends; the key 0 equals nothing."""
     longest, length, at = 1, 1, keys[0][0] if keys else None
-    for (_, before), (current, now) in zip(keys, keys[1:], strict=False):
+    for (_, before), (current, now) in itertools.pairwise(keys):
         length = length + 1 if now == before and now else 1
         if length > longest:
             longest, at = length, current

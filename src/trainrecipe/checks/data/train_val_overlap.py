@@ -8,7 +8,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
-    from trainrecipe.subjects.run import Forward, Loader, Pass, Run
+    from trainrecipe.subjects.run import Forward, Pass, Run
 
 SHARE = 0.02
 """Share of the evaluation examples found in the training data from which it is reported."""

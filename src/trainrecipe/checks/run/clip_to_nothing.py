@@ -101,7 +101,8 @@ class ClipToNothing(Check):
             f"The limit of {evidence['limit']:g} is far below the size of the gradients at nearly every step.",
             expected=f"a limit near the gradients' usual {size}, {evidence['limit'] / coefficient:.3g}; "
             "update / weight about 1e-3",
-            observed=f"a median coefficient of {coefficient:.1e} over {calls} steps, and an update / weight ratio of {ratio:.1e}",
+            observed=f"a median coefficient of {coefficient:.1e} over {calls} steps, and an update / weight ratio of "
+            f"{ratio:.1e}",
             fix=f"Raise the limit to about {evidence['limit'] / coefficient:.2g}, the median {size}, or remove the clipping.",
         )
 

@@ -88,9 +88,9 @@ class EvalInTrainMode(Check):
         certain = evidence["in_pass"] and evidence["fresh"] and not evidence["quiet"]
         return Ruling.found(
             Severity.NOTE if unsure else Severity.ERROR if certain else Severity.WARNING,
-            f"{evidence['model']} is still in training mode while it is evaluated: {active} is active.",
+            f"{evidence['model']} is still in training mode while it is evaluated, with {active} active.",
             expected="dropout and batch norm in eval mode during evaluation",
             observed=f"{evidence['loud']} of {evidence['forwards']} evaluation forwards with {evidence['layers']} such layers "
             "in training mode",
-            fix="Call model.eval() before the evaluation and model.train() after it; torch.no_grad() alone does not switch modes.",
+            fix="Call model.eval() before the evaluation and model.train() after it; torch.no_grad() does not switch modes.",
         )

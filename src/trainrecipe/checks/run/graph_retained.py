@@ -85,7 +85,8 @@ class GraphRetained(Check):
             Severity.ERROR,
             "Every backward also goes through the graphs of the steps before it.",
             expected="a graph that begins anew with each step",
-            observed=f"{first} nodes, then {last} nodes {streak} steps later, of which {evidence['shared']} belong to earlier steps",
+            observed=f"{first} nodes, then {last} nodes {streak} steps later, of which {evidence['shared']} belong to earlier "
+            "steps",
             fix="Detach what one step hands to the next, such as a hidden state: state = state.detach(); "
             "then remove retain_graph=True.",
         )

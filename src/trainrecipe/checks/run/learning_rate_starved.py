@@ -95,8 +95,8 @@ class LearningRateStarved(Check):
             ruling = judgement(evidence)
             if ruling is not None:
                 return ruling
-        length = f"{evidence['covered']:.0f} steps"
-        return Ruling.passed(f"{evidence['scheduler']} keeps a rate to learn with over {length}, with a peak of {evidence['peak']:.3g}")
+        length, peak = f"{evidence['covered']:.0f} steps", evidence["peak"]
+        return Ruling.passed(f"{evidence['scheduler']} keeps a rate to learn with over {length}, with a peak of {peak:.3g}")
 
     def _squared(self, evidence: Evidence) -> Ruling | None:
         built, reached = evidence["built"], max(evidence["peak"], evidence["beyond"] or 0.0)
@@ -111,7 +111,8 @@ class LearningRateStarved(Check):
             f"{evidence['scheduler']} never lets the learning rate come near the one that the optimiser was given.",
             expected=f"rates up to about {built:g}",
             observed=f"a highest rate of {reached:.3g}{hint}, a factor of {factor:.2g}",
-            fix="LambdaLR multiplies the optimiser's rate by what the function returns: return a factor that reaches 1, not a rate.",
+            fix="LambdaLR multiplies the optimiser's rate by what the function returns: return a factor that reaches 1, not "
+            "a rate.",
         )
 
     def _dead(self, evidence: Evidence) -> Ruling | None:
@@ -153,8 +154,8 @@ class LearningRateStarved(Check):
             Severity.WARNING,
             f"{evidence['scheduler']} swings up and down {evidence['turns']} times instead of decaying once.",
             expected="one decay over the whole run",
-            observed=f"T_max = {length:g}, as in {epochs} epochs, but a step with every batch: the rate is back at its peak after "
-            f"{2 * length:.0f} batches",
+            observed=f"T_max = {length:g}, as in {epochs} epochs, but a step with every batch: the rate is back at its peak "
+            f"after {2 * length:.0f} batches",
             fix=self._unit(evidence),
         )
 

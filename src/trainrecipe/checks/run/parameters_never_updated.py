@@ -95,7 +95,8 @@ class ParametersNeverUpdated(Check):
     def judge(self, evidence: Evidence) -> Ruling:
         kind, names = evidence["kind"], ", ".join(evidence["names"])
         if kind == "none":
-            return Ruling.passed(f"the weights of {evidence['parameters']} parameter tensors moved within {evidence['steps']} steps")
+            count, steps = evidence["parameters"], evidence["steps"]
+            return Ruling.passed(f"the weights of {count} parameter tensors moved within {steps} steps")
         if kind == "off":
             return self._switched_off(evidence, names)
         if evidence["share"] < SHARE and evidence["unmoved"] < 1.0:
@@ -106,8 +107,8 @@ class ParametersNeverUpdated(Check):
             Severity.NOTE if evidence["own"] else Severity.WARNING,
             f"The updates of {evidence['still']} parameter tensors are too small to change their weights ({names}).",
             expected="weights with a gradient that change within a few steps",
-            observed=f"{evidence['unmoved']:.0%} of their weights kept every bit over {evidence['steps']} steps with gradients, "
-            f"at a learning rate of {evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
+            observed=f"{evidence['unmoved']:.0%} of their weights kept every bit over {evidence['steps']} steps with "
+            f"gradients, at a learning rate of {evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
             fix="Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 "
             "master weights or stochastic rounding.",
         )
@@ -119,8 +120,8 @@ class ParametersNeverUpdated(Check):
             Severity.WARNING,
             f"The learning rate of {evidence['still']} parameter tensors is zero ({names}).",
             expected="a learning rate above zero for every group that is meant to be trained",
-            observed=f"rate 0 at all {evidence['steps']} steps seen and in the schedule ahead; no bit of these weights changed, "
-            "although they get gradients",
+            observed=f"rate 0 at all {evidence['steps']} steps seen and in the schedule ahead; no bit of these weights "
+            "changed, although they get gradients",
             fix="Set the group's learning rate; to freeze it, take it out of the optimiser and call requires_grad_(False).",
         )
 

@@ -89,12 +89,14 @@ class TrainInEvalMode(Check):
         off = " and ".join(names[k] for k in evidence["kinds"])
         known = evidence["loaded"] or (evidence["kinds"] == ["batchnorm"] and not evidence["fresh_norms"])
         severity = Severity.NOTE if evidence["from_start"] and known else Severity.ERROR
-        when = "from the start" if evidence["from_start"] else "since its first evaluation" if evidence["since_evaluation"] else "partly"
+        since = "since its first evaluation" if evidence["since_evaluation"] else "for a part of the time"
+        when = "from the start" if evidence["from_start"] else since
         return Ruling.found(
             severity,
-            f"{evidence['model']} is trained in eval mode {when}: {off} is switched off.",
+            f"{evidence['model']} is trained in eval mode {when}, with {off} switched off.",
             expected="model.train() before the training forwards",
-            observed=f"{asleep} of {trained} training forwards with all {evidence['layers']} dropout and batch-norm layers in eval mode",
+            observed=f"{asleep} of {trained} training forwards with all {evidence['layers']} dropout and batch-norm layers in "
+            "eval mode",
             fix="Call model.train() at the start of every epoch, before the loop over the training data.",
         )
 

@@ -82,5 +82,5 @@ class UnregisteredParameters(Check):
             expected="every layer reachable through model.parameters()",
             observed=f"{count} parameter tensors ({evidence['elements']:,} weights) with gradients that "
             f"{evidence['model']}.parameters() does not list, {held}",
-            fix="Keep the layers in nn.ModuleList or nn.ModuleDict (tensors in nn.ParameterList) instead of a plain list or dict.",
+            fix="Keep the layers in nn.ModuleList or nn.ModuleDict (tensors in nn.ParameterList) instead of a list or dict.",
         )

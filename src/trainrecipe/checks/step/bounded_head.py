@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Place, Ruling, Severity
 from trainrecipe.picture import Picture, ranges
-from trainrecipe.subjects.origins import Interval, bounds, depends_on_parameter, plain_name
+from trainrecipe.subjects.origins import Interval, bounds, plain_name
 
 if TYPE_CHECKING:
     import torch
@@ -125,9 +125,7 @@ class BoundedHead(Check):
             {"name": "head can give", "low": low, "middle": (low + high) / 2, "high": high},
             {"name": "targets", "low": a, "middle": middle, "high": b},
         ]
-        return ranges(
-            "Range of the head and of the targets", "Targets outside the upper bar can never be reached.", rows
-        )
+        return ranges("Range of the head and of the targets", "Targets outside the upper bar can never be reached.", rows)
 
 
 def _comparisons(step: Step) -> list[Comparison]:
@@ -137,7 +135,7 @@ def _comparisons(step: Step) -> list[Comparison]:
             first, second = call.op.inputs[:2]
             pairs = [(first, second, call.target), (second, first, call.prediction)]
             for prediction, other, target in pairs:
-                if depends_on_parameter(step, prediction) and not depends_on_parameter(step, other):
+                if prediction in step.derived and other not in step.derived:
                     every = call.settings.get("reduction") != "none"
                     found.append(_comparison(step, call.op, prediction, target, every, call.place))
     return found + _by_hand(step)
@@ -150,15 +148,13 @@ def _by_hand(step: Step) -> list[Comparison]:
         if plain_name(op) not in ("sub", "rsub", "subtract") or len(op.inputs) != 2 or not step.reaches(op):
             continue
         sized = [
-            o
-            for o in step.consumers.get(op.outputs[0], ())
-            if o.name in SIZES or (o.name == "mul" and len(set(o.inputs)) == 1)
+            o for o in step.consumers.get(op.outputs[0], ()) if o.name in SIZES or (o.name == "mul" and len(set(o.inputs)) == 1)
         ]
         for prediction, other in (op.inputs, op.inputs[::-1]):
             target = values[other].constant if other in values and values[other].parameter is None else None
-            if not sized or target is None or target.numel() < 2 or depends_on_parameter(step, other):
+            if not sized or target is None or target.numel() < 2 or other in step.derived:
                 continue
-            if depends_on_parameter(step, prediction):
+            if prediction in step.derived:
                 from trainrecipe.capture.where import place
 
                 found.append(_comparison(step, op, prediction, target, False, place(op.at)))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import CREATION, cone, depends_on_parameter, plain_name, weighs
+from trainrecipe.subjects.origins import CREATION, cone, plain_name, weighs
 
 if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op
@@ -156,9 +156,7 @@ def _meeting(step: Step, op: Op) -> Meeting | None:
     for i, left in enumerate(given):
         for right in given[i + 1 :]:
             longer, shorter = (left, right) if len(values[left].shape) > len(values[right].shape) else (right, left)
-            if _crosses(tuple(values[longer].shape), tuple(values[shorter].shape)) and _broadcasts(
-                step, op, longer, shorter
-            ):
+            if _crosses(tuple(values[longer].shape), tuple(values[shorter].shape)) and _broadcasts(step, op, longer, shorter):
                 explicit = _meant(step, op, longer, shorter)
                 if explicit is not None:
                     return Meeting(op, left, right, explicit)
@@ -186,7 +184,7 @@ def _broadcasts(step: Step, op: Op, longer: int, shorter: int) -> bool:
 
 def _meant(step: Step, op: Op, longer: int, shorter: int) -> bool | None:
     """None when the pairs are meant or the two are not a batch's; else whether the axis was added within the step."""
-    ours = [depends_on_parameter(step, n) for n in (longer, shorter)]
+    ours = [n in step.derived for n in (longer, shorter)]
     if not any(ours) or not all(_of_batch(step, n) for n in (longer, shorter)):
         return None
     added = _added(step, longer, op.index)
@@ -253,7 +251,7 @@ def _masked(step: Step, op: Op, number: int, size: int) -> bool:
     if plain_name(op) not in ("mul", "div", "true_divide", "truediv"):
         return False
     others = [n for n in op.inputs if n != number and n in values and tuple(values[n].shape).count(size) >= 2]
-    return any(not depends_on_parameter(step, n) for n in others)
+    return any(n not in step.derived for n in others)
 
 
 def _other_tables(step: Step, found: Meeting, size: int) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import depends_on_parameter, plain_name
+from trainrecipe.subjects.origins import plain_name
 
 if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op
@@ -99,20 +99,14 @@ class ClipLoss(Check):
         if limit is None:
             return Ruling.passed("nothing cuts off the loss from above")
         if evidence["share"] is None:
-            return Ruling.unsure(
-                f"the loss is cut off at {limit:.4g}, but whether that acts cannot be told: {evidence['why']}"
-            )
+            return Ruling.unsure(f"the loss is cut off at {limit:.4g}, but whether that acts cannot be told: {evidence['why']}")
         share, seen = evidence["share"], evidence["steps"]
         what = "examples" if evidence["each"] else "the recorded steps"
         if share == 0 and (evidence["each"] or evidence["operation"] == "where"):
             return Ruling.passed(f"{evidence['operation']} could cut off the loss at {limit:.4g}, but never did")
         acts = share >= MANY if evidence["each"] else share > 0
         severity = (
-            Severity.NOTE
-            if not acts
-            else Severity.ERROR
-            if evidence["whole"] and not evidence["each"]
-            else Severity.WARNING
+            Severity.NOTE if not acts else Severity.ERROR if evidence["whole"] and not evidence["each"] else Severity.WARNING
         )
         subject = (
             "Losses of single examples are"
@@ -166,7 +160,7 @@ class _Way:
 
 
 def _onward(step: Step, op: Op, way: _Way) -> list[_Way]:
-    ours = [n for n in dict.fromkeys(op.inputs) if depends_on_parameter(step, n)]
+    ours = [n for n in dict.fromkeys(op.inputs) if n in step.derived]
     name = plain_name(op)
     if name in REDUCTIONS:
         many = len(ours) == 1 and _size(step, ours[0]) > 1
@@ -177,9 +171,7 @@ def _onward(step: Step, op: Op, way: _Way) -> list[_Way]:
         return []
     whole = way.whole and len(ours) == 1
     return [
-        _Way(n, op.index, whole, way.each, way.sign * sign)
-        for n in ours
-        if (sign := _slope(step, op, name, n)) is not None
+        _Way(n, op.index, whole, way.each, way.sign * sign) for n in ours if (sign := _slope(step, op, name, n)) is not None
     ]
 
 
@@ -225,7 +217,7 @@ def _is_loss(step: Step, number: int, before: int) -> bool:
             return False
         if op.name in LOSSES or (plain_name(op) in REDUCTIONS and _size(step, op.inputs[0]) > 1):
             return True
-        ours = [n for n in op.inputs if depends_on_parameter(step, n)]
+        ours = [n for n in op.inputs if n in step.derived]
         if not ours:
             return False
         number, before = ours[0], op.index
@@ -253,7 +245,7 @@ def _limit(step: Step, op: Op) -> float | None:
 
 def _limited(step: Step, op: Op) -> int | None:
     """The value that a limit is put on."""
-    ours = [n for n in op.inputs if depends_on_parameter(step, n)]
+    ours = [n for n in op.inputs if n in step.derived]
     floating = [n for n in ours if n in step.tape.values and step.tape.values[n].dtype.is_floating_point]
     return floating[0] if floating else None
 

@@ -32,8 +32,8 @@ ACTIVATIONS = FLAT | {
     "atan",
 }
 EXCESS = 0.05
-"""Nats of loss that the bounds cost on the batch's own labels, above which they matter: a width of 20 costs 1e-8 (a clamp
-for numerical safety), soft-capping at 30 nothing; tanh costs 0.80 for 10 classes, ReLU 0.69 for a negative label."""
+"""Nats of loss that the bounds cost on the batch's own labels, above which they matter: a clamp at ±10 costs
+1e-8, soft-capping at 30 nothing; tanh costs 0.80 for 10 classes, ReLU 0.69 for a negative label."""
 CLIPPED = 0.01
 """Share of logits at the bound itself, where the gradient is zero: 0 for a linear head, about 0.5 for ReLU at the
 start."""
@@ -89,9 +89,7 @@ class ClippedLogits(Check):
         """Look at what each of these losses is given."""
         calls = [c for c in step.losses if c.name in ("cross_entropy", *BINARY) and c.counts and c.prediction.numel()]
         if not calls:
-            return Evidence(
-                missing="the step's loss takes no logits: no cross_entropy or binary cross-entropy with logits"
-            )
+            return Evidence(missing="the step's loss takes no logits: no cross_entropy or binary cross-entropy with logits")
         return [_look(step, call) for call in calls]
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -133,9 +131,7 @@ def _look(step: Step, call: LossCall) -> Evidence:
             "maker": name,
             "low": low,
             "high": high,
-            "probability": math.isclose(low, 0, abs_tol=1e-3)
-            and math.isclose(high, 1, abs_tol=1e-3)
-            and name not in FLAT,
+            "probability": math.isclose(low, 0, abs_tol=1e-3) and math.isclose(high, 1, abs_tol=1e-3) and name not in FLAT,
             "clipped": float(on_bound),
             "excess": floor,
         },

@@ -92,9 +92,7 @@ class InitScale(Check):
 
     def measure(self, step: Step) -> Evidence:
         if not step.first:
-            return Evidence(
-                missing="this line is first reached after optimiser steps: its weights are not the initial ones"
-            )
+            return Evidence(missing="this line is first reached after optimiser steps: its weights are not the initial ones")
         if step.distrust:
             return Evidence(missing=step.distrust)
         twin = step.twin()
@@ -129,9 +127,7 @@ class InitScale(Check):
         if not isinstance(repaired, float) or start is None:
             return Ruling.unsure(f"{text}; what that does to this loss cannot be compared with theory")
         if finite and (first < HARM * repaired or first < START * start):
-            return Ruling.passed(
-                f"{text}, but the loss minds little: {first:.3g}, and {repaired:.3g} with a gain of one"
-            )
+            return Ruling.passed(f"{text}, but the loss minds little: {first:.3g}, and {repaired:.3g} with a gain of one")
         shown = f"{first:.4g}" if finite else "not finite"
         return Ruling.found(
             Severity.WARNING,
@@ -149,9 +145,7 @@ class InitScale(Check):
     def draw(self, evidence: Evidence) -> Picture | None:
         if not evidence.get("large"):
             return None
-        caption = (
-            "Standard deviation of each weight times the root of its number of inputs; between 0.6 and 1.7 is usual."
-        )
+        caption = "Standard deviation of each weight times the root of its number of inputs; between 0.6 and 1.7 is usual."
         values = dict(list(evidence["gains"].items())[:40])
         rules = {"He": math.sqrt(2), "limit": LARGE_GAIN}
         return bars("Initial scale of the weights", caption, values, x_title="gain", rules=rules, log=True)
@@ -187,4 +181,4 @@ def _repaired(twin: Any, large: list[tuple[torch.Tensor, float]]) -> float:
     with torch.no_grad():
         for weight, gain in large:
             weight.div_(gain)
-        return float(twin.loss())
+    return float(twin.loss().detach())

@@ -114,8 +114,7 @@ class InputIndependentBaseline(Check):
             observed=f"{tried} replacements of {len(effects)} input tensors left all "
             f"{evidence['inputs'][0]['values']} predicted values bit-identical, at first and after {evidence['steps']} "
             f"steps of training (loss {evidence['real'][-1]:.4g}){same}",
-            fix="Follow the input through forward: look for an inverted mask, a product with zero, or a wrong "
-            "variable.",
+            fix="Follow the input through forward: look for an inverted mask, a product with zero, or a wrong variable.",
             causes=(
                 "a mask is inverted or all zero (print its mean)",
                 "forward uses another variable than its argument",
@@ -129,9 +128,7 @@ class InputIndependentBaseline(Check):
             return None
         series = {"real inputs": evidence["real"], "zeroed inputs": evidence["zeroed"]}
         length = min(map(len, series.values()))
-        caption = (
-            "With real inputs the loss should fall below that with zeroed ones; here the curves lie on each other."
-        )
+        caption = "With real inputs the loss should fall below that with zeroed ones; here the curves lie on each other."
         return lines("Real against zeroed inputs", caption, {k: v[:length] for k, v in series.items()}, y_title="loss")
 
 
@@ -156,21 +153,16 @@ def _effects(step: Step, twin: Twin, inputs: list[Input]) -> list[dict[str, Any]
 
 
 def _predict(twin: Twin, numbers: list[int], overrides: dict[int, torch.Tensor]) -> list[torch.Tensor] | None:
-    import torch
-
     from trainrecipe.capture.replay import CannotReplay
 
     try:
-        with torch.no_grad():
-            env = twin.run(overrides, until=numbers)
+        env = twin.run(overrides, until=numbers)
         return [env[n].detach().clone() for n in numbers]
     except (CannotReplay, RuntimeError, IndexError, ValueError, KeyError, TypeError, AssertionError):
         return None
 
 
-def _effect(
-    twin: Twin, numbers: list[int], original: list[torch.Tensor], overrides: dict[int, torch.Tensor]
-) -> float | None:
+def _effect(twin: Twin, numbers: list[int], original: list[torch.Tensor], overrides: dict[int, torch.Tensor]) -> float | None:
     """The largest difference that other inputs make, 0.0 only for bit-identical predictions; None if they cannot be
     tried."""
     import torch

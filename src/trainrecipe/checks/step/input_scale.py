@@ -89,9 +89,7 @@ class InputScale(Check):
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-        inputs = [
-            i for i in step.inputs if i.tensor.is_floating_point() and i.tensor.ndim >= 2 and i.tensor.shape[0] > 1
-        ]
+        inputs = [i for i in step.inputs if i.tensor.is_floating_point() and i.tensor.ndim >= 2 and i.tensor.shape[0] > 1]
         if not inputs:
             return Evidence(missing="no real-valued input goes into the model")
         scales = [_scale(i) for i in inputs]
@@ -113,9 +111,7 @@ class InputScale(Check):
         for name, overrides in (("raw", {}), ("standardised", new)):
             curve = _practise(step, overrides)
             if curve is None:
-                return Evidence(
-                    missing="an input is of an unusual scale, but the optimiser cannot be copied to try another"
-                )
+                return Evidence(missing="an input is of an unusual scale, but the optimiser cannot be copied to try another")
             if curve.cut:
                 return Evidence(missing="the time for experiments ran out while comparing raw with standardised inputs")
             data[name] = curve.losses
@@ -146,8 +142,7 @@ class InputScale(Check):
             observed=f"{text} (shape {tuple(worst['shape'])}); the loss starts at {e['raw'][0]:.4g} and is {after} "
             f"after {STEPS} "
             f"steps; standardised: from {e['standardised'][0]:.4g} to {min(e['standardised'][-5:]):.4g}",
-            fix="Subtract the training set's mean and divide by its standard deviation, per feature (per channel "
-            "for images).",
+            fix="Subtract the training set's mean and divide by its standard deviation, per feature (per channel for images).",
         )
 
     def draw(self, evidence: Evidence) -> Picture | None:

@@ -25,8 +25,10 @@ UP = 7
 """Powers of ten above the script's rate that are tried."""
 DOWN = 3
 """Powers of ten below."""
-TOO_LONG = 100_000
-"""Steps on one single batch beyond which a rate is hopeless. Fine-tuning with Adam at 1e-5 needs some thousands."""
+TOO_LONG = 300_000
+"""Steps on one single batch beyond which a rate is hopeless: AdamW at 1e-6 from scratch needs 100,000, at 2e-5 5,000."""
+LONG = 100_000
+"""Steps beyond which it is worth a note."""
 FACTOR_LOW = 1000.0
 """How far below a rate that trains well the script's must lie. A fine-tuning rate lies 30 to 300 times below."""
 SCALED = 100.0
@@ -129,10 +131,10 @@ class LearningRateRange(Check):
         text = f"{text}; at {best['rate']:g} it is {_text(best)}"
         if e["rising"]:
             return Ruling.unsure(f"{text}, but the rate is still rising")
-        if needed < TOO_LONG or best["rate"] < FACTOR_LOW * own["rate"]:
+        if needed < LONG or best["rate"] < FACTOR_LOW * own["rate"]:
             return Ruling.passed(f"{text}: low, but workable")
         return Ruling.found(
-            Severity.WARNING,
+            Severity.WARNING if needed >= TOO_LONG else Severity.NOTE,
             f"The learning rate of {own['rate']:g} is about {best['rate'] / own['rate']:.0e} times below one that "
             "trains this net: "
             f"it would need about {needed:.0e} steps to learn even a single batch.",
@@ -140,8 +142,7 @@ class LearningRateRange(Check):
             observed=f"{e['steps']} steps on one batch: from {own['first']:.5g} to {_text(own)} at {own['rate']:g}, "
             "and to "
             f"{_text(best)} at {best['rate']:g}",
-            fix=f"Raise the learning rate to about {best['rate'] / 3:.0e} … {best['rate']:g}, and look for a "
-            "misplaced factor.",
+            fix=f"Raise the learning rate to about {best['rate'] / 3:.0e} … {best['rate']:g}, and look for a misplaced factor.",
         )
 
     def _high(self, e: Evidence, own: dict[str, Any], best: dict[str, Any], text: str) -> Ruling:

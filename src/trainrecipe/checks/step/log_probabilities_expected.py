@@ -93,9 +93,7 @@ class LogProbabilitiesExpected(Check):
         """Positive values are no logarithms of probabilities."""
         loss, fault = evidence["loss"], evidence["fault"]
         if fault == "density":
-            return Ruling.passed(
-                f"{loss} gets positive values up to {evidence['high']:.3g}, made with a logarithm: a density"
-            )
+            return Ruling.passed(f"{loss} gets positive values up to {evidence['high']:.3g}, made with a logarithm: a density")
         if not fault:
             return Ruling.passed(f"{loss} gets values of at most {evidence['high']:.3g}, as log-probabilities are")
         which = "second" if fault in ("target", "target probabilities") else "first"
@@ -121,9 +119,7 @@ def _fix(loss: str, fault: str) -> str:
     if fault == "swapped":
         return "Swap the arguments: kl_div(log_probabilities_of_the_model, target_probabilities)."
     if fault == "target":
-        return (
-            "Give probabilities as target (softmax of the target's logits), or log-probabilities with log_target=True."
-        )
+        return "Give probabilities as target (softmax of the target's logits), or log-probabilities with log_target=True."
     if fault == "target probabilities":
         return "Take the logarithm of the target, or leave log_target at False."
     other = ", or give the logits to cross_entropy instead" if loss == "nll_loss" else ""
@@ -159,9 +155,7 @@ def _first(step: Step, call: LossCall) -> str:
         return ""
     inside = bool(((values >= 0) & (values <= 1)).all())
     made = maker(step, call.input, call.op.index)
-    if inside and (
-        _simplex(values) or is_probability(step, call.input, call.op.index) or (made and made.name in SOFTMAX)
-    ):
+    if inside and (_simplex(values) or is_probability(step, call.input, call.op.index) or (made and made.name in SOFTMAX)):
         return "probabilities"
     if made is None:
         return ""

@@ -179,7 +179,7 @@ def _left_with_half_weights(step: Step, call: LossCall, spread: float) -> float 
     with torch.no_grad():
         for weight in step.trained(twin):
             weight.mul_(0.5)
-        out = twin.run().get(call.input)
+    out = twin.run().get(call.input)
     if out is None or not spread:
         return None
     p = out.detach().double()
@@ -211,7 +211,7 @@ def _head(step: Step, call: LossCall) -> dict[str, Any]:
     if gain > LARGE_GAIN:
         with torch.no_grad():
             working.div_(gain)
-            out = twin.run().get(call.input)
+        out = twin.run().get(call.input)
         if out is not None:
             import dataclasses
 

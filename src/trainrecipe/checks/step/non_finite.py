@@ -181,10 +181,14 @@ def _origin(step: Step, scale: Any = None, twin: Any = None) -> tuple[Seen | Non
     grads = torch.autograd.grad(loss, weights, allow_unused=True)
     lost = {id(w) for w, g in zip(weights, grads, strict=True) if g is not None and not _finite([g])}
     broken |= lost
-    for seen in reversed(ops):
-        if any(id(t) in broken for t in seen.inputs) and not any(id(o) in broken for o in seen.outputs):
-            return seen, "its result is finite and its derivative is not"
-    return None, ""
+    made = {id(o): op.index for op in ops for o in op.outputs}
+    culprits = [op for op in ops if any(id(t) in broken for t in op.inputs) and not any(id(o) in broken for o in op.outputs)]
+    if not culprits:
+        return None, ""
+    # backward met first what forward made last; of several users of that tensor the one with an edge is to blame
+    last = max(made.get(id(t), -1) for op in culprits for t in op.inputs if id(t) in broken)
+    users = [op for op in culprits if any(id(t) in broken and made.get(id(t), -1) == last for t in op.inputs)]
+    return min(users, key=lambda op: op.name not in EDGES), "its result is finite and its derivative is not"
 
 
 def _finite(tensors: list[torch.Tensor]) -> bool:
@@ -205,9 +209,7 @@ def _how(seen: Seen | None) -> str:
 
 
 def _place(seen: Seen | None) -> Any:
-    from trainrecipe.capture.where import place
-
-    return place(seen.at) if seen is not None else None
+    return seen.place if seen is not None else None
 
 
 # ---- what confident predictions would do

@@ -26,6 +26,7 @@ CHANCE = 4.0
 """Times the (C - 1) / 2N nats that label frequencies counted on N labels save by chance (the bias of the plug-in
 entropy)."""
 KINDS = frozenset({"softmax", "sigmoid", "squared", "absolute", "huber"})
+REGRESSION = frozenset({"squared", "absolute", "huber"})
 ADDITIVE = frozenset(
     {
         "cross_entropy",
@@ -68,9 +69,9 @@ class OutputBiasAtInit(Check):
 
     When it is wrong
     ----------------
-    A matter of speed, so a note; a warning only where the net does not reach the better start within 150 steps of its
-    own optimiser. Class weights are taken into account. Heads without a bias, or with a positive function behind it,
-    are skipped.
+    A matter of speed, so a note, also for rare classes; a warning only for a regression where the net does not reach the
+    better start within 150 steps of its own optimiser. Class weights are taken into account. Heads without a bias, or with
+    a function behind it, are skipped.
 
     Source
     ------
@@ -81,7 +82,7 @@ class OutputBiasAtInit(Check):
     rows = ("S5",)
     faults = (108, 138)
     price = Price.TRAIN
-    explains = ()
+    explains = ("overfit-one-batch", "learning-rate-range")
 
     def measure(self, step: Step) -> Evidence:
         from trainrecipe.subjects.theory import evaluator, theory_of
@@ -138,7 +139,7 @@ class OutputBiasAtInit(Check):
         far = e["before"] >= FAR * e["after"]
         saved = _saved(curve, steps)
         return Ruling.found(
-            Severity.WARNING if never and far else Severity.NOTE,
+            Severity.WARNING if never and far and e["kind"] in REGRESSION else Severity.NOTE,
             f"Setting the last bias to {_meaning(e['kind'])} lowers the first loss from {e['before']:.3g} to "
             f"{e['after']:.3g}" + (f" and saves {saved} of training." if saved else "."),
             expected=f"{e['name']} near {_shown(e['shown'])}, {_meaning(e['kind'])}",
@@ -152,9 +153,7 @@ class OutputBiasAtInit(Check):
         curve = evidence.get("curve")
         if curve is None or len(curve["losses"]) < 2:
             return None
-        caption = (
-            "Until the curve meets the line, only where the targets lie is learnt; the bias gives that for nothing."
-        )
+        caption = "Until the curve meets the line, only where the targets lie is learnt; the bias gives that for nothing."
         rules = {"first loss with the bias set": evidence["after"]}
         return lines(
             "The hockey stick",
@@ -274,17 +273,18 @@ def _bias(step: Step, twin: Twin, call: LossCall) -> tuple[torch.Tensor, torch.T
     held = {id(w) for w in step.trained(twin)}
     sizes = {1, *call.prediction.shape[1:]}
     candidates = [(o, w) for o, w in twin.leaves if id(w) in held and w.ndim == 1 and w.numel() in sizes]
-    with torch.no_grad():
-        before = twin.run(until=[call.input]).get(call.input)
-        if before is None:
-            return None
-        for original, working in reversed(candidates):
-            old = working.detach().clone()
+    before = twin.run(until=[call.input]).get(call.input)
+    if before is None:
+        return None
+    for original, working in reversed(candidates):
+        old = working.detach().clone()
+        with torch.no_grad():
             working.add_(1.0)
-            moved = twin.run(until=[call.input])[call.input] - before
+        moved = twin.run(until=[call.input])[call.input].detach() - before.detach()
+        with torch.no_grad():
             working.copy_(old)
-            if bool(((moved - 1).abs() < 1e-2).all()):
-                return original, working, before
+        if bool(((moved - 1).abs() < 1e-2).all()):
+            return original, working, before.detach()
     return None
 
 

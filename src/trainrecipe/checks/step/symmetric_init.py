@@ -72,9 +72,7 @@ class SymmetricInit(Check):
         from trainrecipe.subjects.practice import adam, practise
 
         if not step.first:
-            return Evidence(
-                missing="this line is first reached after optimiser steps: its weights are not the initial ones"
-            )
+            return Evidence(missing="this line is first reached after optimiser steps: its weights are not the initial ones")
         if step.distrust:
             return Evidence(missing=step.distrust)
         twin = step.twin()
@@ -124,8 +122,7 @@ class SymmetricInit(Check):
             observed=f"in {names}, each unit starts the same (first value {worst['value']:.3g}); after "
             f"{evidence['steps']} steps "
             f"on a twin they {how}",
-            fix="Initialise the weights at random, for instance nn.init.xavier_uniform_; constants are for biases "
-            "only.",
+            fix="Initialise the weights at random, for instance nn.init.xavier_uniform_; constants are for biases only.",
         )
 
 

@@ -82,9 +82,7 @@ class WrongClassDimension(Check):
         found += [_soft(step, c) for c in step.losses if c.counts and c.name in SOFT_TARGETS and c.target is not None]
         found += _by_hand(step)
         known = [e for e in found if e is not None]
-        return known or Evidence(
-            missing="the loss has no class axis: no cross_entropy, nll_loss or softmax against a target"
-        )
+        return known or Evidence(missing="the loss has no class axis: no cross_entropy, nll_loss or softmax against a target")
 
     def judge(self, evidence: Evidence) -> Ruling:
         """Two axes that should be one."""
@@ -113,9 +111,7 @@ class WrongClassDimension(Check):
         )
 
 
-def _evidence(
-    loss: str, shape: tuple[int, ...], axis: int, place: Place | None, wrong: str = "", **more: Any
-) -> Evidence:
+def _evidence(loss: str, shape: tuple[int, ...], axis: int, place: Place | None, wrong: str = "", **more: Any) -> Evidence:
     return Evidence({"loss": loss, "shape": shape, "class_axis": axis, "wrong": wrong, **more}, place=place)
 
 
@@ -159,9 +155,7 @@ def _probabilities(values: torch.Tensor, chain: list[Op]) -> torch.Tensor:
 
 def _axis_of_ones(values: torch.Tensor) -> int | None:
     """The one axis of at least two entries along which values sum to one; None when there is none or several."""
-    axes = [
-        a for a in range(values.ndim) if values.shape[a] > 1 and bool(((values.sum(a) - 1).abs() < TOLERANCE).all())
-    ]
+    axes = [a for a in range(values.ndim) if values.shape[a] > 1 and bool(((values.sum(a) - 1).abs() < TOLERANCE).all())]
     return axes[0] if len(axes) == 1 else None
 
 
@@ -235,9 +229,7 @@ def _by_hand(step: Step) -> list[Evidence]:
                 )
                 break
             onward = [
-                o
-                for o in takers
-                if plain_name(o) in ("log", "neg", "clamp", "clip", "add", "contiguous", "clone", "float")
+                o for o in takers if plain_name(o) in ("log", "neg", "clamp", "clip", "add", "contiguous", "clone", "float")
             ]
             if len(onward) != 1 or not onward[0].outputs:
                 break

@@ -1,0 +1,491 @@
+"""Tapes, replays and twins on small explicit programs: loss bit-equal, gradients within 1e-6, nothing left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import torch._dynamo  # rebinds torch.manual_seed when it is first imported, which the first optimiser does
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
+
+from trainrecipe import Step
+from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.replay import Twin, verify
+
+Program = Callable[[], tuple[list[nn.Module], Callable[[], Any]]]
+PROGRAMS: dict[str, Program] = {}
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+
+
+def program(build: Program) -> Program:
+    """Register a function that returns its models and a function that does one training step."""
+    PROGRAMS[build.__name__] = build
+    return build
+
+
+def mlp(inputs: int = 6, outputs: int = 3) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, 8), nn.Tanh(), nn.Linear(8, outputs))
+
+
+def supervised(model: nn.Module, loss: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor], width: int = 6) -> Any:
+    """Models and a step over random data with SGD."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step() -> None:
+        x, y = torch.randn(8, width), torch.randint(0, 3, (8,))
+        optimizer.zero_grad()
+        loss(model, x, y).backward()
+        optimizer.step()
+
+    return [model], step
+
+
+@program
+def in_place_and_views() -> Any:
+    def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        out = model(x).clone()
+        out[:, 0] += 1
+        out[1].mul_(0.5)
+        out.view(-1)[3:9].relu_()
+        padded = torch.zeros(8, 4)
+        padded[:, 1:] = out
+        return F.cross_entropy(padded, y)
+
+    return supervised(mlp(), loss)
+
+
+@program
+def tied_weights() -> Any:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(6, 5)
+            self.out = nn.Linear(5, 6, bias=False)
+            self.out.weight = self.embed.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(torch.tanh(self.embed(x.abs().long().clamp(max=5)).mean(1)))
+
+    return supervised(Tied(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def lstm_with_dropout() -> Any:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(2, 4, num_layers=2, dropout=0.3, batch_first=True)
+            self.out = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(self.rnn(x.view(8, 3, 2))[0][:, -1])
+
+    return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def spectral_norm_old() -> Any:
+    model = nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 3))
+    return supervised(model, lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def spectral_norm_new() -> Any:
+    parametrized = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 8))
+    return supervised(nn.Sequential(parametrized, nn.ReLU(), nn.Linear(8, 3)), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def weight_norm_old() -> Any:
+    model = nn.Sequential(nn.utils.weight_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 3))
+    return supervised(model, lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def batch_norm_and_dropout() -> Any:
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3))
+    return supervised(model, lambda m, x, y: F.cross_entropy(F.dropout(m(x), 0.2), y))
+
+
+@program
+def autocast_bfloat16() -> Any:
+    def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = model(x)
+            return F.cross_entropy(out.float(), y) + 0.01 * (out @ out.T).float().mean()
+
+    return supervised(mlp(), loss)
+
+
+@program
+def checkpointed() -> Any:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = mlp(6, 6), mlp(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return checkpoint(self.b, checkpoint(self.a, x, use_reentrant=False), use_reentrant=False)  # type: ignore[no-any-return]
+
+    return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+class Half(torch.autograd.Function):
+    """x, with half of the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return grad * 0.5
+
+
+@program
+def custom_function() -> Any:
+    return supervised(mlp(), lambda m, x, y: F.cross_entropy(Half.apply(m(x)), y))
+
+
+@program
+def functional_call() -> Any:
+    def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        scaled = {n: p * 1.5 for n, p in model.named_parameters()}
+        return F.cross_entropy(torch.func.functional_call(model, scaled, (x,)), y)
+
+    return supervised(mlp(), loss)
+
+
+@program
+def two_models() -> Any:
+    generator, critic = mlp(4, 6), mlp(6, 1)
+    first, second = torch.optim.Adam(generator.parameters()), torch.optim.Adam(critic.parameters())
+
+    def step() -> None:
+        real, noise = torch.randn(8, 6), torch.randn(8, 4)
+        fake = generator(noise)
+        second.zero_grad()
+        (F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()).backward()
+        second.step()
+        first.zero_grad()
+        F.softplus(-critic(fake)).mean().backward()
+        first.step()
+
+    return [generator, critic], step
+
+
+@program
+def accumulation() -> Any:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step() -> None:
+        for _ in range(3):
+            (F.cross_entropy(model(torch.randn(4, 6)), torch.randint(0, 3, (4,))) / 3).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return [model], step
+
+
+@program
+def generator_argument() -> Any:
+    generator = torch.Generator().manual_seed(3)
+
+    def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        out = model(x)
+        return F.cross_entropy(out * torch.bernoulli(torch.sigmoid(out), generator=generator), y)
+
+    return supervised(mlp(), loss)
+
+
+@program
+def packed_sequence() -> Any:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = nn.GRU(2, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            packed = pack_padded_sequence(x.view(8, 3, 2), torch.tensor([3, 3, 2, 2, 2, 1, 1, 1]), batch_first=True)
+            return self.out(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0].sum(1))
+
+    return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def packed_outside() -> Any:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = nn.GRU(2, 4, batch_first=True), nn.Linear(4, 3)
+
+    def loss(model: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(x.view(8, 3, 2), torch.tensor([3, 3, 2, 2, 2, 1, 1, 1]), batch_first=True)
+        hidden = pad_packed_sequence(model.rnn(packed)[0], batch_first=True)[0]
+        return F.cross_entropy(model.out(hidden.sum(1)), y)
+
+    return supervised(Both(), loss)
+
+
+@dataclasses.dataclass
+class Output:
+    """What a model of today returns."""
+
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+class Pair(NamedTuple):
+    """The same as a named tuple."""
+
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", ["dict", "dataclass", "named tuple"])
+def test_structured_outputs(kind: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            hidden = torch.tanh(self.a(x))
+            parts = {"logits": self.b(hidden), "hidden": hidden}
+            return parts if kind == "dict" else Output(**parts) if kind == "dataclass" else Pair(**parts)
+
+    def loss(model: nn.Module, batch: Any) -> torch.Tensor:
+        out = model(batch[0])
+        logits, hidden = (out["logits"], out["hidden"]) if kind == "dict" else (out.logits, out.hidden)
+        return F.cross_entropy(logits, batch[1]) + 0.1 * hidden.pow(2).mean()
+
+    step = Step(Net(), (torch.randn(8, 6), torch.randint(0, 3, (8,))), loss)
+    assert step.agreement.exact, step.agreement.why
+
+
+@program
+def auxiliary_loss_attribute() -> Any:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(4, 3)
+            self.penalty = torch.zeros(())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = torch.tanh(self.a(x))
+            self.penalty = hidden.abs().mean()
+            return self.b(hidden)
+
+    return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y) + 0.1 * m.penalty)  # type: ignore[arg-type]
+
+
+@program
+def counter_inside_the_model() -> Any:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.calls = mlp(), 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return self.body(x) / self.calls
+
+    return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def annealed_weight() -> Any:
+    weight = [1.0]
+
+    def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        weight[0] *= 0.5
+        out = model(x)
+        return F.cross_entropy(out, y) + weight[0] * out.pow(2).mean()
+
+    return supervised(mlp(), loss)
+
+
+@program
+def frozen_part_and_second_order_free() -> Any:
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    return supervised(model, lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def sparse_embedding() -> Any:
+    model = nn.Sequential(nn.Embedding(9, 4, sparse=True), nn.Flatten(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(torch.randint(0, 9, (8, 2))), torch.randint(0, 3, (8,))).backward()
+        optimizer.step()
+
+    return [model], step
+
+
+# ---- the laws
+
+
+@dataclasses.dataclass
+class State:
+    """Everything of a program that an observation must leave alone."""
+
+    tensors: list[torch.Tensor | None]
+    random: tuple[Any, ...]
+    modes: list[bool]
+    hooks: list[int]
+
+    @classmethod
+    def of(cls, models: list[nn.Module]) -> State:
+        """Copy it."""
+        modules = [m for model in models for m in model.modules()]
+        parameters = [p for model in models for p in model.parameters()]
+        tensors = [*parameters, *(p.grad for p in parameters), *(b for model in models for b in model.buffers())]
+        copies = [None if t is None else t.detach().to_dense().clone() if t.is_sparse else t.detach().clone() for t in tensors]
+        streams = (torch.get_rng_state(), random.getstate(), str(np.random.get_state()[1].sum()))
+        hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules]
+        return cls(copies, streams, [m.training for m in modules], hooks)
+
+    def same(self, other: State) -> bool:
+        """Bit for bit."""
+        equal = all(
+            (a is None) == (b is None) and (a is None or b is None or torch.equal(a, b))
+            for a, b in zip(self.tensors, other.tensors, strict=True)
+        )
+        streams = torch.equal(self.random[0], other.random[0]) and self.random[1:] == other.random[1:]
+        return equal and streams and self.modes == other.modes and self.hooks == other.hooks
+
+
+CLASS_ATTRIBUTES = [
+    (nn.Module, "__call__"),
+    (nn.Module, "__init__"),
+    (torch.Tensor, "backward"),
+    (torch.autograd, "backward"),
+    (torch.autograd, "grad"),
+    (torch.optim.Optimizer, "zero_grad"),
+    (torch.utils.data.DataLoader, "__init__"),
+    (torch, "manual_seed"),
+    (np.random, "default_rng"),
+    (np.random, "seed"),
+    (random, "seed"),
+    (random.Random, "__init__"),
+    (nn.utils, "clip_grad_norm_"),
+]
+
+
+def run(build: Program, steps: int = 3, *, observed: bool) -> tuple[list[nn.Module], State, Listener | None]:
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    models, step = build()
+    listener = Listener(detail_always=True) if observed else None
+    if listener is not None:
+        listener.install()
+    try:
+        for _ in range(steps):
+            step()
+    finally:
+        if listener is not None:
+            listener.remove()
+    return models, State.of(models), listener
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_is_replayed_exactly_and_left_alone(name: str) -> None:
+    before = [getattr(owner, attribute) for owner, attribute in CLASS_ATTRIBUTES]
+    _, bare, _ = run(PROGRAMS[name], observed=False)
+    models, state, listener = run(PROGRAMS[name], observed=True)
+    assert listener is not None
+    assert [getattr(owner, attribute) for owner, attribute in CLASS_ATTRIBUTES] == before
+    assert not torch.overrides._get_current_function_mode_stack()
+    assert state.same(bare), "the observation changed the result"
+    assert not listener.trouble
+    tapes = [t for kept in listener.tapes.values() for t in kept]
+    assert len(tapes) >= 2
+    for tape in tapes:
+        agreement = verify(tape)
+        assert agreement.exact, f"step {tape.step}: {agreement.why}"
+    assert State.of(models).same(state), "a replay changed the original"
+
+
+def test_training_a_twin_leaves_the_model_alone() -> None:
+    models, state, listener = run(PROGRAMS["batch_norm_and_dropout"], observed=True)
+    assert listener is not None
+    tape = next(iter(listener.tapes.values()))[0]
+    twin = Twin(tape)
+    inner = torch.optim.SGD([w for _, w in twin.leaves], lr=0.5)
+    losses = []
+    for _ in range(20):
+        inner.zero_grad()
+        loss = twin.loss(rng=False)
+        torch.autograd.backward(loss)
+        inner.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    after = State.of(models)
+    assert all(torch.equal(a, b) for a, b in zip(after.tensors, state.tensors, strict=True) if a is not None and b is not None)
+    assert after.modes == state.modes
+
+
+def test_tied_weights_stay_tied_on_the_twin() -> None:
+    models, _, listener = run(PROGRAMS["tied_weights"], observed=True)
+    assert listener is not None
+    tape = next(iter(listener.tapes.values()))[0]
+    copied: Any = Twin(tape).module(tape.modules()[0])
+    assert copied.out.weight is copied.embed.weight
+    assert copied.out.weight is not models[0].get_parameter("embed.weight")
+
+
+def test_state_outside_the_model_is_refused_and_never_replayed_wrongly() -> None:
+    outside = {"factor": 1.0}
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = mlp()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            outside["factor"] *= 0.5
+            return self.body(x) * outside["factor"]
+
+    def build() -> Any:
+        return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+    _, _, listener = run(build, observed=True)
+    assert listener is not None
+    for tape in next(iter(listener.tapes.values())):
+        agreement = verify(tape)
+        assert not agreement.exact
+        assert "differs" in agreement.why
+
+
+def test_explicit_step_leaves_no_trace() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+    batch = torch.randn(8, 6), torch.randint(0, 3, (8,))
+    F.cross_entropy(model(batch[0]), batch[1]).backward()
+    before, call = State.of([model]), nn.Module.__call__
+    step = Step(model, batch, lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    assert not step.distrust
+    twin = step.twin()
+    twin.evaluating = True
+    twin.loss()
+    assert State.of([model]).same(before)
+    assert nn.Module.__call__ is call
+
+
+def test_a_loss_without_the_model_is_refused() -> None:
+    with pytest.raises(TypeError, match="depends on the model"):
+        Step(mlp(), torch.randn(4, 6), lambda m, b: b.sum())
