@@ -109,7 +109,8 @@ class Horizon:
         complete = run.ended == "finished" and not any(p.cut for p in run.passes)
         best = -1
         for optimizer in run.optimizers:
-            if not optimizer.steps:
+            optimizer.least_steps = optimizer.steps
+            if not optimizer.steps or (not run.rehearsal and not complete):
                 continue
             per_pass = self._steps_per_pass(run, optimizer.number)
             optimizer.least_steps = _seen_in_reality(run, optimizer, per_pass)
@@ -302,6 +303,20 @@ def _loops_at(code: CodeType, instruction: int) -> tuple[Any, ...]:
     while node is not None:
         node = _child_at(node, line, column, found)
     return tuple(found)
+
+
+def call_at(frame: FrameType) -> ast.Call | None:
+    """The call that a frame is executing; None when it is not found."""
+    position = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    tree = tree_of(frame.f_code.co_filename)
+    if position is None or tree is None:
+        return None
+    line, end, column, end_column = position
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (node.lineno, node.col_offset) == (line, column):
+            if (node.end_lineno, node.end_col_offset) == (end, end_column):
+                return node
+    return None
 
 
 def _child_at(node: ast.AST, line: int, column: int, found: list[Any]) -> ast.AST | None:

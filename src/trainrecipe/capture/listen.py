@@ -757,6 +757,7 @@ class Listener:
         watched = self.watched[id(optimizer)] = _Watched(record, optimizer)
         self._note_held(watched, optimizer, stepped=False)
         self.horizon.birth(record.number)
+        self.sources.build()
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)
         return watched
 
@@ -865,7 +866,7 @@ class Listener:
         record.rates.append(float(watched.largest.get("lr", 0.0)))
         self._pending.clear()
         if run.steps & (run.steps - 1) == 0:
-            watched.backwards, watched.fresh = 0, None
+            watched.backwards, watched.fresh, watched.marks = 0, None, None
             self._choose_detail()
         return True
 

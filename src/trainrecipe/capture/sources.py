@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.optim import lr_scheduler
 
-from trainrecipe.capture.horizon import evaluate, tree_of
+from trainrecipe.capture.horizon import call_at, evaluate, tree_of
 from trainrecipe.capture.where import is_user_file, place
 from trainrecipe.subjects.run import Run, Site
 
@@ -28,6 +28,7 @@ class Sources:
     def __init__(self, looks: int = 6) -> None:
         self.sites: dict[tuple[str, int], str] = {}
         self._trees: dict[str, ast.Module] = {}
+        self._callers: dict[tuple[str, str], set[int]] = {}
         self._looks = looks
 
     def look(self) -> None:
@@ -48,9 +49,34 @@ class Sources:
                         self.sites[file, line] = kind
             frame = frame.f_back
 
+    def build(self) -> None:
+        """An optimiser is built: note which calls in the user's code led to it."""
+        frame: FrameType | None = sys._getframe(1)
+        for _ in range(_FRAMES):
+            if frame is None:
+                return
+            file = frame.f_code.co_filename
+            node = call_at(frame) if is_user_file(file) else None
+            if node is not None and isinstance(node.func, ast.Name | ast.Attribute):
+                self._callers.setdefault((file, ast.unparse(node.func)), set()).add(node.lineno)
+            frame = frame.f_back
+
+    def _other_calls(self) -> Iterator[tuple[str, int]]:
+        """Calls of the functions that built an optimiser, from lines that were not reached."""
+        for (file, name), lines in self._callers.items():
+            tree = tree_of(file)
+            for node in ast.walk(tree) if tree is not None else ():
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == name and node.lineno not in lines:
+                    yield file, node.lineno
+
     def fill(self, run: Run) -> None:
         """Write `run.unreached`: the sites that were not executed, less the other branches of a choice that was made."""
         done = {(p.file, p.line) for p in _executed(run)}
+        for file, line in self._other_calls():
+            tree = tree_of(file)
+            if tree is not None:
+                self._trees[file] = tree
+                self.sites.setdefault((file, line), "build")
         for (file, line), kind in self.sites.items():
             spot = place((file, line, ""))
             if spot is None or (spot.file, line) in done:
@@ -86,15 +112,7 @@ def _is_rate(target: ast.AST) -> bool:
 
 def _call_kind(node: ast.Call, frame: FrameType) -> str:
     if isinstance(node.func, ast.Attribute) and node.func.attr in ("step", "add_param_group"):
-        if node.func.attr == "add_param_group":
-            return "group"
-        try:
-            receiver = evaluate(node.func.value, frame)
-        except Exception:
-            return "step"
-        if isinstance(receiver, torch.optim.Optimizer | torch.amp.GradScaler):
-            return "optimizer step"
-        return "other step" if isinstance(receiver, lr_scheduler.LRScheduler) else "step"
+        return "group" if node.func.attr == "add_param_group" else _step_kind(node.func.value, frame)
     if not isinstance(node.func, ast.Name | ast.Attribute):
         return ""
     try:
@@ -102,6 +120,19 @@ def _call_kind(node: ast.Call, frame: FrameType) -> str:
     except Exception:
         return ""
     return "build" if isinstance(function, type) and issubclass(function, torch.optim.Optimizer) else ""
+
+
+def _step_kind(receiver: ast.expr, frame: FrameType) -> str:
+    try:
+        value = evaluate(receiver, frame)
+    except Exception:
+        return "step"
+    if isinstance(value, torch.optim.Optimizer | torch.amp.GradScaler):
+        return "optimizer step"
+    wraps = any(isinstance(v, torch.optim.Optimizer) for v in getattr(value, "__dict__", {}).values())
+    if isinstance(value, lr_scheduler.LRScheduler) or not (wraps or isinstance(value, torch.nn.Module)):
+        return "other step"
+    return "optimizer step"
 
 
 def _alternatives(tree: ast.Module, line: int, other: int) -> bool:

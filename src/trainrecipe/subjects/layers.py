@@ -99,6 +99,13 @@ def rising(values: list[float]) -> float:
     return 1 - 6 * gap / (count * (count * count - 1))
 
 
+def label(op: Op, seen: Seen) -> str:
+    """A name for an operation that a person finds again: its layer, or the line of a functional call."""
+    own = seen.layer is not None and type(seen.layer).__module__.startswith("torch.")
+    line = f"line {seen.at[1]}" if seen.at is not None else op.name
+    return f"{seen.path} ({seen.name})" if own and seen.path else f"{seen.name} at {line}"
+
+
 def over_batches(step: Step, see: Callable[[Op, Seen, int], Any], most: int = 48) -> int:
     """Run each called module of a step on every batch that was kept, and show each operation with the batch's number.
 

@@ -167,53 +167,68 @@ _MONOTONE: dict[str, Callable[[float], float]] = {
 }
 
 
-def bounds(step: Step, number: int, before: int | None = None, depth: int = _LIMIT) -> Interval:
+def bounds(step: Step, number: int, before: int | None = None) -> Interval:
     """The interval that a value lies in whatever the weights and inputs are: (-inf, inf) where nothing confines it."""
+    return _bounds(step, number, before, _LIMIT, {})
+
+
+def _bounds(step: Step, number: int, before: int | None, depth: int, known: dict[tuple[int, int], Interval]) -> Interval:
     op = step.producer(number, before)
     if op is None:
         return _constant(step, number)
-    if depth <= 0:
-        return ANY
+    key = (number, op.index)
+    if key not in known:
+        known[key] = ANY  # what a loop or too long a chain comes down to
+        known[key] = _of_result(op, lambda n: _bounds(step, n, op.index, depth - 1, known)) if depth else ANY
+    return known[key]
+
+
+def _of_result(op: Op, of: Callable[[int], Interval]) -> Interval:
+    """The interval of an operation's result; `of` gives those of its operands."""
 
     def operand(position: int, name: str = "other") -> Interval:
         given = op.argument(position, name)
         if isinstance(given, bool | int | float):
             return float(given), float(given)
-        return bounds(step, given.value, op.index, depth - 1) if hasattr(given, "value") else ANY
+        return of(given.value) if hasattr(given, "value") else ANY
 
     name = plain_name(op)
     if name in _FIXED:
         return _FIXED[name]
     if not op.inputs:
         return _number(op)
-    if name in _MONOTONE:
-        low, high = bounds(step, op.inputs[0], op.index, depth - 1)
-        return _MONOTONE[name](low), _MONOTONE[name](high)
-    if name == "dropout":
-        kept = 1 - float(op.argument(1, "p", 0.5)) if op.argument(2, "training", True) else 1.0
-        low, high = bounds(step, op.inputs[0], op.index, depth - 1)
-        return (min(low, 0.0) / kept, max(high, 0.0) / kept) if 0 < kept < 1 else (low, high)
-    if name in ("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"):
-        return _clamped(op, name, bounds(step, op.inputs[0], op.index, depth - 1))
+    if name in _ARITHMETIC and op.argument(2, "alpha") in (None, 1):
+        return _ARITHMETIC[name](operand(0, "input"), operand(1))
     if name in ("max", "min", "maximum", "minimum") and len(op.inputs) > 1:
         (a, b), (c, d), pick = operand(0, "input"), operand(1), max if name.startswith("max") else min
         return pick(a, c), pick(b, d)
-    if op.name in _KEEP_SHAPE_AND_VALUE or name in _KEEP_SHAPE_AND_VALUE:
-        return bounds(step, op.inputs[0], op.index, depth - 1)
     if name in ("cat", "concat", "stack", "hstack", "vstack"):
-        every = [bounds(step, n, op.index, depth - 1) for n in op.inputs]
+        every = [of(n) for n in op.inputs]
         return min(low for low, _ in every), max(high for _, high in every)
-    if name in _ARITHMETIC and op.argument(2, "alpha") in (None, 1):
-        return _ARITHMETIC[name](operand(0, "input"), operand(1))
-    if name == "neg":
-        low, high = operand(0)
-        return -high, -low
-    if name == "reciprocal":
-        return _divide((1, 1), operand(0, "input"))
     if name == "pow":
         exponent = op.argument(1, "exponent")
         return (0, math.inf) if isinstance(exponent, int | float) and exponent % 2 == 0 else ANY
+    if name in _ONE or name in _MONOTONE or name in _KEEP_SHAPE_AND_VALUE or op.name in _KEEP_SHAPE_AND_VALUE:
+        return _of_one(op, name, of(op.inputs[0]))
     return ANY
+
+
+_ONE = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "dropout", "neg", "reciprocal"})
+
+
+def _of_one(op: Op, name: str, inside: Interval) -> Interval:
+    """The interval of a function of one operand that lies in `inside`."""
+    low, high = inside
+    if name in _MONOTONE:
+        return _MONOTONE[name](low), _MONOTONE[name](high)
+    if name == "neg":
+        return -high, -low
+    if name == "reciprocal":
+        return _divide((1, 1), inside)
+    if name == "dropout":
+        kept = 1 - float(op.argument(1, "p", 0.5)) if op.argument(2, "training", True) else 1.0
+        return (min(low, 0.0) / kept, max(high, 0.0) / kept) if 0 < kept < 1 else inside
+    return _clamped(op, name, inside) if name in _ONE else inside
 
 
 def _constant(step: Step, number: int) -> Interval:

@@ -124,13 +124,12 @@ class DeadUnits(Check):
 
 def _silent(step: Step) -> tuple[list[tuple[str, float, int, Any]], int]:
     """Per ReLU (name, share of silent units, units, place), and the number of examples seen."""
-    from trainrecipe.subjects.layers import over_batches
+    from trainrecipe.subjects.layers import label, over_batches
 
     alive: dict[tuple[int, int], torch.Tensor] = {}
     names: dict[tuple[int, int], tuple[str, Any]] = {}
     axes: dict[int, int] = {}
     kept: list[torch.Tensor] = []
-    examples: dict[int, int] = {}
     last = [(-1, -1)]
 
     def look(op: Any, seen: Seen, number: int) -> None:
@@ -138,8 +137,6 @@ def _silent(step: Step) -> tuple[list[tuple[str, float, int, Any]], int]:
             last[0] = (op.index, number)
             axes.clear()
             kept.clear()
-            rows = max((t.shape[0] for t in seen.inputs if t.ndim and not t.is_leaf), default=0)
-            examples[op.index] = examples.get(op.index, 0) + rows
         if not seen.outputs or not seen.inside:
             return
         kept.extend(seen.outputs)
@@ -154,7 +151,7 @@ def _silent(step: Step) -> tuple[list[tuple[str, float, int, Any]], int]:
         key = (op.index, seen.index)
         known = alive.get(key)
         alive[key] = responds if known is None or known.shape != responds.shape else known | responds
-        names[key] = (f"{seen.path or op.name} ({seen.name})", seen.place)
+        names[key] = (label(op, seen), seen.place)
 
     over_batches(step, look)
     layers = [
@@ -162,14 +159,15 @@ def _silent(step: Step) -> tuple[list[tuple[str, float, int, Any]], int]:
         for k, v in alive.items()
         for i in [sum(names[o][0] == names[k][0] and o < k for o in alive)]
     ]
-    return layers, _examples(step, examples)
+    return layers, _examples(step)
 
 
-def _examples(step: Step, seen: dict[int, int]) -> int:
+def _examples(step: Step) -> int:
+    """How many examples the called modules were seen to get."""
+    from trainrecipe.capture.tensors import tensors_in
+
     counts = []
     for op in step.tape.modules():
-        from trainrecipe.capture.tensors import tensors_in
-
         given = [list(tensors_in(pair)) for pair in step.batches(op)] or [
             [i.tensor for i in step.inputs if i.number in op.inputs]
         ]

@@ -112,7 +112,7 @@ def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
     """Per hidden layer of tanh or sigmoid units the share of saturated values per batch, and percentiles of |a|."""
     import torch
 
-    from trainrecipe.subjects.layers import over_batches
+    from trainrecipe.subjects.layers import label, over_batches
 
     shares: dict[tuple[int, int], list[float]] = {}
     sizes: dict[tuple[int, int], Any] = {}
@@ -148,7 +148,7 @@ def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
         shares.setdefault(key, []).append(float((size > FLAT).double().mean()))
         flat = size.flatten()
         sizes[key] = flat[:: max(1, len(flat) // 4096)].quantile(torch.tensor([0.05, 0.5, 0.95]))
-        names[key] = (f"{seen.path or op.name} ({seen.name})", seen.place)
+        names[key] = (label(op, seen), seen.place)
         rows[key] = rows.get(key, 0) + (out.shape[0] if number else 0)
         sources[id(out)] = {key}
 
