@@ -24,7 +24,7 @@ class PositionalEncoding(nn.Module):
 
 
 class RowTransformer(nn.Module):
-    def __init__(self, d_model=32, heads=2, layers=2, p=0.1):
+    def __init__(self, d_model=32, heads=2, layers=2, p=0.0):
         super().__init__()
         self.embed = nn.Linear(8, d_model)
         self.position = PositionalEncoding(d_model)
@@ -46,13 +46,13 @@ def data(seed):
     return TensorDataset(x[tr], y[tr]), TensorDataset(x[va], y[va])
 
 
-def main(seed=23, epochs=6, warmup=40):
+def main(seed=23, epochs=9, warmup=24):
     torch.manual_seed(seed)
     train, valid = data(seed)
-    train_loader = DataLoader(train, batch_size=48, shuffle=True)
+    train_loader = DataLoader(train, batch_size=96, shuffle=True)
     valid_loader = DataLoader(valid, batch_size=120)
     model = RowTransformer()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, betas=(0.9, 0.98), weight_decay=0.01)
     scheduler = LambdaLR(optimizer, lambda s: min((s + 1) / warmup, math.sqrt(warmup / (s + 1))))
     for epoch in range(epochs):
         model.train()

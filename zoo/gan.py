@@ -36,7 +36,7 @@ optD = torch.optim.Adam(D.parameters(), lr=2e-3, betas=(0.5, 0.999))
 bce = nn.BCEWithLogitsLoss()
 print(f"untrained: energy distance {energy_distance(G, real_val):.4f}")
 
-for epoch in range(14):
+for epoch in range(11):
     sum_d = sum_g = 0.0
     for real in loader:
         n = real.size(0)

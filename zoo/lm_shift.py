@@ -10,8 +10,8 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 torch.manual_seed(1337)
-block_size, batch_size = 32, 24
-n_embd, n_head, n_layer, dropout = 48, 4, 2, 0.1
+block_size, batch_size = 24, 20
+n_embd, n_head, n_layer, dropout = 40, 4, 2, 0.1
 max_epochs, steps_per_epoch = 5, 30
 
 # ---------------------------------------------------------------- data

@@ -6,8 +6,8 @@ from torch import nn
 from torch.func import functional_call
 
 INNER_LR, META_LR = 0.02, 3e-3
-TASKS, SHOTS, INNER_STEPS = 8, 10, 1
-EPOCHS, ITERS = 6, 25
+TASKS, SHOTS, INNER_STEPS = 5, 10, 1
+EPOCHS, ITERS = 6, 20
 
 
 class SineTasks:

@@ -74,14 +74,14 @@ def exact_match(encoder, decoder, pairs):
 
 if __name__ == "__main__":
     torch.manual_seed(5)
-    pairs = make_pairs(1500, seed=5)
-    train_pairs, test_pairs = pairs[:1300], pairs[1300:]
-    loader = torch.utils.data.DataLoader(train_pairs, batch_size=52, shuffle=True, collate_fn=collate)
-    encoder, decoder = EncoderRNN(64), DecoderRNN(64)
+    pairs = make_pairs(1400, seed=5)
+    train_pairs, test_pairs = pairs[:1200], pairs[1200:]
+    loader = torch.utils.data.DataLoader(train_pairs, batch_size=48, shuffle=True, collate_fn=collate)
+    encoder, decoder = EncoderRNN(56), DecoderRNN(56)
     criterion = nn.CrossEntropyLoss(ignore_index=PAD)
-    enc_opt = torch.optim.Adam(encoder.parameters(), lr=4e-3)
-    dec_opt = torch.optim.Adam(decoder.parameters(), lr=4e-3)
-    for epoch in range(10):
+    enc_opt = torch.optim.Adam(encoder.parameters(), lr=6e-3)
+    dec_opt = torch.optim.Adam(decoder.parameters(), lr=6e-3)
+    for epoch in range(8):
         total, tokens = 0.0, 0
         for src, lengths, tgt in loader:
             enc_opt.zero_grad()

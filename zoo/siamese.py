@@ -64,12 +64,12 @@ def contrastive_loss(distance, same, margin=1.5):
 X, y = load_digits(return_X_y=True)
 X_tr, X_va, y_tr, y_va = train_test_split(X, y, test_size=0.25, random_state=0, stratify=y)
 to_image = lambda a: torch.tensor((a - X_tr.mean()) / X_tr.std(), dtype=torch.float32).view(-1, 1, 8, 8)
-train_loader = DataLoader(PairDataset(to_image(X_tr), y_tr.tolist(), 3000, random), batch_size=75, shuffle=True)
-valid_loader = DataLoader(PairDataset(to_image(X_va), y_va.tolist(), 800, random), batch_size=150)
+train_loader = DataLoader(PairDataset(to_image(X_tr), y_tr.tolist(), 2400, random), batch_size=60, shuffle=True)
+valid_loader = DataLoader(PairDataset(to_image(X_va), y_va.tolist(), 600, random), batch_size=150)
 
 net = Siamese()
 optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-for epoch in range(1, 8):
+for epoch in range(1, 7):
     net.train()
     running = 0.0
     for a, b, same in train_loader:

@@ -47,7 +47,7 @@ max_norm = 0.25
 batch_size = 32
 
 # ---------------------------------------------------------------- training
-for epoch in range(5):
+for epoch in range(4):
     model.train()
     train_nll = 0.0
     for batch in train_chunks[torch.randperm(len(train_chunks))].split(batch_size):

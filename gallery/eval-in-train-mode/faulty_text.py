@@ -47,16 +47,16 @@ def accuracy(logits, y):
     return (logits.argmax(1) == y).float().mean().item()
 
 
-torch.manual_seed(31)
+torch.manual_seed(32)
 x, y, vocab_size = build_data()
 x_train, y_train = x[:1200], y[:1200]
 x_valid, y_valid = x[1200:], y[1200:]
 
 model = TextClassifier(vocab_size, embed_size=16, hidden_size=40)
-optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 batch_size = 40
 
-for epoch in range(6):
+for epoch in range(7):
     model.train()
     order = torch.randperm(len(x_train))
     train_loss = 0.0
@@ -69,7 +69,7 @@ for epoch in range(6):
         train_loss += loss.item() * len(batch) / len(x_train)
 
     with torch.no_grad():  # fault: the model is still in training mode
-        logits = model(x_valid)
+        logits = torch.cat([model(part) for part in x_valid.split(20)])
     valid_loss = F.cross_entropy(logits, y_valid).item()
     print(f"epoch {epoch}: train {train_loss:.4f} valid {valid_loss:.4f} accuracy {accuracy(logits, y_valid):.3f}")
 

@@ -46,6 +46,7 @@ def preload() -> None:
     import sklearn.model_selection
     import sklearn.preprocessing
     import torch
+    import torch._dynamo  # what the first optimiser of every script imports, for seconds
 
     import trainrecipe.capture.session
     import trainrecipe.capture.subjects

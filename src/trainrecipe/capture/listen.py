@@ -604,11 +604,11 @@ class Listener:
     @staticmethod
     def _look_at_leftovers(w: _Watched, mark: list[tuple[int, int]]) -> None:
         """Before a backward: are an optimiser's gradients empty, or just as its last step left them?"""
-        if w.backwards and w.fresh is not None:
+        if w.backwards and w.fresh:
             return
         if w.gradients_are_zero():
             w.fresh, w.backwards = True, 0
-        elif not w.fresh:
+        elif not w.fresh and not w.backwards:
             w.fresh = False if w.marks is None or w.marks == mark else None
 
     def note_moves(self, parameter: torch.Tensor, before: torch.Tensor, pushed: torch.Tensor) -> None:

@@ -7,9 +7,11 @@ program contains a line for it that was not reached.
 from __future__ import annotations
 
 import ast
+import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -27,7 +29,7 @@ class Sources:
 
     def __init__(self, looks: int = 6) -> None:
         self.sites: dict[tuple[str, int], str] = {}
-        self._trees: dict[str, ast.Module] = {}
+        self._read: set[CodeType] = set()
         self._callers: dict[tuple[str, str], set[int]] = {}
         self._looks = looks
 
@@ -41,10 +43,9 @@ class Sources:
             if frame is None:
                 return
             file = frame.f_code.co_filename
-            tree = tree_of(file) if is_user_file(file) else None
-            if tree is not None:
-                self._trees[file] = tree
-                for line, kind in _sites(tree, frame):
+            if frame.f_code not in self._read and is_user_file(file):
+                self._read.add(frame.f_code)
+                for line, kind in _sites(_parts(file), frame):
                     if self.sites.get((file, line), "step") == "step":
                         self.sites[file, line] = kind
             frame = frame.f_back
@@ -64,25 +65,22 @@ class Sources:
     def _other_calls(self) -> Iterator[tuple[str, int]]:
         """Calls of the functions that built an optimiser, from lines that were not reached."""
         for (file, name), lines in self._callers.items():
-            tree = tree_of(file)
-            for node in ast.walk(tree) if tree is not None else ():
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == name and node.lineno not in lines:
+            last = name.rpartition(".")[2]
+            for node in _parts(file).calls:
+                if _called(node) == last and node.lineno not in lines and ast.unparse(node.func) == name:
                     yield file, node.lineno
 
     def fill(self, run: Run) -> None:
         """Write `run.unreached`: the sites that were not executed, less the other branches of a choice that was made."""
         done = {(p.file, p.line) for p in _executed(run)}
         for file, line in self._other_calls():
-            tree = tree_of(file)
-            if tree is not None:
-                self._trees[file] = tree
-                self.sites.setdefault((file, line), "build")
+            self.sites.setdefault((file, line), "build")
         for (file, line), kind in self.sites.items():
             spot = place((file, line, ""))
             if spot is None or (spot.file, line) in done:
                 continue
             chosen = [done_line for done_file, done_line in done if done_file == spot.file]
-            if kind != "build" or not any(_alternatives(self._trees[file], line, other) for other in chosen):
+            if kind != "build" or not any(_alternatives(_parts(file).choices, line, other) for other in chosen):
                 run.unreached.append(Site(kind, spot))
 
 
@@ -94,16 +92,44 @@ def _executed(run: Run) -> Iterator[Any]:
             yield scheduler.step_place
 
 
-def _sites(tree: ast.Module, frame: FrameType) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+@dataclasses.dataclass(slots=True)
+class _Parts:
+    """What is of interest in a file: its calls, the lines that set a learning rate, the branches of its choices."""
+
+    calls: list[ast.Call]
+    rates: list[int]
+    choices: list[list[list[ast.stmt]]]
+
+
+@functools.cache
+def _parts(file: str) -> _Parts:
+    found = _Parts([], [], [])
+    tree = tree_of(file)
+    for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Call):
-            kind = _call_kind(node, frame)
-            if kind:
-                yield node.lineno, kind
+            found.calls.append(node)
         elif isinstance(node, ast.Assign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(_is_rate(t) for t in targets):
-                yield node.lineno, "rate"
+                found.rates.append(node.lineno)
+        elif isinstance(node, ast.If):
+            found.choices.append([node.body, node.orelse])
+        elif isinstance(node, ast.Match):
+            found.choices.append([case.body for case in node.cases])
+    return found
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _sites(parts: _Parts, frame: FrameType) -> Iterator[tuple[int, str]]:
+    for line in parts.rates:
+        yield line, "rate"
+    for node in parts.calls:
+        kind = _call_kind(node, frame)
+        if kind:
+            yield node.lineno, kind
 
 
 def _is_rate(target: ast.AST) -> bool:
@@ -135,14 +161,9 @@ def _step_kind(receiver: ast.expr, frame: FrameType) -> str:
     return "optimizer step"
 
 
-def _alternatives(tree: ast.Module, line: int, other: int) -> bool:
+def _alternatives(choices: list[list[list[ast.stmt]]], line: int, other: int) -> bool:
     """Whether two lines are in different branches of one `if` or `match`."""
-    for node in ast.walk(tree):
-        branches: list[list[ast.stmt]] = []
-        if isinstance(node, ast.If):
-            branches = [node.body, node.orelse]
-        elif isinstance(node, ast.Match):
-            branches = [case.body for case in node.cases]
+    for branches in choices:
         homes = [[n for n, b in enumerate(branches) if _within(b, at)] for at in (line, other)]
         if homes[0] and homes[1] and homes[0] != homes[1]:
             return True

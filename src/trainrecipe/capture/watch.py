@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trainrecipe.capture.replay import Twin
     from trainrecipe.subjects.step import Step
 
-_SILENT = frozenset({"__get__", "size", "dim", "is_floating_point", "is_complex", "numel", "stride", "is_contiguous", "__len__"})
+_SILENT = frozenset({"__get__", "size", "dim", "is_floating_point", "is_complex", "numel", "stride", "__len__"})
 LAYER_KINDS = ("torch.nn.", "torch.ao.nn.")
 
 
@@ -171,7 +171,7 @@ def watching(step: Step, twin: Twin, see: Callable[[Seen], Any]) -> Iterator[Non
     try:
         yield
     finally:
-        del twin._execute  # type: ignore[attr-defined]
+        del twin._execute
         for handle in handles:
             handle.remove()
 

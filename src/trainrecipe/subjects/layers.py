@@ -6,6 +6,7 @@ Measured on a twin by watching its operations, so that functional code (`F.relu`
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op
     from trainrecipe.subjects.step import Step
 
-WEIGHTED = frozenset("linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d matmul __matmul__ mm addmm".split())
+WEIGHTED = frozenset(
+    {
+        *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        *("matmul", "__matmul__", "mm", "addmm"),
+    }
+)
 """Operations that multiply a signal with a weight."""
 
 
@@ -119,10 +125,14 @@ def over_batches(step: Step, see: Callable[[Op, Seen, int], Any], most: int = 48
         for number, overrides in enumerate(_batches(step, op, most)):
             if number and step.seconds_left() < 0:
                 break
-            with watching(step, twin, lambda seen, op=op, number=number: see(op, seen, number)), torch.enable_grad():
+            with watching(step, twin, functools.partial(_show, see, op, number)), torch.enable_grad():
                 twin.run(overrides, until=op.outputs)
             count = max(count, number + 1)
     return count
+
+
+def _show(see: Callable[[Op, Seen, int], Any], op: Op, number: int, seen: Seen) -> Any:
+    return see(op, seen, number)
 
 
 def _batches(step: Step, op: Op, most: int) -> Iterator[dict[int, torch.Tensor]]:

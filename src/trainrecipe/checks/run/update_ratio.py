@@ -18,6 +18,11 @@ EARLY = 8
 """Recorded steps at the beginning whose median must be high; the listener keeps the first eight and the last sixteen."""
 HIGH = 0.3
 """Median of update over weight in the first steps. Usual is 1e-3, and up to 0.05 with large rates and batch norm."""
+WIPED = 2.0
+"""The same in a single step: nothing of the weights is left. Adam's first step at 1e-3 gives 0.02 for a default layer."""
+SMALL = 0.015
+"""Root mean square of weights that start near 0 on purpose (heads, hash grids): they must grow. Default layers of fewer than
+1500 inputs lie above, and so does the usual 0.02 of language models."""
 STILL = 0.05
 """Median in the last steps: weights that started small have grown by then (1/k after k steps of Adam from 0)."""
 LOW = 1e-7
@@ -67,7 +72,7 @@ class UpdateRatio(Check):
         rows = [_row(p) for p in run.parameters if _counts(p) and not skip & set(p.optimizers)]
         if not rows:
             return Evidence(missing=f"no weight matrix was seen to be updated in {STEPS} steps")
-        fast = [r for r in rows if r["start"] > HIGH and r["end"] > STILL]
+        fast = [r for r in rows if (r["start"] > HIGH or r["peak"] > WIPED) and r["end"] > STILL]
         slow = [r for r in rows if r["high"] < LOW]
         place = next((o.place for r in (*fast, *slow) for o in run.optimizers if o.number in r["optimizers"]), None)
         return Evidence({"rows": rows, "fast": fast, "slow": slow}, place=place)
@@ -80,16 +85,19 @@ class UpdateRatio(Check):
         chosen = evidence["fast"] or evidence["slow"]
         fast = bool(evidence["fast"])
         worst = max(chosen, key=lambda r: r["start"]) if fast else min(chosen, key=lambda r: r["middle"])
-        seen = worst["start"] if fast else worst["middle"]
+        wiped = fast and worst["start"] <= HIGH
+        seen = worst["peak"] if wiped else worst["start"] if fast else worst["middle"]
         named = ", ".join(r["name"] for r in chosen[:NAMED]) + (", …" if len(chosen) > NAMED else "")
         factor = seen / 1e-3
         rate = worst["rate"]
         new = f", for example {rate / factor:.1g} instead of {rate:g}" if rate else ""
         return Ruling.found(
             Severity.WARNING if fast else Severity.NOTE,
-            f"Each step {'rewrites' if fast else 'hardly changes'} {named}: the update is {seen:.2g} of the weight.",
+            f"{'One step rewrites' if wiped else 'Each step rewrites' if fast else 'Each step hardly changes'} {named}: "
+            f"the update is {seen:.2g} of the weight.",
             expected="an update of about 1e-3 of the weight's norm",
-            observed=f"a median of {seen:.2g} in the first steps and {worst['end']:.2g} in the last for {worst['name']}",
+            observed=f"{seen:.2g} {'in one of' if wiped else 'in'} the first steps and {worst['end']:.2g} in the last "
+            f"for {worst['name']}",
             fix=f"{'Lower' if fast else 'Raise'} the learning rate of this parameter group{new}.",
         )
 
@@ -105,7 +113,7 @@ class UpdateRatio(Check):
 
 def _counts(p: Parameter) -> bool:
     large = p.dimensions >= 2 and p.elements >= ELEMENTS
-    spread = p.norm is not None and p.norm / p.elements**0.5 > 2 * (p.rate or 0.0) * 1e-2 and p.norm > 0
+    spread = p.norm is not None and p.norm / p.elements**0.5 > SMALL
     return large and spread and len(p.ratios) >= STEPS and bool(p.optimizers)
 
 
@@ -116,6 +124,7 @@ def _row(p: Parameter) -> dict[str, Any]:
         "middle": median(p.ratios),
         "high": max(p.ratios),
         "start": median(p.ratios[:EARLY]),
+        "peak": max(p.ratios[:EARLY]),
         "end": median(p.ratios[len(p.ratios) // 2 :]),
         "steps": len(p.ratios),
         "rate": p.rate,

@@ -1,32 +1,27 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
 from trainrecipe.picture import Picture, heatmap
 
 if TYPE_CHECKING:
-    import torch
+    from trainrecipe.subjects.step import Step
 
-    from trainrecipe.capture.watch import Seen
-    from trainrecipe.subjects.step import Input, Step
-
-TESTED = 4
-"""Examples that are replaced, spread evenly over the batch. Mixing by a wrong axis shows in nearly every example."""
-DRAWN = 12
-"""Examples in the picture."""
-FAINT = 1e-4
-"""A change is counted from this share of the largest one on, so that rounding (another order of sums gives 1e-7) is not."""
 SUMMARIES = frozenset(
-    "mean sum std var var_mean std_mean max min amax amin norm vector_norm median quantile logsumexp prod topk sort argsort "
-    "kthvalue unique histc bincount aminmax".split()
+    {
+        *("mean", "sum", "std", "var", "var_mean", "std_mean", "max", "min", "amax", "amin", "norm", "vector_norm", "prod"),
+        *("median", "quantile", "logsumexp", "topk", "sort", "argsort", "kthvalue", "unique", "histc", "bincount", "aminmax"),
+    }
 )
 """Statistics of the batch: minibatch discrimination, hand-written normalisation, routing. Deliberate more often than not."""
 NORMS = frozenset({"batch_norm", "instance_norm", "native_batch_norm"})
 SEQUENTIAL = frozenset(
-    "lstm gru rnn_tanh rnn_relu cumsum cumprod conv1d scaled_dot_product_attention multi_head_attention_forward "
-    "matmul __matmul__ bmm einsum cdist softmax".split()
+    {
+        *("lstm", "gru", "rnn_tanh", "rnn_relu", "cumsum", "cumprod", "conv1d", "scaled_dot_product_attention"),
+        *("multi_head_attention_forward", "matmul", "__matmul__", "bmm", "einsum", "cdist"),
+    }
 )
 """Operations that relate the elements of a sequence or a set: right, if axis 0 is not the batch."""
 
@@ -74,27 +69,15 @@ class BatchMixing(Check):
     explains = ("overfit-one-batch", "input-independent-baseline", "loss-at-init")
 
     def measure(self, step: Step) -> Evidence:
+        from trainrecipe.capture.replay import CannotReplay
+        from trainrecipe.subjects.rows import mixing
+
         if step.distrust:
             return Evidence(missing=step.distrust)
-        given = _rows(step)
-        if isinstance(given, str):
-            return Evidence(missing=given)
-        tested = []
-        for one in given:
-            axis, sure = _axis(step, one)
-            look = _Look(step, one, axis)
-            if not look.outputs:
-                return Evidence(missing="no module gives an output with one row per example")
-            if not look.influential():
-                continue
-            if not look.mixes():
-                return Evidence({"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED})
-            tested.append((one, look, axis, sure))
-        if not tested:
-            return Evidence(missing="no input that has one row per example changes the outputs")
-        one, look, axis, sure = tested[0]
-        other = one.tensor.ndim > 1 and axis == 0 and not sure and _Look(step, one, 1).is_batch_axis()
-        return look.evidence(sure=sure, other_axis=bool(other), flat=one.tensor.ndim <= 2)
+        try:
+            return mixing(step)
+        except CannotReplay as error:
+            return Evidence(missing=f"evaluation mode cannot be compared with training: {error}")
 
     def judge(self, evidence: Evidence) -> Ruling:
         if not evidence["mixes"]:
@@ -132,203 +115,3 @@ class BatchMixing(Check):
             y_title="output",
             value_title="relative change",
         )
-
-
-def _rows(step: Step) -> list[Input] | str:
-    """The inputs that hold one row per example, or why there are none."""
-    size = step.batch_size
-    if size is None or size < 4:
-        return "fewer than four examples in the batch"
-    given = [i for i in step.inputs if not i.tensor.is_sparse and i.tensor.ndim and size in i.tensor.shape[:2]]
-    given = [i for i in given if i.tensor.dtype.is_floating_point or not i.tensor.dtype.is_complex]
-    return given or "no input has the batch's length"
-
-
-def _axis(step: Step, one: Input) -> tuple[int, bool]:
-    """The axis that holds the examples, and whether a loader's batch size proves it."""
-    shape, sizes = one.tensor.shape, step.batch_sizes
-    first, second = shape[0] in sizes, len(shape) > 1 and shape[1] in sizes
-    if second and not first:
-        return 1, True
-    if shape[0] != step.batch_size:
-        return 1, False
-    return 0, first and not second
-
-
-class _Look:
-    """One input of a step, whose examples are replaced along one axis."""
-
-    def __init__(self, step: Step, one: Input, axis: int) -> None:
-        self.step, self.one, self.axis = step, one, axis
-        self.size = one.tensor.shape[axis]
-        self.rows = sorted({round(k * (self.size - 1) / (TESTED - 1)) for k in range(TESTED)})
-        self.twin = step.twin()
-        self.twin.evaluating = True
-        self.outputs: list[int] = []
-        self.base = self.run(None)
-        self.single = {i: self.run(self.replaced(i)) for i in self.rows}
-        self.others = {i: self.run(self.replaced(i, others=True)) for i in self.rows}
-
-    def replaced(self, i: int, others: bool = False) -> torch.Tensor:
-        """The input with example `i` replaced by its neighbour, or every example but `i`."""
-        tensor = self.one.tensor
-        if others:
-            made = tensor.roll(1, self.axis)
-            made.select(self.axis, i).copy_(tensor.select(self.axis, i))
-            return made
-        made = tensor.clone()
-        own = tensor.select(self.axis, i)
-        donors = (tensor.select(self.axis, (i + k) % self.size) for k in range(1, self.size))
-        made.select(self.axis, i).copy_(next((d for d in donors if not d.equal(own)), own))
-        return made
-
-    def run(self, tensor: torch.Tensor | None) -> list[torch.Tensor | None]:
-        import torch
-
-        with torch.no_grad():
-            env = self.twin.run({} if tensor is None else {self.one.number: tensor})
-        if tensor is None:
-            self.outputs = [n for op in self.step.tape.modules() for n in op.outputs if self._per_example(env[n])]
-        return [env.get(n) for n in self.outputs]
-
-    def _per_example(self, value: torch.Tensor) -> bool:
-        shape = list(value.shape)
-        long = [k for k in shape if k and k % self.size == 0]
-        return value.is_floating_point() and len(long) >= 1 and shape.count(self.size) < 2
-
-    def changed(self, after: list[torch.Tensor | None]) -> list[torch.Tensor]:
-        return [_changed(a, b) for a, b in zip(self.base, after, strict=True)]
-
-    def influential(self) -> bool:
-        return any(bool(m.any()) for i in self.rows for m in self.changed(self.single[i]))
-
-    def mixes(self) -> bool:
-        return any(
-            bool((a & b).any())
-            for i in self.rows
-            for a, b in zip(self.changed(self.single[i]), self.changed(self.others[i]), strict=True)
-        )
-
-    def is_batch_axis(self) -> bool:
-        """Whether this axis behaves like one of independent examples, each of which matters."""
-        return not self.mixes() and all(any(bool(m.any()) for m in self.changed(self.single[i])) for i in self.rows)
-
-    def evidence(self, sure: bool, other_axis: bool, flat: bool) -> Evidence:
-        mixing = self._where()
-        chart, reach = self._chart()
-        integer = not self.one.tensor.is_floating_point()
-        later = [s.inputs for s in self.step.each()[1:]]
-        fixed = bool(later) and all(any(i.tensor.equal(self.one.tensor) for i in seen) for seen in later)
-        return Evidence(
-            {
-                "mixes": True,
-                "operation": mixing[0].name if mixing else "an operation",
-                "examples": self.size,
-                "axis": self.axis,
-                "reach": reach,
-                "sure": sure,
-                "other_axis": other_axis,
-                "flat": flat,
-                "fixed": fixed and not sure,
-                "relations": any(_relates(i.tensor, self.size) for i in self.step.inputs if i is not self.one),
-                "set_like": flat and not integer and self._equivariant(),
-                "chart": chart,
-            },
-            place=(mixing[1] if mixing else None) or self.step.place,
-        )
-
-    def _where(self) -> tuple[Seen, Any] | None:
-        """The first operation whose result mixes examples, and the line to point at."""
-        i = self._mixed_row()
-        runs = [self._watched(t) for t in (None, self.replaced(i), self.replaced(i, others=True))]
-        made: dict[int, Seen] = {}
-        for ops in zip(*runs, strict=False):
-            if len({op.name for op in ops}) > 1:
-                return None
-            for a, b, c in zip(*(op.outputs for op in ops), strict=False):
-                if bool((_changed(a, b) & _changed(a, c)).any()):
-                    return ops[0], _layout(ops[0], made)
-            made.update((id(t), ops[0]) for t in ops[0].outputs)
-        return None
-
-    def _mixed_row(self) -> int:
-        return next(
-            i
-            for i in self.rows
-            if any(
-                bool((a & b).any())
-                for a, b in zip(self.changed(self.single[i]), self.changed(self.others[i]), strict=True)
-            )
-        )
-
-    def _watched(self, tensor: torch.Tensor | None) -> list[Seen]:
-        import torch
-
-        from trainrecipe.capture.watch import run_watched
-
-        seen: list[Seen] = []
-        with torch.no_grad():
-            run_watched(self.step, self.twin, seen.append, overrides={} if tensor is None else {self.one.number: tensor})
-        return [op for op in seen if op.inside]
-
-    def _chart(self) -> tuple[list[list[float]], float]:
-        drawn = min(self.size, DRAWN)
-        columns, reach = [], []
-        for i in range(drawn):
-            after = self.run(self.replaced(i))
-            pairs = [(a, b) for a, b in zip(self.base, after, strict=True) if a is not None and _fits(a, b)]
-            if not pairs:
-                return [], 0.0
-            a, b = pairs[-1]
-            assert b is not None
-            axis = next(k for k, n in enumerate(a.shape) if n % self.size == 0)
-            change = (b - a).abs().movedim(axis, 0).reshape(self.size, -1).amax(1).double()
-            change = change / change.max().clamp(min=1e-30)
-            reach.append(int((change > FAINT).sum()))
-            columns.append([round(float(v), 4) for v in change[:drawn]])
-        return [list(row) for row in zip(*columns, strict=True)], sum(reach) / len(reach)
-
-    def _equivariant(self) -> bool:
-        import torch
-
-        order = torch.arange(self.size).roll(1)
-        after = self.run(self.one.tensor.index_select(self.axis, order))
-        pairs = [(a, b) for a, b in zip(self.base, after, strict=True) if a is not None and _fits(a, b)]
-        return bool(pairs) and all(
-            a.shape[0] == self.size and torch.allclose(a[order], b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
-            for a, b in pairs
-            if b is not None
-        )
-
-
-def _fits(a: torch.Tensor, b: torch.Tensor | None) -> bool:
-    return b is not None and a.shape == b.shape
-
-
-def _changed(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor:
-    """Which elements changed noticeably."""
-    import torch
-
-    if a is None or b is None or a.shape != b.shape or a.is_sparse or not a.is_floating_point():
-        return torch.zeros(1 if a is None or a.is_sparse else a.shape, dtype=torch.bool)
-    change = (a.double() - b.double()).abs().nan_to_num(0.0)
-    scale = float(a.double().abs().nan_to_num(0.0).max()) if a.numel() else 0.0
-    most = float(change.max()) if change.numel() else 0.0
-    return change > max(FAINT * most, 1e-6 * scale)
-
-
-def _relates(tensor: torch.Tensor, size: int) -> bool:
-    """Whether a tensor looks like relations between rows: an adjacency matrix or a list of edges."""
-    if tensor.is_sparse or tensor.layout.__str__() != "torch.strided":
-        return True
-    edges = tensor.ndim == 2 and tensor.shape[0] == 2 and not tensor.is_floating_point()
-    return edges or (tensor.ndim == 2 and tuple(tensor.shape) == (size, size))
-
-
-def _layout(op: Seen, made: dict[int, Seen]) -> Any:
-    """The line of the last reshape before the operation that mixes, where there is one; else the operation's own."""
-    from trainrecipe.subjects.step import RESHAPING
-
-    inputs = [t for t in op.inputs if not (t.is_leaf and t.requires_grad)]
-    before = next((made[id(t)] for t in inputs if id(t) in made), None)
-    return before.place if before is not None and before.name in RESHAPING else op.place

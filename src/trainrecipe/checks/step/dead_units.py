@@ -21,9 +21,13 @@ UNITS = 8
 EXAMPLES = 200
 """Examples that must have been seen. On one batch of 32 healthy networks show 5-25 % silent units, so one is not enough."""
 PASSING = frozenset(
-    "batch_norm group_norm layer_norm instance_norm dropout dropout2d add __add__ __radd__ iadd __iadd__ sub __sub__ mul "
-    "__mul__ add_ view reshape flatten transpose permute contiguous unsqueeze squeeze max_pool2d avg_pool2d max_pool1d".split()
+    {
+        *("batch_norm", "group_norm", "layer_norm", "instance_norm", "dropout", "dropout2d", "view", "reshape", "flatten"),
+        *("add", "__add__", "__radd__", "__iadd__", "add_", "sub", "__sub__", "mul", "__mul__", "transpose", "permute"),
+        *("contiguous", "unsqueeze", "squeeze", "max_pool2d", "avg_pool2d", "max_pool1d"),
+    }
 )
+"""Operations that keep the axis of the units where it is, if they keep the shape."""
 
 
 class DeadUnits(Check):
@@ -93,7 +97,7 @@ class DeadUnits(Check):
         if not evidence["layers"]:
             return Ruling.unsure(f"only {evidence['examples']} examples were seen; {EXAMPLES} are needed to call a unit dead")
         if evidence["share"] <= SHARE:
-            return Ruling.passed(f"at most {evidence['share']:.0%} of a layer's units are silent on {evidence['examples']} examples")
+            return Ruling.passed(f"at most {evidence['share']:.0%} of a layer's units are silent")
         born = evidence["first"] is not None and evidence["first"] > SHARE
         return Ruling.found(
             Severity.WARNING,

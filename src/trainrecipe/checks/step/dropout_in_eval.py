@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 DROPOUTS = frozenset(
-    "dropout dropout1d dropout2d dropout3d dropout_ alpha_dropout alpha_dropout_ feature_dropout feature_dropout_ "
-    "feature_alpha_dropout feature_alpha_dropout_".split()
+    {
+        *("dropout", "dropout1d", "dropout2d", "dropout3d", "dropout_", "alpha_dropout", "alpha_dropout_"),
+        *("feature_dropout", "feature_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_"),
+    }
 )
 ATTENTION = frozenset({"scaled_dot_product_attention"})
 SAMPLES = 3
@@ -60,7 +62,12 @@ class DropoutInEval(Check):
             return Evidence(missing=step.distrust)
         if not step.tape.modules():
             return Evidence(missing="the step calls no module, so there is no evaluation mode")
-        active = self._active(step)
+        from trainrecipe.capture.replay import CannotReplay
+
+        try:
+            active = self._active(step)
+        except CannotReplay as error:
+            return Evidence(missing=f"the step cannot be executed in evaluation mode: {error}")
         if not active:
             return Evidence({"active": False})
         return [self._look(step, seen) for seen in active[:3]]
@@ -113,7 +120,7 @@ class DropoutInEval(Check):
             return Ruling.unsure(f"the model keeps its {evidence['module']} in training mode when it is evaluated; on purpose?")
         if evidence["repeats"] >= SAMPLES:
             return Ruling.unsure(
-                f"dropout is active in evaluation mode, and a batch is evaluated {evidence['repeats']} times: Monte Carlo dropout?"
+                f"dropout is active in evaluation mode, and batches are evaluated {evidence['repeats']} times: wanted?"
             )
         if evidence["asked"] == "computed":
             return Ruling.unsure("a dropout is active in evaluation mode, by a `training` argument that the program computes")

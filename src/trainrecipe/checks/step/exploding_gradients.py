@@ -78,11 +78,11 @@ class ExplodingGradients(Check):
         if evidence["kind"] == "layers":
             forward = float(evidence["forward"])
             if min(growth, forward) < EACH or min(steady, evidence["steady_forward"]) < STEADY:
-                return Ruling.passed(f"from first to last layer signals grow by {forward:.2g}, gradients backwards by {growth:.2g}")
+                return Ruling.passed(f"signals grow by {forward:.2g}, gradients backwards by {growth:.2g}")
             count = len(evidence["gradient"])
             return Ruling.found(
                 Severity.WARNING,
-                f"Signals grow by a factor of {forward:.2g} over {count} layers, and gradients by {growth:.2g} on their way back.",
+                f"Signals grow by a factor of {forward:.2g} over {count} layers, and gradients by {growth:.2g} backwards.",
                 expected=f"growth below {EACH:g} in each direction",
                 observed=f"about {forward ** (1 / (count - 1)):.2f} per layer forwards and "
                 f"{growth ** (1 / (count - 1)):.2f} backwards at the first step",
@@ -96,7 +96,7 @@ class ExplodingGradients(Check):
             Severity.NOTE if evidence["clips"] else Severity.WARNING,
             f"The gradient of `{evidence['name']}` grows by a factor of {growth:.2g} from the last to the first time step.",
             expected=f"a gradient that fades or stays; growth below {limit:g}",
-            observed=f"about {growth ** (1 / max(1, evidence['length'] - 1)):.2f} per time step over {evidence['length']} of them",
+            observed=f"about {growth ** (1 / max(1, evidence['length'] - 1)):.2f} per time step over {evidence['length']}",
             fix="Start the recurrent weights orthogonal with gain 1 (`nn.init.orthogonal_`), and clip gradients.",
         )
 

@@ -7,7 +7,6 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from trainrecipe.capture.tape import Op
     from trainrecipe.capture.watch import Seen
@@ -117,7 +116,7 @@ class GraphCut(Check):
         if not lost:
             return Ruling.passed("the gradient reaches every weight in the optimiser that the loss depends on")
         if evidence["frozen"]:
-            return Ruling.unsure(f"{len(lost)} weights get no gradient, but their layer is in evaluation mode: frozen on purpose?")
+            return Ruling.unsure(f"{len(lost)} weights get no gradient, but their layer is in evaluation mode: meant?")
         named = ", ".join(lost[:NAMED]) + (", …" if len(lost) > NAMED else "")
         by = f" at `{_said(evidence['operation'])}`" if evidence["operation"] else ""
         if evidence["behind"]:
@@ -126,7 +125,7 @@ class GraphCut(Check):
                 f"The loss is cut off from the model{by}: backward reaches none of the optimiser's weights.",
                 expected="backward fills the gradients of the weights that the optimiser holds",
                 observed=f"it fills those of a new tensor only; {len(lost)} weights of the called model get none ({named})",
-                fix="Keep the model's output as it is up to the loss: no `.item()`, `.numpy()`, `.data` or `torch.tensor(...)`; "
+                fix="Keep the model's output as it is: no `.item()`, `.numpy()`, `.data` or `torch.tensor(...)`; "
                 "collect outputs with `torch.stack` or `torch.cat`.",
             )
         return Ruling.found(

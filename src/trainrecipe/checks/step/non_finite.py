@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,11 @@ NEAR = 4.0
 softmax gives 0 at a distance of 104: with logits of 5 after practice the first is near, the second is not."""
 LOGS = frozenset({"log", "log2", "log10", "log_", "log1p"})
 SQUASHES = frozenset({"sigmoid", "softmax", "special_expit", "special_softmax", "sigmoid_", "expit"})
-EDGES = LOGS | frozenset("sqrt rsqrt div __truediv__ __rtruediv__ true_divide pow __pow__ acos asin atanh norm cdist".split())
+EDGES = LOGS | {
+    *("sqrt", "rsqrt", "div", "__truediv__", "__rtruediv__", "true_divide", "pow", "__pow__", "acos", "asin", "atanh"),
+    *("norm", "cdist"),
+}
 """Operations with an edge: at 0 or at ±1 their value or their derivative is infinite."""
-EDGE_OF = {"sqrt": "0, where its derivative is infinite", "norm": "0, where its derivative is undefined"}
 
 
 class NonFinite(Check):
@@ -167,7 +170,7 @@ def _origin(step: Step, scale: Any = None, twin: Any = None) -> tuple[Seen | Non
         outputs = seen.outputs if made is None else [made]
         for out in outputs:
             if out.requires_grad and not out.is_leaf and out.is_floating_point():
-                out.register_hook(lambda g, key=id(out): broken.add(key) if not g.isfinite().all() else None)
+                out.register_hook(functools.partial(_note, broken, id(out)))
         ops.append(seen)
         if not first and not _finite(outputs) and _finite(seen.inputs) and not _masks(seen):
             first.append(seen)
@@ -189,6 +192,11 @@ def _origin(step: Step, scale: Any = None, twin: Any = None) -> tuple[Seen | Non
     last = max(made.get(id(t), -1) for op in culprits for t in op.inputs if id(t) in broken)
     users = [op for op in culprits if any(id(t) in broken and made.get(id(t), -1) == last for t in op.inputs)]
     return min(users, key=lambda op: op.name not in EDGES), "its result is finite and its derivative is not"
+
+
+def _note(broken: set[int], key: int, gradient: torch.Tensor) -> None:
+    if not gradient.isfinite().all():
+        broken.add(key)
 
 
 def _finite(tensors: list[torch.Tensor]) -> bool:

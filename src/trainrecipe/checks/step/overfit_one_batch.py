@@ -90,7 +90,8 @@ class OverfitOneBatch(Check):
             "curves": {},
         }
         factor = abs(theory.factor)
-        goal = (theory.floor or 0.0) + REACHED * max(0.0, data["best_constant"] - (theory.floor or 0.0))
+        floor = theory.floor or 0.0
+        goal = floor + REACHED * max(data["best_constant"] - floor, REACHED * theory.start)
         for rate, steps in zip(RATES, STEPS, strict=True):
             steps = min(steps, SHORT) if data["why"] else steps
             curve, range_ = _practise(step, call, rate, steps, goal * factor)

@@ -21,7 +21,12 @@ BATCHES = 0.8
 EXAMPLES = 100
 EARLY = 300
 """Steps up to which saturation speaks of the start or the learning rate; later, confident units are what training makes."""
-KEEPING = frozenset("view reshape flatten transpose permute contiguous dropout layer_norm batch_norm cat stack squeeze unsqueeze".split())
+KEEPING = frozenset(
+    {
+        *("view", "reshape", "flatten", "transpose", "permute", "contiguous", "squeeze", "unsqueeze", "cat", "stack"),
+        *("dropout", "layer_norm", "batch_norm"),
+    }
+)
 
 
 class Saturation(Check):

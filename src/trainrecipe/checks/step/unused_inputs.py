@@ -66,7 +66,12 @@ class UnusedInputs(Check):
         inputs = [i for i in step.latest.inputs if not i.tensor.is_sparse and _varies(i.tensor)]
         if not inputs:
             return Evidence(missing="the step has no input that varies over the batch")
-        probe = _Probe(step.latest, warm_up=step.latest is step)
+        from trainrecipe.capture.replay import CannotReplay
+
+        try:
+            probe = _Probe(step.latest, warm_up=step.latest is step)
+        except CannotReplay as error:
+            return Evidence(missing=f"the step cannot be executed in evaluation mode: {error}")
         return [self._look(probe, one) for one in inputs]
 
     def _look(self, probe: _Probe, one: Input) -> Evidence:
@@ -120,7 +125,7 @@ class UnusedInputs(Check):
         named = ", ".join(map(str, columns[:NAMED])) + (", …" if len(columns) > NAMED else "")
         return Ruling.found(
             Severity.NOTE if evidence["grid"] else Severity.WARNING,
-            f"{len(columns)} of {evidence['varying']} features that vary have no influence on the predictions: columns {named}.",
+            f"{len(columns)} of {evidence['varying']} features cannot influence the predictions: columns {named}.",
             expected="permuting a feature over the batch changes the predictions",
             observed=f"columns {named} can be permuted without a change in any bit of predictions and loss",
             fix="Follow these columns through the slices and concatenations in the model's forward; "
@@ -215,8 +220,10 @@ def _train(step: Step, twin: Any) -> None:
     import torch
 
     held = step.trained(twin)
-    optimizer = step.optimizer_for(twin) or (torch.optim.SGD(held, lr=1e-2) if held else None)
-    for _ in range(WARM_UP if optimizer is not None else 0):
+    if not held:
+        return
+    optimizer = step.optimizer_for(twin) or torch.optim.SGD(held, lr=1e-2)
+    for _ in range(WARM_UP):
         optimizer.zero_grad()
         twin.loss().backward()
         optimizer.step()
