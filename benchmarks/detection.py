@@ -40,9 +40,7 @@ def main() -> None:
 
 def row(path: Path, seed: int) -> dict[str, object]:
     suspect = path.parent.name
-    seen = testing.observe(
-        str(path), rehearsal=suspect not in WHOLE_RUN, twice=suspect in REPEATED, seed_offset=seed
-    )
+    seen = testing.observe(str(path), rehearsal=suspect not in WHOLE_RUN, twice=suspect in REPEATED, seed_offset=seed)
     findings = seen.record.findings
     named = [f.check for f in findings]
     beneath = [g.check for f in findings for g in f.related]

@@ -1,6 +1,6 @@
 """The main job on real data: rehearse a digits classifier with three silent faults, then train it and its repaired twin.
 
-    python demo/demo.py
+python demo/demo.py
 """
 
 from __future__ import annotations

@@ -39,9 +39,7 @@ def rows(n: int = 32, features: int = 16, classes: int = 4, seed: int = 0) -> tu
 
 def mlp(features: int = 16, width: int = 32, outputs: int = 4, seed: int = 1) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
-    )
+    return nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
 
 
 def classify(model: nn.Module, batch: Any, **options: Any) -> Step:

@@ -40,9 +40,7 @@ def recipe(*words, **environment):
 
 def recorded(script="train.py", title="Softmax before the loss"):
     ruling = Ruling.found(Severity.ERROR, "Applied twice.", expected="logits", observed="probabilities", fix="drop it")
-    finding = Finding(
-        "softmax-before-loss", title, ruling, Evidence({}, Place(os.path.abspath(script), 3, "loss = f(x)"))
-    )
+    finding = Finding("softmax-before-loss", title, ruling, Evidence({}, Place(os.path.abspath(script), 3, "loss = f(x)")))
     log = Journal.at().new_run(command="check", script=script)
     log.append("finding", finding=finding.to_json())
     log.append("ended", status="rehearsed", exit_code=1, seconds=2.0)

@@ -170,7 +170,7 @@ def test_ctrl_c_is_the_scripts_and_the_report_is_written(tmp_path: Path) -> None
         if line.startswith("epoch 1"):
             break
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    _out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "KeyboardInterrupt" in err
     assert list(tmp_path.glob(".trainrecipe/runs/*/report.html"))

@@ -46,7 +46,7 @@ def _modules() -> list[Path]:
 
 def _floor(dotted: str) -> int:
     parts = dotted.split(".")
-    return FLOORS[parts[1]] if len(parts) > 1 else 5
+    return FLOORS.get(parts[1], 5) if len(parts) > 1 else 5
 
 
 def _imports(path: Path, *, top_only: bool = False) -> list[str]:
@@ -67,6 +67,8 @@ def _imports(path: Path, *, top_only: bool = False) -> list[str]:
             continue
         if isinstance(node, ast.Import):
             found += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "trainrecipe":
+            found += [f"trainrecipe.{a.name}" for a in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append(node.module)
     return found

@@ -89,12 +89,7 @@ def names(scratch, project):
 
 def held(modules):
     """Every callable that is reachable by name, by identity."""
-    return {
-        (module.__name__, key): value
-        for module in modules
-        for key, value in list(vars(module).items())
-        if callable(value)
-    }
+    return {(module.__name__, key): value for module in modules for key, value in list(vars(module).items()) if callable(value)}
 
 
 # -- what a program does to files
@@ -392,9 +387,7 @@ def test_forked_workers_share_the_scratch_folder(scratch, project):
 
 def test_stand_ins_can_be_copied_and_sent_to_other_processes(scratch, project):
     assert copy.deepcopy([open, os.open]) == [open, os.open]
-    code = (
-        f"import os, pickle; assert pickle.loads({pickle.dumps([open, os.open, os.stat])}) == [open, os.open, os.stat]"
-    )
+    code = f"import os, pickle; assert pickle.loads({pickle.dumps([open, os.open, os.stat])}) == [open, os.open, os.stat]"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

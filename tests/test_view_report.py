@@ -50,9 +50,7 @@ class Page(HTMLParser):
 
 
 def hostile(folder):
-    ruling = Ruling.found(
-        Severity.ERROR, HOSTILE, expected=HOSTILE, observed=HOSTILE, fix=HOSTILE, causes=(HOSTILE, HOSTILE)
-    )
+    ruling = Ruling.found(Severity.ERROR, HOSTILE, expected=HOSTILE, observed=HOSTILE, fix=HOSTILE, causes=(HOSTILE, HOSTILE))
     chart = picture.lines(HOSTILE, HOSTILE, {HOSTILE: [1.0, 2.0]}, y_title=HOSTILE, rules={HOSTILE: 1.5})
     tiles = [{"text": HOSTILE, "caption": HOSTILE}, {"image": HOSTILE, "caption": HOSTILE}, {"values": [HOSTILE]}]
     tiles += [{"image": "https://e.vil/x.png"}, {"image": 'data:image/png;base64,AA" onerror="alert(1)'}]
@@ -126,11 +124,7 @@ def test_every_word_of_a_finding_is_there(tmp_path):
     focus = [a for t, a in page.tags if "focus" in a.get("class", "")]
     assert len(focus) == sum(1 for f in record.findings if f.place and f.waived is None) + 1
     assert "recipe check train.py -- --epochs 3" in page.text
-    charts = [
-        p
-        for p in (*record.pictures, *(f.picture for f in (*record.findings, *record.passed)))
-        if p and p.kind != "grid"
-    ]
+    charts = [p for p in (*record.pictures, *(f.picture for f in (*record.findings, *record.passed))) if p and p.kind != "grid"]
     assert len(page.data) == len(charts)
 
 

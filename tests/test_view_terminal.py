@@ -10,9 +10,7 @@ from rich.console import Console
 from trainrecipe.finding import Evidence, Place, Ruling, Severity
 from trainrecipe.view import phrases, terminal
 
-HOSTILE = (
-    "[/red][bold]x[/bold] [link=http://e.vil]y[/link] :skull: \\[ \x1b[31mred\x1b]8;;http://e.vil\x07 日本語 👩‍🔬 \"' ]"
-)
+HOSTILE = "[/red][bold]x[/bold] [link=http://e.vil]y[/link] :skull: \\[ \x1b[31mred\x1b]8;;http://e.vil\x07 日本語 👩‍🔬 \"' ]"
 
 
 def printed(record, width=80, **options):
@@ -59,9 +57,7 @@ def test_a_finding_tells_all_it_has(tmp_path, monkeypatch):
 
 
 def test_text_of_the_user_is_printed_as_it_is(tmp_path):
-    ruling = Ruling.found(
-        Severity.ERROR, HOSTILE, expected=HOSTILE, observed=HOSTILE, fix=HOSTILE, causes=(HOSTILE, HOSTILE)
-    )
+    ruling = Ruling.found(Severity.ERROR, HOSTILE, expected=HOSTILE, observed=HOSTILE, fix=HOSTILE, causes=(HOSTILE, HOSTILE))
     bad = samples.simple(check=HOSTILE, title=HOSTILE, ruling=ruling, why=HOSTILE)
     bad = dataclasses.replace(bad, evidence=Evidence({}, Place(HOSTILE, 3, HOSTILE, HOSTILE)), related=(bad,))
     record = samples.record(
@@ -94,9 +90,7 @@ def test_no_color_and_pipes_get_plain_text(tmp_path, monkeypatch):
     assert "\x1b" not in printed(samples.full(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "status", ["rehearsed", "finished", "failed", "exited", "interrupted", "nothing", "broken", "running"]
-)
+@pytest.mark.parametrize("status", ["rehearsed", "finished", "failed", "exited", "interrupted", "nothing", "broken", "running"])
 def test_every_status_has_its_sentence(tmp_path, status):
     record = samples.record(tmp_path, status=status, exit_code=3)
     sentence = phrases.ending(record)

@@ -12,15 +12,15 @@ class TextClassifier(nn.Module):
     def __init__(self, vocab_size, embed_size, hidden_size):
         super().__init__()
         self.embed = nn.Embedding(vocab_size, embed_size)
+        self.norm = nn.BatchNorm1d(embed_size)
         self.lstm = nn.LSTM(embed_size, hidden_size, batch_first=True)
-        self.norm = nn.BatchNorm1d(hidden_size)
         self.drop = nn.Dropout(0.5)
         self.fc = nn.Linear(hidden_size, 2)
 
     def forward(self, tokens):
-        states, _ = self.lstm(self.embed(tokens))
-        pooled = self.norm(states.mean(dim=1))
-        return self.fc(self.drop(pooled))
+        embedded = self.norm(self.embed(tokens).transpose(1, 2)).transpose(1, 2)
+        states, _ = self.lstm(embedded)
+        return self.fc(self.drop(states.mean(dim=1)))
 
 
 def encode(text, vocab, size):
@@ -53,7 +53,7 @@ x_train, y_train = x[:1200], y[:1200]
 x_valid, y_valid = x[1200:], y[1200:]
 
 model = TextClassifier(vocab_size, embed_size=16, hidden_size=40)
-optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
 batch_size = 40
 
 for epoch in range(7):

@@ -36,7 +36,7 @@ _HOMES = {
     "examine": "exam",
     "watch": "watching",
 }
-__all__ = [  # noqa: F822  resolved on first use by __getattr__
+__all__ = [
     "Check",
     "Evidence",
     "Examination",

@@ -143,7 +143,8 @@ def from_folders(folders: Iterable[Path]) -> tuple[Check, ...]:
             raise FileNotFoundError(f"no folder {folder} with checks; see `checks` under [tool.trainrecipe]")
         for path in sorted(folder.glob("*.py")):
             spec = importlib.util.spec_from_file_location(f"trainrecipe_project_checks.{path.stem}", path)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module
             spec.loader.exec_module(module)

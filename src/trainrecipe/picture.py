@@ -76,10 +76,11 @@ def lines(
     for name, value in (rules or {}).items():
         if not _drawable(value, log_y):
             continue
-        at = {"data": {"values": [{"y": value, "label": name}]}, "encoding": {"y": {"field": "y", "type": "quantitative"}}}
+        y_rule = {"field": "y", "type": "quantitative"}
+        at: dict[str, Any] = {"data": {"values": [{"y": value, "label": name}]}, "encoding": {"y": y_rule}}
         layers.append({**at, "mark": {"type": "rule", "strokeDash": [5, 4], "color": "#888"}})
         text = {"type": "text", "align": "left", "x": 4, "dy": -6, "color": "#888", "fontSize": 11}
-        layers.append({**at, "mark": text, "encoding": {**at["encoding"], "text": {"field": "label"}}})
+        layers.append({**at, "mark": text, "encoding": {"y": y_rule, "text": {"field": "label"}}})
     return _chart(title, caption, {"layer": layers})
 
 
@@ -226,16 +227,18 @@ def png(rows: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]) -
     height, width = len(rows), len(rows[0])
     first = rows[0][0]
     colour = not isinstance(first, int | float)
+    pixels: list[Any] = [px for row in rows for px in row]
     image = Image.new("RGB" if colour else "L", (width, height))
-    if colour:
-        image.putdata([tuple(round(255 * min(max(c, 0.0), 1.0)) for c in px) for row in rows for px in row])  # type: ignore[union-attr]
-    else:
-        image.putdata([round(255 * min(max(v, 0.0), 1.0)) for row in rows for v in row])  # type: ignore[arg-type]
+    image.putdata([tuple(map(_byte, px)) if colour else _byte(px) for px in pixels])
     scale = max(1, 64 // max(height, width))
     image = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _byte(value: float) -> int:
+    return round(255 * min(max(value, 0.0), 1.0))
 
 
 def _chart(title: str, caption: str, body: Mapping[str, Any], height: Any = 220) -> Picture:

@@ -55,7 +55,9 @@ def preload() -> None:
     assert all(m is not None for m in (numpy, sklearn, torch, trainrecipe))
 
 
-def observe(script: str, *, rehearsal: bool = True, twice: bool = False, seed_offset: int = 0, budget: float = 20.0) -> Observed:
+def observe(
+    script: str, *, rehearsal: bool = True, twice: bool = False, seed_offset: int = 0, budget: float = 20.0
+) -> Observed:
     """Run one script in a forked child, in an empty folder, and read back its record."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
@@ -73,9 +75,7 @@ def observe(script: str, *, rehearsal: bool = True, twice: bool = False, seed_of
         if twice:
             again = dataclasses.replace(order, log="", scratch=str(Path(folder, "s2")), fingerprint=str(Path(folder, "2.json")))
             _wait(_fork(again, work, Path(folder, "again")))
-            order = dataclasses.replace(
-                order, fingerprint=str(Path(folder, "1.json")), other_fingerprint=again.fingerprint
-            )
+            order = dataclasses.replace(order, fingerprint=str(Path(folder, "1.json")), other_fingerprint=again.fingerprint)
         log = EventLog.create(Path(folder), run="test", command="check" if rehearsal else "run", script=script)
         log.close()
         code = _wait(_fork(order, work, Path(folder, "first")))

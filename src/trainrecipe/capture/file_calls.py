@@ -165,9 +165,7 @@ def _done(original: Call, do: Callable[[str], None]) -> Call:
 
 
 def _renaming(original: Call) -> Call:
-    def call(
-        self: FileCalls, src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
-    ) -> None:
+    def call(self: FileCalls, src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
         if not self.active or not isinstance(src, _PATHS) or not isinstance(dst, _PATHS):
             original(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
             return
@@ -304,9 +302,7 @@ def _link(
         raise _two_names(error, src, dst) from None
 
 
-def _symlink(
-    self: FileCalls, src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None
-) -> None:
+def _symlink(self: FileCalls, src: Any, dst: Any, target_is_directory: bool = False, *, dir_fd: int | None = None) -> None:
     if not self.active or not isinstance(src, _PATHS) or not isinstance(dst, _PATHS):
         REAL_OS.symlink(src, dst, target_is_directory, dir_fd=dir_fd)
         return

@@ -313,8 +313,9 @@ def call_at(frame: FrameType) -> ast.Call | None:
         return None
     line, end, column, end_column = position
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (node.lineno, node.col_offset) == (line, column):
-            if (node.end_lineno, node.end_col_offset) == (end, end_column):
+        if isinstance(node, ast.Call):
+            begins, ends = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+            if begins == (line, column) and ends == (end, end_column):
                 return node
     return None
 

@@ -651,7 +651,7 @@ class Listener:
     def _after_backward(self, roots: Any, before: Any, result: Any, wanted: Sequence[torch.Tensor]) -> None:
         if before is None:
             return
-        record, tape, grads, marks = before
+        _record, tape, grads, marks = before
         for w, mark in marks:
             if w.mark() != mark:
                 w.backwards += 1
@@ -689,7 +689,7 @@ class Listener:
             alive = self._count_alive(record)
         record.alive.append((record.count, alive))
         sentinel = _Sentinel(record, len(self.recorder.ops))
-        root.grad_fn.metadata["trainrecipe"] = sentinel
+        root.grad_fn.metadata["trainrecipe"] = sentinel  # type: ignore[index]
         self._alive.add(sentinel)
         if alive >= 2 and not record.held_name:
             record.held_name, record.held_at = describe.who_holds_a_graph(self._last_backward_spot)
@@ -893,7 +893,7 @@ class Listener:
         self._choose_detail()
 
     def _belongs_to(self, watched: _Watched, optimizer: torch.optim.Optimizer) -> None:
-        """Note which optimiser the tapes since the last step were made for, and keep it: scripts often drop theirs at the end."""
+        """Note which optimiser the tapes since the last step were made for, and keep it: scripts often drop theirs."""
         own = {id(p) for p in watched.parameters}
         for tape in (t for kept in self.tapes.values() for t in kept if t.stepped is None):
             if any(id(p) in own for p in tape.parameters):
@@ -1087,7 +1087,7 @@ def tape_leaves(tape: Tape) -> list[torch.Tensor]:
     """The script's leaves that a tape's step may give a gradient to."""
     leaves: dict[int, torch.Tensor] = {}
     for op in tape.ops:
-        for original, frozen in op.memo.pairs() if op.memo is not None else ():
+        for original, _frozen in op.memo.pairs() if op.memo is not None else ():
             if isinstance(original, torch.Tensor) and original.is_leaf and original.requires_grad:
                 leaves[id(original)] = original
         for number in op.inputs:

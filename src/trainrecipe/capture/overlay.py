@@ -341,9 +341,7 @@ class Overlay:
             for entry in scan(waiting.pop()):
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
-                elif (name := self.believed(entry.path)) not in self._borrowed or (
-                    state(entry.path) != self._borrowed[name]
-                ):
+                elif (name := self.believed(entry.path)) not in self._borrowed or (state(entry.path) != self._borrowed[name]):
                     found.append(name)
         return sorted(found)
 

@@ -44,9 +44,7 @@ class Rehearsal:
             self._first_step = self._first_step or time.perf_counter()
         if not self.over:
             self.over = self._enough(kind)
-        if self.over and kind != "backward":
-            self._stop()
-        elif self.over and self._backwards > self.steps:
+        if (self.over and kind != "backward") or (self.over and self._backwards > self.steps):
             self._stop()
 
     def _stop(self) -> None:

@@ -130,9 +130,9 @@ def fill_parameters(listener: Listener) -> None:
             _first_copies(tape, first)
             reached |= {id(p) for p in tape_leaves_with_graph(tape)}
             graded |= {id(p) for p, g in tape.gradients if bool(_any(g))}
-            for parameter in tape_leaves(tape):
-                if isinstance(parameter, nn.Parameter):
-                    tensors.setdefault(id(parameter), parameter)
+            for leaf in tape_leaves(tape):
+                if isinstance(leaf, nn.Parameter):
+                    tensors.setdefault(id(leaf), leaf)
     fates = Fates(listener)
     for key, tensor in tensors.items():
         copy = first.get(key)

@@ -56,7 +56,9 @@ LOSSES = frozenset(
     }
 )
 """PyTorch's loss functions, as they appear in a recording; the tensors given to them are kept."""
-_UNRECORDED = frozenset({"backward", "register_hook", "retain_grad", "grad.get", "grad_fn.get", "__deepcopy__", "__repr__", "__format__"})
+_UNRECORDED = frozenset(
+    {"backward", "register_hook", "retain_grad", "grad.get", "grad_fn.get", "__deepcopy__", "__repr__", "__format__"}
+)
 _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_", "set_"})
 """Operations that change their first argument without raising its version."""
 

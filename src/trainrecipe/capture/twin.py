@@ -140,7 +140,7 @@ class Memo:
             return made
         return original
 
-    def _hooks(self, hooks: Mapping[int, Any]) -> Any:
+    def _hooks(self, hooks: Any) -> Any:
         """Hooks that belong to PyTorch (spectral norm, weight norm) act on the copy; the script's own are left out."""
         kept = [(k, self.value(h)) for k, h in hooks.items() if not _is_users(h) and not _is_ours(h)]
         return type(hooks)(kept) if kept else type(hooks)()

@@ -22,9 +22,7 @@ app.add_typer(new, name="new", rich_help_panel=Panel.CHECKS, help="Create someth
 @new.command()
 def check(
     name: Annotated[str, typer.Argument(help="The suspect in lower case, such as `huge-weights`.")],
-    folder: Annotated[
-        Path | None, typer.Option("--folder", help="Where to put it; by default your folder for checks.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="Where to put it; by default your folder for checks.")] = None,
 ) -> None:
     """Create a check of your own that works as it stands, to be changed into what you need.
 

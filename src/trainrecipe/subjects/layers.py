@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ WEIGHTED = frozenset(
     }
 )
 """Operations that multiply a signal with a weight."""
+SECONDS = 4.0
+"""Time that running a model on many batches may take."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,15 +118,16 @@ def label(op: Op, seen: Seen) -> str:
 def over_batches(step: Step, see: Callable[[Op, Seen, int], Any], most: int = 48) -> int:
     """Run each called module of a step on every batch that was kept, and show each operation with the batch's number.
 
-    Returns the largest number of batches that a module was run on. Stops early when the time for experiments is up.
+    A module that is called several times in the step is run at its first call. Returns the largest number of batches that
+    a module was run on. Stops early after `SECONDS`, or when the time for experiments is up.
     """
     twin = step.twin()
     count = 0
-    for op in step.tape.modules():
-        if not op.grad:
-            continue
+    until = time.perf_counter() + SECONDS
+    first = {id(op.call): op for op in reversed(step.tape.modules()) if op.grad}
+    for op in reversed(first.values()):
         for number, overrides in enumerate(_batches(step, op, most)):
-            if number and step.seconds_left() < 0:
+            if number and (step.seconds_left() < 0 or time.perf_counter() > until):
                 break
             with watching(step, twin, functools.partial(_show, see, op, number)), torch.enable_grad():
                 twin.run(overrides, until=op.outputs)

@@ -113,8 +113,7 @@ class Positions:
                 found.append(seen.inputs[0].detach().clone())
             return see(seen) if see is not None else None
 
-        with torch.no_grad():
-            run_watched(self.step, self.twin, look, overrides={} if tensor is None else {self.one.number: tensor})
+        run_watched(self.step, self.twin, look, overrides={} if tensor is None else {self.one.number: tensor})
         same = [c for c in self.step.losses if c.name == self.call.name]
         which = next((k for k, c in enumerate(same) if c.op is self.call.op), 0)
         return found[which] if which < len(found) else None

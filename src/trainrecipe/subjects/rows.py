@@ -91,11 +91,10 @@ class Rows:
 
     def run(self, tensor: torch.Tensor | None) -> list[torch.Tensor | None]:
         """The outputs that have one part per example, with the input as it was or replaced by `tensor`."""
-        with torch.no_grad():
-            env = self.twin.run({} if tensor is None else {self.one.number: tensor})
+        env = self.twin.run({} if tensor is None else {self.one.number: tensor})
         if tensor is None:
             self.outputs = [n for op in self.step.tape.modules() for n in op.outputs if self._per_example(env[n])]
-        return [env.get(n) for n in self.outputs]
+        return [None if n not in env else env[n].detach() for n in self.outputs]
 
     def _per_example(self, value: torch.Tensor) -> bool:
         shape = list(value.shape)
@@ -170,8 +169,7 @@ class Rows:
 
     def _watched(self, tensor: torch.Tensor | None) -> list[Seen]:
         seen: list[Seen] = []
-        with torch.no_grad():
-            run_watched(self.step, self.twin, seen.append, overrides={} if tensor is None else {self.one.number: tensor})
+        run_watched(self.step, self.twin, seen.append, overrides={} if tensor is None else {self.one.number: tensor})
         return [op for op in seen if op.inside]
 
     def _chart(self) -> tuple[list[list[float]], float]:

@@ -55,9 +55,7 @@ class StaleOptimizer(Check):
         held = [p for p in run.parameters if optimizer.number in p.optimizers and p.trainable]
         stale = [p for p in held if not p.registered and not p.reached and not p.gradient]
         homeless = [
-            p
-            for p in run.parameters
-            if p.registered and p.trainable and p.gradient and not p.optimizers and not p.moved
+            p for p in run.parameters if p.registered and p.trainable and p.gradient and not p.optimizers and not p.moved
         ]
         trained = run.trained_models()
         orphans = [p for p in homeless if p.model in trained]

@@ -86,11 +86,10 @@ class DropoutInEval(Check):
             if drops and all((f.at, f.path) != (seen.at, seen.path) for f in found):
                 found.append(seen)
 
-        with torch.no_grad():
-            twin = step.twin()
-            twin.evaluating = True
-            torch.manual_seed(0)
-            run_watched(step, twin, look, rng=False)
+        twin = step.twin()
+        twin.evaluating = True
+        torch.manual_seed(0)
+        run_watched(step, twin, look, rng=False)
         return found
 
     def _look(self, step: Step, seen: Seen) -> Evidence:

@@ -147,16 +147,15 @@ def _loss(twin: Any, stretched: torch.Tensor | None = None) -> float:
     import torch
 
     if stretched is None:
-        with torch.no_grad():
-            return float(twin.loss())
+        return float(twin.loss().detach())
+    old = stretched.detach().clone()
+    noise = torch.rand(old.shape, generator=torch.Generator().manual_seed(0)).to(old) * (float(old.abs().mean()) or 1.0)
     with torch.no_grad():
-        old = stretched.clone()
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.rand(old.shape, generator=generator).to(old) * (float(old.abs().mean()) or 1.0)
         stretched.mul_(STRETCH).add_(noise)
-        try:
-            return float(twin.loss())
-        finally:
+    try:
+        return float(twin.loss().detach())
+    finally:
+        with torch.no_grad():
             stretched.copy_(old)
 
 

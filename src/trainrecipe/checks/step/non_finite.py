@@ -267,7 +267,6 @@ class _Enlarge:
 
 def _squashed(step: Step, twin: Any) -> tuple[dict[int, str], float]:
     """The sigmoids and softmaxes whose result reaches a logarithm, by index, and their largest input."""
-    import torch
 
     from trainrecipe.capture.watch import run_watched
 
@@ -291,6 +290,5 @@ def _squashed(step: Step, twin: Any) -> tuple[dict[int, str], float]:
             for out in seen.outputs:
                 source[id(out)] = source.get(id(out), set()) | reaching
 
-    with torch.no_grad():
-        run_watched(step, twin, look)
+    run_watched(step, twin, look)
     return {i: names[i] for i in found}, max((sizes[i] for i in found), default=0.0)

@@ -164,10 +164,8 @@ class _Probe:
         self.has_grid = self._grid()
 
     def _results(self, twin: Any, overrides: dict[int, torch.Tensor]) -> list[torch.Tensor]:
-        import torch
 
-        with torch.no_grad():
-            env = twin.run(overrides)
+        env = twin.run(overrides)
         return [env[n].detach() for n in dict.fromkeys((*self.step.predictions, *twin.tape.roots)) if n in env]
 
     def changes(self, one: Input, columns: list[int] | None) -> bool:

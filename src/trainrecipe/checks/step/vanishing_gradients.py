@@ -150,10 +150,7 @@ def _practise(step: Step) -> float | None:
 
 
 def _variation(step: Step, twin: Twin) -> float | None:
-    import torch
-
-    with torch.no_grad():
-        env = twin.run(until=step.predictions)
+    env = twin.run(until=step.predictions)
     values = [env[n].float() for n in step.predictions if n in env and env[n].ndim and env[n].shape[0] > 3]
     if not values:
         return None
