@@ -229,7 +229,8 @@ def png(rows: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]) -
     colour = not isinstance(first, int | float)
     pixels: list[Any] = [px for row in rows for px in row]
     image = Image.new("RGB" if colour else "L", (width, height))
-    image.putdata([tuple(map(_byte, px)) if colour else _byte(px) for px in pixels])
+    values: Any = [tuple(map(_byte, px)) if colour else _byte(px) for px in pixels]
+    image.putdata(values)
     scale = max(1, 64 // max(height, width))
     image = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()

@@ -6,6 +6,7 @@ import ast
 import functools
 import linecache
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,8 @@ def horizon(scheduler: Any) -> dict[str, float]:
     found = {}
     for name in _HORIZON:
         value = getattr(scheduler, name, None)
+        if isinstance(value, Counter | list) and value and all(isinstance(v, int | float) for v in value):
+            value = max(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             found[name] = float(value)
     return found
@@ -150,6 +153,11 @@ def graph_size(node: Any, number: int = 0, most: int = 20000) -> tuple[int, int]
                 seen.add(child)
                 work.append(child)
     return len(seen), shared
+
+
+def is_pretrained(module: nn.Module) -> bool:
+    """Whether a module says that it came from a named checkpoint, as those of Transformers and Diffusers do."""
+    return bool(vars(module).get("name_or_path") or getattr(vars(module).get("config"), "_name_or_path", ""))
 
 
 def has_fresh_norms(module: nn.Module) -> bool:

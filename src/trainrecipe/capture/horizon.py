@@ -180,7 +180,7 @@ class Horizon:
         """Bounds on the number of steps from comparisons such as `while step < total`."""
         series: dict[tuple[str, int, int], list[tuple[Look, Guard]]] = {}
         for look in looks:
-            for guard in look.guards:
+            for guard in {g.key: g for g in look.guards}.values():
                 series.setdefault(guard.key, []).append((look, guard))
         mean = sum(per_pass.values()) / len(per_pass) if per_pass else None
         for seen in series.values():
@@ -521,6 +521,7 @@ _OPERATORS: dict[type, Any] = {
     ast.Div: lambda a, b: a / b,
     ast.FloorDiv: lambda a, b: a // b,
     ast.Mod: lambda a, b: a % b,
+    ast.Pow: lambda a, b: a**b if abs(a) <= 10**6 and abs(b) <= 64 else _unknown(),
 }
 
 

@@ -346,7 +346,8 @@ class Listener:
             trainable, total = sum(n for n, g in sizes if g), sum(n for n, _ in sizes)
             born = place(self.births.get(module))
             model = Model(len(self.run.models), type(module).__name__, layers, trainable, total, born)
-            model.loaded = self.run.steps == 0 and any(m in self.loaded for m in module.modules())
+            loaded = any(m in self.loaded or describe.is_pretrained(m) for m in module.modules())
+            model.loaded = self.run.steps == 0 and loaded
             model.fresh_norms = describe.has_fresh_norms(module)
             self.run.models.append(model)
         return list(self.roots).index(id(module))

@@ -260,7 +260,7 @@ def _measure(record: Scheduler, positions: list[float], curve: list[float], step
         record.dead, record.zero = 1.0, 1.0
         return
     dead_from = len(curve)
-    while dead_from and curve[dead_from - 1] < DEAD * peak:
+    while dead_from and curve[dead_from - 1] <= DEAD * peak * (1 + 1e-9):
         dead_from -= 1
     record.dead = sum(lengths[dead_from:]) / total
     record.dead_from = positions[dead_from] if dead_from < len(curve) else None
@@ -268,6 +268,10 @@ def _measure(record: Scheduler, positions: list[float], curve: list[float], step
     while zero_from and curve[zero_from - 1] <= ZERO * peak:
         zero_from -= 1
     record.zero = sum(lengths[zero_from:]) / total
+    low_from = len(curve)
+    while low_from and curve[low_from - 1] <= LOW * peak * (1 + 1e-9):
+        low_from -= 1
+    record.low = sum(lengths[low_from:]) / total
     rising = all(b >= a for a, b in itertools.pairwise(curve)) and curve[-1] > curve[0]
     record.only_rises = rising
     record.turns = _turns(curve)
@@ -276,6 +280,7 @@ def _measure(record: Scheduler, positions: list[float], curve: list[float], step
 DEAD = 1e-3
 """A rate below a thousandth of the schedule's peak no longer trains: updates that are good at the peak, about a
 thousandth of the weight, shrink to a millionth."""
+LOW = 0.1
 ZERO = 1e-6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -103,6 +104,7 @@ def fill_parameters(listener: Listener) -> None:
                     owners.setdefault(id(parameter), module)
                     model_of.setdefault(id(parameter), number)
     registered = set(tensors)
+    _fill_kin(listener)
     held = {key: sorted(by) for key, by in listener.held_by.items() if key in tensors}
     rates: dict[int, float] = {}
     peaks = _planned_peaks(listener)
@@ -133,6 +135,8 @@ def fill_parameters(listener: Listener) -> None:
             for leaf in tape_leaves(tape):
                 if isinstance(leaf, nn.Parameter):
                     tensors.setdefault(id(leaf), leaf)
+            given = [p for p, _ in tape.gradients if not isinstance(p, nn.Parameter)]
+            run.input_gradients |= any(id(p) not in listener.held_by for p in given)
     fates = Fates(listener)
     for key, tensor in tensors.items():
         copy = first.get(key)
@@ -162,6 +166,7 @@ def fill_parameters(listener: Listener) -> None:
                 stuck=sum(stuck) / len(stuck) if stuck else None,
                 updates=len(stuck),
                 still=_still(listener, key),
+                push=max((h["gradient"] / h["weight"] for h in history if h["weight"] > 0), default=None),
                 peak=highest.get(key),
                 used_in=user,
                 mode=user_layer.training if user_layer is not None else None,
@@ -174,6 +179,13 @@ def fill_parameters(listener: Listener) -> None:
         if owner is not None and tensor.requires_grad and not record.gradient and not record.reached:
             attribute = next((n for n, p in owner._parameters.items() if p is tensor), "")
             record.fate, record.part = fates.of(owner, attribute)
+
+
+def _fill_kin(listener: Listener) -> None:
+    own = [{id(p) for p in root.parameters()} for root in listener.roots.values()]
+    for model in listener.run.models:
+        mine = own[model.number]
+        model.kin = [n for n, other in enumerate(own) if n != model.number and mine & other]
 
 
 def _still(listener: Listener, key: int) -> float | None:
@@ -216,7 +228,25 @@ def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None
                         for parameter in module._parameters.values():
                             if parameter is not None:
                                 found.setdefault(id(parameter), (numbers[id(root.call)], module))
+    for model in listener.roots.values():
+        for module in model.modules():
+            for name, held in vars(module).items():
+                if name in ("_parameters", "_buffers", "_modules"):
+                    continue
+                for parameter in _in_containers(held):
+                    found.setdefault(id(parameter), (numbers[id(model)], module))
     return found
+
+
+def _in_containers(held: Any, depth: int = 2) -> Iterator[nn.Parameter]:
+    """The parameters in a plain list, tuple or dict."""
+    if type(held) not in (list, tuple, dict) or not depth or len(held) > 1000:
+        return
+    for value in held.values() if isinstance(held, dict) else held:
+        if isinstance(value, nn.Parameter):
+            yield value
+        else:
+            yield from _in_containers(value, depth - 1)
 
 
 def _called_modules(listener: Listener) -> set[int]:

@@ -26,7 +26,8 @@ class Layer:
 class Model:
     """A module that the script calls itself. `moody` are its dropout and batch-norm layers, `trainable` its parameters.
 
-    `loaded`: weights were loaded into it before the first step. `fresh_norms`: at its first call some of its batch-norm
+    `loaded`: weights were loaded into it before the first step. `kin`: other models that have parameters in common with it,
+    such as the one that a wrapper wraps. `fresh_norms`: at its first call some of its batch-norm
     layers had not seen a batch yet.
     """
 
@@ -37,6 +38,7 @@ class Model:
     total: int
     born: Place | None = None
     loaded: bool = False
+    kin: list[int] = dataclasses.field(default_factory=list)
     fresh_norms: bool = False
 
 
@@ -154,8 +156,8 @@ class Scheduler:
     `interval` is the number of optimiser steps per call; `planned` holds points (step, rate) of the group with the most
     elements over `covered` steps, `complete` unless the plan is longer; `peaks` the highest rate of each group and
     `built_rates` the rates they were built with; `dead` the share of steps at the end with a rate below a thousandth of
-    the peak, from step `dead_from` on, `zero` the share with a rate of zero; `turns` how often the rate comes back up;
-    `beyond` the highest rate after the end of the plan, None when it would rise without end.
+    the peak, from step `dead_from` on, `low` that below a tenth, `zero` that with a rate of zero; `turns` how often the
+    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end.
     """
 
     number: int
@@ -179,6 +181,7 @@ class Scheduler:
     dead: float = 0.0
     dead_from: float | None = None
     zero: float = 0.0
+    low: float = 0.0
     only_rises: bool = False
     turns: int = 0
     beyond: float | None = None
@@ -261,7 +264,8 @@ class Parameter:
     `registered`: reachable through a called model's `parameters()`. `reached`: the loss depends on it in a recorded step.
     `gradient`: it got a non-zero gradient. `moved`: its bits differ from those at the first recorded step. `stuck`: share
     of its elements that a step with a non-zero update left bit-identical, in recorded steps (None when not seen).
-    `updates`: recorded steps with a gradient; `still`: share of the elements with a gradient that no step moved.
+    `updates`: recorded steps with a gradient; `still`: share of the elements with a gradient that no step moved;
+    `push`: the largest gradient in these steps, relative to the weight.
     `peak`: the highest learning rate that it had or is planned to have. `used_in`: the called model in whose forward it is
     used; `mode`: whether the layer it belongs to was in training mode there. `fate` and `part`: why it got no gradient and
     the largest module of which that is true (see capture/unused.py; empty when it got one). `ratios`: norm of the update
@@ -286,6 +290,7 @@ class Parameter:
     stuck: float | None = None
     updates: int = 0
     still: float | None = None
+    push: float | None = None
     peak: float | None = None
     used_in: int | None = None
     mode: bool | None = None
@@ -309,6 +314,7 @@ class Site:
 class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
+    `input_gradients`: backward also gave gradients to tensors that are neither parameters nor in an optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
@@ -338,6 +344,7 @@ class Run:
     unreached: list[Site] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
     carries_state: bool = False
+    input_gradients: bool = False
     targets: list[list[float]] = dataclasses.field(default_factory=list)
     targets_place: Place | None = None
     series: bool = False
@@ -356,6 +363,11 @@ class Run:
     def trained_models(self) -> set[int]:
         """Numbers of the models whose forwards fed a backward."""
         return {f.model for f in self.forwards if f.fed}
+
+    def related_to_training(self) -> set[int]:
+        """Numbers of the models that are trained, or have parameters in common with one that is."""
+        trained = self.trained_models()
+        return trained | {kin for number in trained for kin in self.models[number].kin}
 
     def evaluations(self) -> Iterator[Forward]:
         """Forwards that belong to evaluation: in a pass without backward, or without gradients outside any training step.

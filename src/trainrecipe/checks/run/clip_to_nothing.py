@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ FEWEST = 5
 TINY = 0.01
 """A coefficient below this takes more than 99 % of every gradient away."""
 ALWAYS = 0.95
+MEASURING = 1e6
+"""A limit beyond this clips nothing: the call is there for the norm that it returns."""
 NEGLIGIBLE = 1e-5
 """Update / weight ratio below which a step changes next to nothing; about 1e-3 is healthy (Karpathy, the recipe, S17)."""
 ENOUGH = 1e-4
@@ -59,7 +62,7 @@ class ClipToNothing(Check):
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         found = []
-        for clip in run.clips:
+        for clip in (c for c in run.clips if c.limit < MEASURING):
             for optimizer in run.optimizers:
                 if optimizer.number in clip.optimizers and optimizer.steps and clip.count > clip.stale:
                     found.append(self._look(clip, optimizer))
@@ -67,7 +70,8 @@ class ClipToNothing(Check):
 
     def _look(self, clip: Clip, optimizer: Optimizer) -> Evidence:
         ratios = [s.update_norm / s.weight_norm for s in optimizer.seen if s.update_norm and s.weight_norm]
-        if len(clip.coefficients) < FEWEST or len(ratios) < FEWEST:
+        coefficients = [c for c in clip.coefficients if math.isfinite(c)]
+        if len(coefficients) < FEWEST or len(ratios) < FEWEST:
             return Evidence(missing=f"fewer than {FEWEST} clipped steps were looked at in detail")
         return Evidence(
             {
@@ -75,10 +79,10 @@ class ClipToNothing(Check):
                 "limit": clip.limit,
                 "optimizer": optimizer.name,
                 "scale_free": optimizer.scale_free,
-                "calls": len(clip.coefficients),
-                "tiny": sum(1 for c in clip.coefficients if c < TINY),
-                "coefficients": clip.coefficients[:200],
-                "coefficient": statistics.median(clip.coefficients),
+                "calls": len(coefficients),
+                "tiny": sum(1 for c in coefficients if c < TINY),
+                "coefficients": coefficients[:200],
+                "coefficient": statistics.median(coefficients),
                 "ratio": statistics.median(ratios),
             },
             place=clip.place,

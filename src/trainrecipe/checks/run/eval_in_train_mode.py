@@ -35,7 +35,8 @@ class EvalInTrainMode(Check):
     ----------------
     Monte Carlo dropout, which calls the model several times on each batch or switches on the dropout layers alone, is not
     reported; nor is a pass over the training data in train mode that refreshes batch-norm statistics for a model which is
-    also evaluated in eval mode. Samples that a generator draws between epochs of an adversarial training are a note.
+    also evaluated in eval mode. Samples that a generator draws between epochs of an adversarial training, and forwards of
+    examples that are also trained on where there is no loader (rollouts), are a note.
 
     Source
     ------
@@ -48,7 +49,7 @@ class EvalInTrainMode(Check):
     explains = ("dropout-in-eval", "gradients-in-evaluation", "batch-mixing")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
-        trained = run.trained_models()
+        trained = run.related_to_training()
         seen = [f for f in run.evaluations() if f.model in trained]
         if not seen:
             return Evidence(missing="no evaluation of a trained model was seen")
@@ -59,7 +60,7 @@ class EvalInTrainMode(Check):
 
     def _look(self, run: Run, number: int, seen: list[Forward]) -> Evidence:
         loud = [f for f in seen if f.moody and f.training and f.repeats == 1]
-        fed_rows = set().union(*(f.rows for f in run.forwards if f.model == number and f.fed)) if loud else set()
+        fed_rows = {row for f in run.forwards if f.fed for row in f.rows} if loud else set()
         fresh = [f for f in loud if f.rows and not f.rows & fed_rows]
         quiet = [f for f in seen if not f.moody]
         chosen = fresh or loud
@@ -84,7 +85,7 @@ class EvalInTrainMode(Check):
             return Ruling.passed(f"{evidence['model']} is evaluated in eval mode ({evidence['forwards']} forwards)")
         names = {"dropout": "dropout", "batchnorm": "batch norm"}
         active = " and ".join(names[k] for k in evidence["kinds"])
-        unsure = evidence["adversarial"] and not evidence["in_pass"]
+        unsure = not evidence["in_pass"] and (evidence["adversarial"] or not evidence["fresh"])
         certain = evidence["in_pass"] and evidence["fresh"] and not evidence["quiet"]
         return Ruling.found(
             Severity.NOTE if unsure else Severity.ERROR if certain else Severity.WARNING,

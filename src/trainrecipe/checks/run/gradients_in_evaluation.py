@@ -43,7 +43,7 @@ class GradientsInEvaluation(Check):
     faults = (80,)
 
     def measure(self, run: Run) -> Evidence:
-        trained = run.trained_models()
+        trained = run.related_to_training()
         seen = [f for f in run.evaluations() if f.model in trained and f.in_pass is not None]
         if not seen:
             return Evidence(missing="no evaluation pass of a trained model was seen")

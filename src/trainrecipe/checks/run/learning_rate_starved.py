@@ -17,6 +17,9 @@ ZERO = 0.2
 """Share of the steps with a rate of zero: linear and cosine decay over the whole run have none."""
 SMALL = 0.02
 """Highest factor that a schedule ever applies to the rate it was built with. Healthy ones reach 1."""
+LOW = 0.9
+"""Share of the steps below a tenth of the peak, for a schedule whose lengths are those of a run in epochs."""
+LENGTHS = ("T_max", "step_size", "milestones", "total_iters", "total_steps")
 ABSOLUTE = 0.5
 """Built with a rate of about 1, a schedule of small factors sets the rate itself, as in "Attention is all you need"."""
 
@@ -84,6 +87,7 @@ class LearningRateStarved(Check):
             "dead": scheduler.dead,
             "dead_from": scheduler.dead_from,
             "zero": scheduler.zero,
+            "low": scheduler.low,
             "turns": scheduler.turns,
             "beyond": scheduler.beyond,
             "curve": [list(point) for point in scheduler.planned],
@@ -91,7 +95,7 @@ class LearningRateStarved(Check):
         return Evidence(data, place=scheduler.step_place or scheduler.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
-        for judgement in (self._squared, self._dead, self._wraps):
+        for judgement in (self._squared, self._dead, self._units):
             ruling = judgement(evidence)
             if ruling is not None:
                 return ruling
@@ -144,18 +148,25 @@ class LearningRateStarved(Check):
         zero_from = evidence["covered"] * (1 - evidence["zero"])
         return 1 - begins / least, (1 - zero_from / least) if evidence["zero"] else 0.0, begins
 
-    def _wraps(self, evidence: Evidence) -> Ruling | None:
-        """A decay for the length of the run that is stepped per batch and so swings up and down."""
-        epochs, interval, length = evidence["epochs"], evidence["interval"], evidence["horizon"].get("T_max")
-        per_batch = interval <= 1 and epochs is not None and evidence["covered"] > 2 * epochs
-        if not length or not evidence["turns"] or not (per_batch and length <= epochs):
+    def _units(self, evidence: Evidence) -> Ruling | None:
+        """Lengths that fit the number of epochs, stepped with every batch: a decay that swings, or is over at once."""
+        epochs, horizon = evidence["epochs"], evidence["horizon"]
+        lengths = {k: v for k, v in horizon.items() if k in LENGTHS and v >= 2}
+        if not lengths or epochs is None or evidence["interval"] > 1 or evidence["covered"] < 4 * epochs:
             return None
+        name, length = max(lengths.items(), key=lambda item: item[1])
+        swings = evidence["turns"] > 0 and name == "T_max"
+        if length > epochs or not (swings or evidence["low"] >= LOW):
+            return None
+        what = f"swings up and down {evidence['turns']} times" if swings else "is over almost as soon as it begins"
+        below = f"below a tenth of its peak for {evidence['low']:.0%} of the run"
+        back = f"back at its peak after {2 * length:.0f} batches"
         return Ruling.found(
             Severity.WARNING,
-            f"{evidence['scheduler']} swings up and down {evidence['turns']} times instead of decaying once.",
+            f"{evidence['scheduler']} {what}: its lengths are given in epochs, but it is stepped with every batch.",
             expected="one decay over the whole run",
-            observed=f"T_max = {length:g}, as in {epochs} epochs, but a step with every batch: the rate is back at its peak "
-            f"after {2 * length:.0f} batches",
+            observed=f"{name} = {length:g} in a run of {epochs} epochs and {evidence['covered']:.0f} steps: the rate is "
+            f"{back if swings else below}",
             fix=self._unit(evidence),
         )
 

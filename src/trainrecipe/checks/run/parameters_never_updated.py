@@ -20,6 +20,19 @@ SHARE = 0.25
 NEAR_PEAK = 0.5
 
 
+PRECISION = {"torch.float64": 2.2e-16, "torch.float32": 1.2e-7, "torch.float16": 9.8e-4, "torch.bfloat16": 7.8e-3}
+"""Distance of 1 to the next number."""
+CLEAR = 100.0
+"""How far rate × gradient must be above the precision of the weight before rounding is ruled out. Biases before batch norm
+and of attention keys have gradients that are zero but for rounding."""
+
+
+def _pushed(parameter: Parameter) -> bool:
+    """Whether no weight moved although plain gradient descent would move them visibly."""
+    step = (parameter.rate or 0.0) * (parameter.push or 0.0)
+    return (parameter.still or 0.0) >= 1.0 and step > CLEAR * PRECISION.get(parameter.dtype, 1.0)
+
+
 class ParametersNeverUpdated(Check):
     """Parameters that an optimiser holds and that get gradients move.
 
@@ -65,9 +78,12 @@ class ParametersNeverUpdated(Check):
         if not held:
             return Evidence(missing=f"fewer than {FEWEST} optimiser steps with gradients were looked at in detail")
         still = [p for p in held if (p.still or 0.0) >= LOST]
-        off = [p for p in still if not p.peak]
-        lost = [p for p in still if p.peak]
-        pieces = [self._look(run, held, kind, group) for kind, group in (("off", off), ("lost", lost)) if group]
+        groups = {
+            "off": [p for p in still if not p.peak],
+            "fixed": [p for p in still if p.peak and _pushed(p)],
+            "lost": [p for p in still if p.peak and not _pushed(p)],
+        }
+        pieces = [self._look(run, held, kind, group) for kind, group in groups.items() if group]
         return pieces or self._look(run, held, "none", [])
 
     def _look(self, run: Run, held: list[Parameter], kind: str, still: list[Parameter]) -> Evidence:
@@ -99,10 +115,12 @@ class ParametersNeverUpdated(Check):
             return Ruling.passed(f"the weights of {count} parameter tensors moved within {steps} steps")
         if kind == "off":
             return self._switched_off(evidence, names)
-        if evidence["share"] < SHARE and evidence["unmoved"] < 1.0:
+        if kind == "lost" and evidence["share"] < SHARE:
             return Ruling.passed(f"only {evidence['share']:.0%} of the weights lie in parameters that hardly move ({names})")
         if evidence["rising"] == evidence["still"]:
-            return Ruling.unsure("most weights have not moved yet, but the learning rate is still far below its peak")
+            return Ruling.unsure(f"{names} have not moved yet, but their learning rate is still far below its peak")
+        if kind == "fixed":
+            return self._fixed(evidence, names)
         return Ruling.found(
             Severity.NOTE if evidence["own"] else Severity.WARNING,
             f"The updates of {evidence['still']} parameter tensors are too small to change their weights ({names}).",
@@ -111,6 +129,17 @@ class ParametersNeverUpdated(Check):
             f"gradients, at a learning rate of {evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
             fix="Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 "
             "master weights or stochastic rounding.",
+        )
+
+    def _fixed(self, evidence: Evidence, names: str) -> Ruling:
+        return Ruling.found(
+            Severity.WARNING,
+            f"The optimiser's steps do not change {evidence['still']} parameter tensors at all ({names}).",
+            expected="steps that change every weight with a gradient of this size",
+            observed=f"no bit changed over {evidence['steps']} steps, at a learning rate of {evidence['rate']:g} and with "
+            "gradients far above the rounding error of the weights",
+            fix="Look for what undoes or bypasses the update: a rate that is zero when the step is taken, a copy of the "
+            "tensor that the optimiser really holds, or a step that is a no-op on this device.",
         )
 
     def _switched_off(self, evidence: Evidence, names: str) -> Ruling:

@@ -76,6 +76,7 @@ class StepMissing(Check):
                 "only_here": len(alone),
                 "moved": sum(1 for p in alone if p.moved),
                 "partial": run.rehearsal,
+                "input_gradients": run.input_gradients,
                 "unreached": [f"line {p.line}: {p.source}" for p in unreached[:3]],
             },
             place=backward.place if backward is not None else optimizer.place,
@@ -89,6 +90,8 @@ class StepMissing(Check):
             return Ruling.passed(f"{name} took no step, but its parameters got no gradient that calls for one")
         if evidence["moved"]:
             return Ruling.passed(f"the parameters that {name} holds are updated by other means")
+        if evidence["input_gradients"]:
+            return Ruling.unsure(f"{name} took no step, but backward is also used for gradients of inputs, as in attribution")
         if evidence["partial"] and evidence["unreached"]:
             return Ruling.unsure(
                 f"{name} took no step in {backwards} backwards, but {evidence['unreached'][0]} was not reached in the "

@@ -38,6 +38,8 @@ ADDITIVE = frozenset(
     }
 )
 """Losses that take what the last layer gives, without a function in between."""
+ONE_CLASS = 0.97
+"""Share of the commonest class from which on batches look sorted rather than imbalanced."""
 STEPS = 150
 """Steps with the script's own optimiser and rate, within which a net should have found the right level by itself."""
 FAR = 10.0
@@ -106,6 +108,8 @@ class OutputBiasAtInit(Check):
         wanted = None if axis is None else _wanted(step, call, theory.kind, axis, working.numel())
         if axis is None or wanted is None:
             return Evidence(missing=f"there is no formula for the best constant of {call.name} on this shape")
+        if theory.kind == "softmax" and float(wanted.max().exp()) > ONE_CLASS:
+            return Evidence(missing="the recorded batches hold one class only, so they do not tell the label frequencies")
         data: dict[str, Any] = {
             "kind": theory.kind,
             "loss": call.name,

@@ -57,7 +57,6 @@ class SigmoidBeforeBceLogits(Check):
         "loss-at-init",
         "output-bias-at-init",
         "clipped-logits",
-        "learning-rate-starved",
     )
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:

@@ -54,7 +54,7 @@ class SoftmaxBeforeCrossEntropy(Check):
     title = "Probabilities go into cross_entropy, which expects logits"
     rows = ("S18",)
     faults = (1, 2)
-    explains = ("overfit-one-batch", "learning-rate-range", "loss-at-init", "learning-rate-starved", "update-ratio")
+    explains = ("overfit-one-batch", "learning-rate-range", "loss-at-init", "update-ratio")
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Look at what each cross-entropy is given."""
