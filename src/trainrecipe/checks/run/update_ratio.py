@@ -73,7 +73,7 @@ class UpdateRatio(Check):
         if not rows:
             return Evidence(missing=f"no weight matrix was seen to be updated in {STEPS} steps")
         fast = [r for r in rows if (r["start"] > HIGH or r["peak"] > WIPED) and r["end"] > STILL]
-        slow = [r for r in rows if r["high"] < LOW]
+        slow = [r for r in rows if 0 < r["high"] < LOW]
         place = next((o.place for r in (*fast, *slow) for o in run.optimizers if o.number in r["optimizers"]), None)
         return Evidence({"rows": rows, "fast": fast, "slow": slow}, place=place)
 
