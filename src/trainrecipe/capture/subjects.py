@@ -135,8 +135,6 @@ def fill_parameters(listener: Listener) -> None:
             for leaf in tape_leaves(tape):
                 if isinstance(leaf, nn.Parameter):
                     tensors.setdefault(id(leaf), leaf)
-            given = [p for p, _ in tape.gradients if not isinstance(p, nn.Parameter)]
-            run.input_gradients |= any(id(p) not in listener.held_by for p in given)
     fates = Fates(listener)
     for key, tensor in tensors.items():
         copy = first.get(key)

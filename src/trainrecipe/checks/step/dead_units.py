@@ -16,6 +16,9 @@ RELUS = frozenset({"relu", "relu_", "relu6", "threshold", "threshold_", "clamp_m
 SHARE = 0.6
 """Share of a layer's units. Measured on digits: up to 23 % of units are silent on the whole data in healthy networks of
 97-99.9 % accuracy (wide second layer); in faulty ones 78 % to 100 %."""
+CHANCE = 3.0
+"""Standard deviations above a half: where signals are small, each unit is silent if its bias happens to be negative, so a
+layer of 16 may have 10 silent units by chance, and one of 128 may not have 82."""
 UNITS = 8
 """Smaller layers are not judged: a few units may all be silent by chance."""
 EXAMPLES = 200
@@ -75,11 +78,12 @@ class DeadUnits(Check):
         if examples < EXAMPLES:
             return Evidence({"layers": {}, "examples": examples})
         shares = {name: share for name, share, _, _ in layers}
-        worst = sorted((layer for layer in layers if layer[1] > SHARE), key=lambda layer: -layer[1])
+        worst = sorted((layer for layer in layers if layer[1] > _limit(layer[2])), key=lambda layer: -layer[1])
         if not worst:
             return Evidence({"layers": shares, "examples": examples, "share": max(shares.values())})
         first = {name: share for name, share, _, _ in _silent(step)[0]} if step.latest is not step else shares
         name, share, units, where = worst[0]
+        over = {"limit": _limit(units), "over": True}
         return Evidence(
             {
                 "layers": shares,
@@ -88,6 +92,7 @@ class DeadUnits(Check):
                 "share": share,
                 "units": units,
                 "first": first.get(name),
+                **over,
                 "step": step.latest.tape.step,
             },
             place=where or step.place,
@@ -96,9 +101,9 @@ class DeadUnits(Check):
     def judge(self, evidence: Evidence) -> Ruling:
         if not evidence["layers"]:
             return Ruling.unsure(f"only {evidence['examples']} examples were seen; {EXAMPLES} are needed to call a unit dead")
-        if evidence["share"] <= SHARE:
+        if not evidence.get("over"):
             return Ruling.passed(f"at most {evidence['share']:.0%} of a layer's units are silent")
-        born = evidence["first"] is not None and evidence["first"] > SHARE
+        born = evidence["first"] is not None and evidence["first"] > evidence["limit"]
         return Ruling.found(
             Severity.WARNING,
             f"{evidence['share']:.0%} of the {evidence['units']} units of `{evidence['layer']}` never respond.",
@@ -124,6 +129,11 @@ class DeadUnits(Check):
             x_title="share of units",
             rules={"most units": SHARE},
         )
+
+
+def _limit(units: int) -> float:
+    """The share of silent units that a layer of this size may have."""
+    return max(SHARE, 0.5 + CHANCE * 0.5 / units**0.5)
 
 
 def _silent(step: Step) -> tuple[list[tuple[str, float, int, Any]], int]:
