@@ -125,6 +125,18 @@ def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | 
     )
 
 
+def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimiser that takes the steps for one that wraps it, such as Accelerate's."""
+    for _ in range(4):
+        mine = {id(p) for g in optimizer.param_groups for p in g["params"]}
+        inner = [v for v in vars(optimizer).values() if isinstance(v, torch.optim.Optimizer)]
+        same = [o for o in inner if mine == {id(p) for g in o.param_groups for p in g["params"]}]
+        if not same:
+            break
+        optimizer = same[0]
+    return optimizer
+
+
 def horizon(scheduler: Any) -> dict[str, float]:
     """The lengths a scheduler was built with, in the units of its own steps."""
     found = {}

@@ -365,6 +365,8 @@ class Listener:
 
     def _look_at_input(self, forward: Forward, module: nn.Module, args: Any, kwargs: Any) -> None:
         given = list(tensors_in((args, kwargs)))
+        leaves = [t for t in given if t.requires_grad and t.is_leaf and not isinstance(t, nn.Parameter)]
+        self.run.input_gradients |= any(id(t) not in self.held_by for t in leaves)
         if given:
             with self.recorder.pause(), torch.no_grad():
                 rows = hashing.row_hashes(given[0])
@@ -1022,7 +1024,7 @@ class Listener:
             inner = kwargs.get("schedulers") or (args[0] if args else ())
             optimizer = getattr(next(iter(inner), None), "optimizer", None)
         if isinstance(optimizer, torch.optim.Optimizer):
-            watched = self._find(optimizer)
+            watched = self._find(describe.unwrapped(optimizer))
             self._schedules_built[id(scheduler)] = (place(at), watched.record.steps)
             self.schedules.building(scheduler, args, kwargs, watched)
 
@@ -1047,7 +1049,7 @@ class Listener:
         optimizer = getattr(scheduler, "optimizer", None)
         if optimizer is None or at is None:
             return
-        watched = self._find(optimizer)
+        watched = self._find(describe.unwrapped(optimizer))
         number = self._schedulers.get(id(scheduler))
         if number is None:
             number = self._schedulers[id(scheduler)] = len(self.run.schedulers)

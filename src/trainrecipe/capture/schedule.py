@@ -74,8 +74,8 @@ class Schedules:
         number = watched.record.number
         if number not in self.groups:
             self.groups[number] = [_plain(g) for g in optimizer.param_groups], _plain(optimizer.defaults)
-        clean = tuple(_Own if a is optimizer else a for a in args)
-        named = {k: _Own if v is optimizer else v for k, v in kwargs.items()}
+        clean = tuple(_Own if isinstance(a, torch.optim.Optimizer) else a for a in args)
+        named = {k: _Own if isinstance(v, torch.optim.Optimizer) else v for k, v in kwargs.items()}
         self.built.setdefault(number, []).append(Built(id(scheduler), kind, clean, named))
 
     # ---- conclusions
