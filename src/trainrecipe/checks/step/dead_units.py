@@ -133,7 +133,7 @@ class DeadUnits(Check):
 
 def _limit(units: int) -> float:
     """The share of silent units that a layer of this size may have."""
-    return max(SHARE, 0.5 + CHANCE * 0.5 / units**0.5)
+    return float(max(SHARE, 0.5 + CHANCE * 0.5 / units**0.5))
 
 
 def _silent(step: Step) -> tuple[list[tuple[str, float, int, Any]], int]:
