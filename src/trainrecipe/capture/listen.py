@@ -80,7 +80,8 @@ class _Watched:
         self.record = record
         self.ref = weakref.ref(optimizer)
         self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
-        self.largest = max(optimizer.param_groups, key=lambda g: sum(p.numel() for p in g["params"]), default={})
+        sizes = [sum(p.numel() for p in g["params"]) for g in optimizer.param_groups]
+        self.largest = sizes.index(max(sizes)) if sizes else 0
         self.backwards = 0
         self.fresh: bool | None = None
         self.cleared_event = -1
@@ -93,6 +94,11 @@ class _Watched:
         self.last_scheduler: Scheduler | None = None
         self.before: list[torch.Tensor] = []
         self.held: torch.optim.Optimizer | None = None
+
+    def rate(self, optimizer: torch.optim.Optimizer) -> float:
+        """The present learning rate of the group with the most elements. Groups are replaced when a state is loaded."""
+        groups = optimizer.param_groups
+        return float(groups[self.largest].get("lr", 0.0)) if self.largest < len(groups) else 0.0
 
     def probes(self) -> list[torch.Tensor]:
         """A few parameters, spread evenly: enough to tell whether a backward reached this optimiser."""
@@ -866,7 +872,7 @@ class Listener:
         record.steps += 1
         run.steps += 1
         run.events += 1
-        record.rates.append(float(watched.largest.get("lr", 0.0)))
+        record.rates.append(watched.rate(optimizer))
         self._pending.clear()
         if run.steps & (run.steps - 1) == 0:
             watched.backwards, watched.fresh, watched.marks = 0, None, None
@@ -884,7 +890,7 @@ class Listener:
             self.horizon.step(record.number, record.steps, self._open.number if self._open is not None else None)
         record.steps += 1
         self.run.steps += 1
-        record.rates.append(float(watched.largest.get("lr", 0.0)))
+        record.rates.append(watched.rate(optimizer))
         self._event()
         self._pending.clear()
         watched.backwards, watched.fresh = 0, None
