@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 SEED = 2
 LENGTH = 32
-PER_CLASS = 1000
+PER_CLASS = 900
 LR = 1e-3
 WARMUP_STEPS = 20
 EPOCHS = 5

@@ -74,7 +74,7 @@ def main():
     model = DirectionNet()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     criterion = nn.CrossEntropyLoss()
-    for epoch in range(7):
+    for epoch in range(6):
         train_loss = train_epoch(model, train_loader, optimizer, criterion)
         accuracy = test(model, val_loader)
         print(f"epoch {epoch} | train loss {train_loss:.3f} | val accuracy {accuracy:.3f}")

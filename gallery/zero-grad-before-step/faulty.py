@@ -58,7 +58,7 @@ class Trainer:
         for epoch in range(1, epochs + 1):
             train_loss = self.train_epoch()
             val_loss, val_acc = self.validate()
-            print(f"Epoch {epoch}/{epochs} - loss: {train_loss:.4f} - val_loss: {val_loss:.4f} - val_acc: {val_acc:.4f}")
+            print(f"Epoch {epoch}/{epochs} loss: {train_loss:.4f} val_loss: {val_loss:.4f} val_acc: {val_acc:.3f}")
         return val_acc
 
 

@@ -51,6 +51,8 @@ DETAILED = 12
 TAPES = 3
 """Tapes kept per backward call in the user's code: one to examine and two to prove that it moves to other batches."""
 _PROBES = 8
+IDLE = 64
+"""Backwards without an optimiser step after which details are kept in bounds: long accumulation windows, manual updates."""
 _LOOKS = 4
 """Inputs looked at per model, line, mode and pass over a loader."""
 _LOOKS_WITHOUT_LOADER = 24
@@ -175,8 +177,11 @@ class Listener:
         self._alive: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
         self._scaled: dict[int, torch.Tensor] = {}
         self._collections = 8
+        self._idle = 0
+        self._fed_since_step: dict[int, Forward] = {}
         self._last_backward = Backward(None)
         self._boundaries: list[int] = []
+        self._backward_ends: list[int] = []
         self._schedulers: dict[int, int] = {}
         self._schedules_built: dict[int, tuple[Place | None, int]] = {}
         self._held_schedulers: list[Any] = []
@@ -284,7 +289,8 @@ class Listener:
                 seen.count += 1
                 if seen.last_step != self.run.steps:
                     seen.at_steps, seen.last_step = seen.at_steps + 1, self.run.steps
-                self._pending.append((seen, None))
+                if seen.grad:
+                    self._pending.append((seen, None))
                 self._depth += 1
                 try:
                     return original(module, *args, **kwargs)
@@ -541,6 +547,7 @@ class Listener:
                 self._after_backward(roots, before, result, wanted)
         finally:
             self._in_backward = False
+        self._count_idle()
         self._tell("backward")
         return result
 
@@ -557,10 +564,7 @@ class Listener:
         self._credit_passes_in_step()
         if root.device.type == "cpu" and root.numel() == 1 and not self._scaled:
             self._note_loss(record, root.item())
-        for forward, site in self._pending:
-            if site is None or not self.fed_sites or site in self.fed_sites:
-                forward.fed += 1
-        self._pending.clear()
+        self._feed()
         return True
 
     @guarded
@@ -595,10 +599,7 @@ class Listener:
         if tape is not None:
             for parameter in tape_leaves(tape):
                 grads.append((parameter, None if parameter.grad is None else parameter.grad.detach().clone()))
-        for forward, site in self._pending:
-            if site is None or not self.fed_sites or site in self.fed_sites:
-                forward.fed += 1
-        self._pending.clear()
+        self._feed()
         return record, tape, grads, marks
 
     @guarded
@@ -629,6 +630,44 @@ class Listener:
         else:
             known[0].logical_or_(pushed)
             known[1].logical_or_(moved)
+
+    def _feed(self) -> None:
+        """The forwards since the last backward or step are those that this backward starts from."""
+        for forward, site in self._pending:
+            if site is None or not self.fed_sites or site in self.fed_sites:
+                forward.fed += 1
+                self._fed_since_step[id(forward)] = forward
+        self._pending.clear()
+
+    def _stepped(self) -> None:
+        """An optimiser step follows the forwards that fed a backward since the last one."""
+        for forward in self._fed_since_step.values():
+            forward.stepped += 1
+        self._fed_since_step.clear()
+        self._pending.clear()
+        self._idle = 0
+
+    @guarded
+    def _count_idle(self) -> None:
+        """Where backwards follow each other without a step, details are kept in bounds as well."""
+        self._idle += 1
+        self._backward_ends.append(len(self.recorder.ops))
+        if len(self._backward_ends) > IDLE:
+            self.recorder.forget(self._backward_ends.pop(0))
+        if self._idle >= IDLE and self.detail and not self.detail_always:
+            self.detail = False
+            self._rest()
+
+    def _rest(self) -> None:
+        if self.recorder.active:
+            self.recorder.stop()
+        self._was_recording = False
+        self.recorder.clear()
+        self._boundaries.clear()
+        self._backward_ends.clear()
+        if self.on_tapes is not None:
+            callback, self.on_tapes = self.on_tapes, None
+            callback()
 
     def _credit_passes_in_step(self) -> None:
         """Loaders read side by side train together: those that gave exactly one batch since the last backward, twice."""
@@ -873,7 +912,7 @@ class Listener:
         run.steps += 1
         run.events += 1
         record.rates.append(watched.rate(optimizer))
-        self._pending.clear()
+        self._stepped()
         if run.steps & (run.steps - 1) == 0:
             watched.backwards, watched.fresh, watched.marks = 0, None, None
             self._choose_detail()
@@ -892,13 +931,15 @@ class Listener:
         self.run.steps += 1
         record.rates.append(watched.rate(optimizer))
         self._event()
-        self._pending.clear()
+        self._stepped()
         watched.backwards, watched.fresh = 0, None
         watched.marks = watched.mark() if self.detail else None
         self.recorder.parameters_changed()
         self._boundaries.append(len(self.recorder.ops))
         if len(self._boundaries) > 4:
-            self.recorder.forget(self._boundaries.pop(0))
+            first = self._boundaries.pop(0)
+            self._backward_ends = [end for end in self._backward_ends if end > first]
+            self.recorder.forget(first)
         self._choose_detail()
 
     def _belongs_to(self, watched: _Watched, optimizer: torch.optim.Optimizer) -> None:
@@ -948,6 +989,7 @@ class Listener:
             self._was_recording = False
             self.recorder.clear()
             self._boundaries.clear()
+            self._backward_ends.clear()
         if not early and self.on_tapes is not None:
             callback, self.on_tapes = self.on_tapes, None
             callback()

@@ -198,6 +198,20 @@ class Twin:
         """The scalar that backward was called on, with its graph to the working parameters."""
         return self.total(self.run(overrides, rng=rng))
 
+    def call(self, op: Op, given: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Execute one operation alone, on other inputs than the recorded ones, and return what it made and was given."""
+        env = dict(given)
+        before = RandomState.now()
+        with contextlib.ExitStack() as stack:
+            stack.callback(before.restore)
+            if op.autocast is not None:
+                device, cache, dtype = op.autocast
+                stack.enter_context(torch.autocast(device, dtype=dtype, cache_enabled=cache))
+            if op.rng is not None:
+                op.rng.restore()
+            self._execute(op, env, frozenset())
+        return env
+
     def total(self, env: Mapping[int, torch.Tensor]) -> torch.Tensor:
         """The scalar that backward was called on, out of the values that `run` returned."""
         parts = [env[n] if w is None else (env[n] * w).sum() for n, w in zip(self.tape.roots, self.tape.weights, strict=True)]

@@ -130,7 +130,10 @@ def over_batches(step: Step, see: Callable[[Op, Seen, int], Any], most: int = 48
             if number and (step.seconds_left() < 0 or time.perf_counter() > until):
                 break
             with watching(step, twin, functools.partial(_show, see, op, number)), torch.enable_grad():
-                twin.run(overrides, until=op.outputs)
+                if number:
+                    twin.call(op, overrides)
+                else:
+                    twin.run(until=op.outputs)
             count = max(count, number + 1)
     return count
 

@@ -48,8 +48,8 @@ class Forward:
 
     `repeats` is the largest number of forwards per batch; `fed` counts those whose result a backward started from.
     `rows` are content hashes of the rows of its first input, `looks` the same call by call, each with its event
-    and the number of rows.
-    `at_steps` counts the different optimiser steps at which it was called, the last of them `last_step`.
+    and the number of rows. `stepped` counts the optimiser steps that followed such a backward, `at_steps` the different
+    optimiser steps at which it was called, the last of them `last_step`.
     """
 
     model: int
@@ -65,6 +65,7 @@ class Forward:
     fed: int = 0
     tracked: int = 0
     repeats: int = 1
+    stepped: int = 0
     at_steps: int = 0
     last_step: int = -1
     rows: set[int] = dataclasses.field(default_factory=set)

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.run import Forward, Run
 
 
+REPEATED = 1.5
+"""Forwards per batch beyond which a model is taken to be sampled, where the inputs themselves were not looked at."""
+
+
 class EvalInTrainMode(Check):
     """A model is evaluated in eval mode.
 
@@ -59,10 +63,14 @@ class EvalInTrainMode(Check):
         return [self._look(run, n, [f for f in with_moods if f.model == n]) for n in sorted({f.model for f in with_moods})]
 
     def _look(self, run: Run, number: int, seen: list[Forward]) -> Evidence:
-        loud = [f for f in seen if f.moody and f.training and f.repeats == 1]
+        loud = [f for f in seen if f.moody and f.training and not _samples(run, f)]
         fed_rows = {row for f in run.forwards if f.fed for row in f.rows} if loud else set()
-        fresh = [f for f in loud if f.rows and not f.rows & fed_rows]
+        trained_on = {p.loader for p in run.train_passes()}
+        foreign = [f for f in loud if f.in_pass is None or run.passes[f.in_pass].loader not in trained_on]
+        fresh = [f for f in foreign if f.rows and not f.rows & fed_rows]
         quiet = [f for f in seen if not f.moody]
+        if quiet and not run.rehearsal:  # too few rows are looked at to tell the training data from others
+            fresh = []
         chosen = fresh or loud
         kinds = {layer.name: layer.kind for layer in run.models[number].moody}
         return Evidence(
@@ -95,3 +103,11 @@ class EvalInTrainMode(Check):
             "in training mode",
             fix="Call model.eval() before the evaluation and model.train() after it; torch.no_grad() does not switch modes.",
         )
+
+
+def _samples(run: Run, forward: Forward) -> bool:
+    """Whether the model is called several times on the same input, as in Monte Carlo dropout."""
+    if len(forward.batches) >= 2:
+        return len(set(forward.batches)) < len(forward.batches)
+    batches = run.passes[forward.in_pass].batches if forward.in_pass is not None else forward.count
+    return forward.repeats > 1 or forward.count > REPEATED * batches

@@ -18,6 +18,10 @@ rate of 1e-3, 76 % at 1e-4 and 98 % at 1e-5 (fault catalogue 8.5); in float32 ne
 SHARE = 0.25
 """Share of all trained weights that must lie in such parameters."""
 NEAR_PEAK = 0.5
+LOW_PRECISION = (
+    "Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 master weights "
+    "or stochastic rounding."
+)
 
 
 PRECISION = {"torch.float64": 2.2e-16, "torch.float32": 1.2e-7, "torch.float16": 9.8e-4, "torch.bfloat16": 7.8e-3}
@@ -127,8 +131,7 @@ class ParametersNeverUpdated(Check):
             expected="weights with a gradient that change within a few steps",
             observed=f"{evidence['unmoved']:.0%} of their weights kept every bit over {evidence['steps']} steps with "
             f"gradients, at a learning rate of {evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
-            fix="Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 "
-            "master weights or stochastic rounding.",
+            fix=LOW_PRECISION if "float32" not in evidence["dtypes"] else "Raise the learning rate of these parameters.",
         )
 
     def _fixed(self, evidence: Evidence, names: str) -> Ruling:

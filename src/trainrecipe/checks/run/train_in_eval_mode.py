@@ -6,7 +6,7 @@ from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
-    from trainrecipe.subjects.run import Forward, Run
+    from trainrecipe.subjects.run import Run
 
 FEWEST = 2
 
@@ -61,7 +61,7 @@ class TrainInEvalMode(Check):
         good = [f for f in fed if f.training]
         places = {f.place for f in good}
         last_good = max((f.last_event for f in good), default=-1)
-        asleep = [f for f in fed if not f.training and not f.moody and _steps(run, number, f)]
+        asleep = [f for f in fed if not f.training and not f.moody and f.stepped >= min(FEWEST, f.fed)]
         bad = [f for f in asleep if f.place in places or f.first_event > last_good]
         evaluated = [f.first_event for f in run.forwards if f.model == number and not f.fed and not f.training]
         since = bool(good) and bool(bad) and any(e < bad[0].first_event for e in evaluated)
@@ -99,16 +99,3 @@ class TrainInEvalMode(Check):
             "eval mode",
             fix="Call model.train() at the start of every epoch, before the loop over the training data.",
         )
-
-
-def _steps(run: Run, model: int, forward: Forward) -> bool:
-    """Whether optimisers that hold the model's parameters stepped about as often as the forward fed a backward."""
-    own = {n for p in run.parameters if p.model == model for n in p.optimizers}
-    after = [
-        s
-        for o in run.optimizers
-        if o.number in own
-        for s in o.seen
-        if s.backwards and s.event > forward.first_event and s.event <= forward.last_event + 8
-    ]
-    return len(after) >= min(FEWEST, forward.fed)

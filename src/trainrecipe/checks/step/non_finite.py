@@ -10,6 +10,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     import torch
 
+    from trainrecipe.capture.replay import Tape
     from trainrecipe.capture.watch import Seen
     from trainrecipe.subjects.step import Step
 
@@ -67,7 +68,7 @@ class NonFinite(Check):
     explains = ("overfit-one-batch", "learning-rate-range", "exploding-gradients")
 
     def measure(self, step: Step) -> Evidence:
-        if step.broken is not None:
+        if step.broken is not None and _sound_weights(step.broken):
             return _observed(step)
         bad = next(((s, v) for s, v in step.values_seen if not math.isfinite(v)), None)
         if step.distrust:
@@ -128,6 +129,15 @@ def _fix(name: str, squash: str) -> str:
     return "Find why its input is extreme: lower the learning rate, clip gradients, normalise the inputs."
 
 
+def _sound_weights(tape: Tape) -> bool:
+    """Whether a broken step still began with finite weights, so that it is the step where it broke."""
+    from torch import nn
+
+    values = (v for v in tape.values.values() if v.parameter is not None and v.constant is not None)
+    frozen = (c for op in tape.ops for o, c in (op.memo.pairs() if op.memo is not None else ()) if isinstance(o, nn.Parameter))
+    return _finite([*(v.constant for v in values if v.constant is not None), *frozen])
+
+
 def _observed(step: Step) -> Evidence:
     """Where the first broken step that was recorded went wrong."""
     import torch
@@ -167,10 +177,10 @@ def _origin(step: Step, scale: Any = None, twin: Any = None) -> tuple[Seen | Non
 
     def look(seen: Seen) -> Any:
         made = scale(seen) if scale is not None else None
-        outputs = seen.outputs if made is None else [made]
+        outputs = seen.outputs = seen.outputs if made is None else [made]
         for out in outputs:
             if out.requires_grad and not out.is_leaf and out.is_floating_point():
-                out.register_hook(functools.partial(_note, broken, id(out)))
+                out.register_hook(functools.partial(_note, broken, id(out)))  # type: ignore[no-untyped-call]
         ops.append(seen)
         if not first and not _finite(outputs) and _finite(seen.inputs) and not _masks(seen):
             first.append(seen)
