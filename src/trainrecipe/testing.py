@@ -146,14 +146,15 @@ def _keep_modules() -> list[Any]:
 def _hash_weights(modules: list[Any]) -> str:
     import xxhash
 
-    whole = xxhash.xxh3_128()
+    whole, tensors = xxhash.xxh3_128(), 0
     for module in modules:
         for held in (vars(module).get("_parameters", {}), vars(module).get("_buffers", {})):
             for name, tensor in held.items():
                 if tensor is not None and not tensor.is_sparse:
                     whole.update(name.encode())
                     whole.update(repr(tensor.detach().double().flatten().tolist()).encode())
-    return f"{len(modules)} modules {whole.hexdigest()}"
+                    tensors += 1
+    return f"{tensors} tensors {whole.hexdigest()}"
 
 
 def _run_bare(order: Order) -> None:

@@ -33,8 +33,9 @@ class Tape:
 
     `ops` are the top-level operations that the loss depends on, in order; `history` every recorded operation of the
     iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
-    `observed` their values; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of
-    the optimiser that stepped next over leaves that got one.
+    `observed` their values; `made_leaves` the leaves that the operations themselves make, such as noise that
+    requires a gradient; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of the
+    optimiser that stepped next over leaves that got one.
     """
 
     ops: list[Op]
@@ -48,6 +49,7 @@ class Tape:
     trouble: list[str]
     step: int = 0
     stepped: int | None = None
+    made_leaves: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
     gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
     whole: bool = True
 
@@ -107,7 +109,12 @@ def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[tor
         at=at,
         trouble=list(recorder.trouble),
         whole=start >= recorder.first_kept,
+        made_leaves={n: t for n in used if (t := values[n].tensor) is not None and _is_made_leaf(values[n], t)},
     )
+
+
+def _is_made_leaf(value: Value, tensor: torch.Tensor) -> bool:
+    return value.outer is not None and value.parameter is None and tensor.is_leaf and tensor.requires_grad
 
 
 def _top(ops: Sequence[Op], index: int) -> int:
@@ -293,19 +300,20 @@ def verify(tape: Tape) -> Agreement:
             same = all(torch.equal(a.detach(), b) for a, b in zip(roots, tape.observed, strict=True))
             if not same:
                 return Agreement(False, float("nan"), "the replayed loss differs from the observed one")
-            return Agreement(True, *_compare_gradients(twin, roots))
+            return Agreement(True, *_compare_gradients(twin, roots, env))
     except (CannotReplay, CannotCopy) as error:
         return Agreement(False, float("nan"), str(error))
     except Exception as error:
         return Agreement(False, float("nan"), f"the replay failed with {type(error).__name__}: {error}")
 
 
-def _compare_gradients(twin: Twin, roots: list[torch.Tensor]) -> tuple[float, str]:
+def _compare_gradients(twin: Twin, roots: list[torch.Tensor], env: Mapping[int, torch.Tensor]) -> tuple[float, str]:
     tape = twin.tape
-    leaves = [w for _, w in twin.leaves]
+    pairs = twin.leaves + [(leaf, env[n]) for n, leaf in tape.made_leaves.items() if env[n].requires_grad]
+    leaves = [w for _, w in pairs]
     grads = torch.autograd.grad(roots, leaves, tape.weights, allow_unused=True, retain_graph=False)
     total: dict[int, torch.Tensor] = {}
-    for (original, _), g in zip(twin.leaves, grads, strict=True):
+    for (original, _), g in zip(pairs, grads, strict=True):
         if g is not None:
             total[id(original)] = total[id(original)] + g if id(original) in total else g
     worst = 0.0

@@ -107,7 +107,8 @@ class EvalInTrainMode(Check):
 
 def _samples(run: Run, forward: Forward) -> bool:
     """Whether the model is called several times on the same input, as in Monte Carlo dropout."""
+    if forward.in_pass is None:
+        return forward.repeats > 1
     if len(forward.batches) >= 2:
         return len(set(forward.batches)) < len(forward.batches)
-    batches = run.passes[forward.in_pass].batches if forward.in_pass is not None else forward.count
-    return forward.repeats > 1 or forward.count > REPEATED * batches
+    return forward.count > REPEATED * run.passes[forward.in_pass].batches

@@ -71,6 +71,7 @@ class OverfitOneBatch(Check):
     explains = ()
 
     def measure(self, step: Step) -> Evidence:
+        from trainrecipe.subjects.origins import maker
         from trainrecipe.subjects.theory import theory_of
 
         if step.distrust:
@@ -102,7 +103,9 @@ class OverfitOneBatch(Check):
                 data.update(last=data["curves"][f"{rate:g}"][-1], flat=_flat(curve), rate=rate, **range_)
             if data.get("last", math.inf) <= goal or data["why"]:
                 break
-        return Evidence({**data, "goal": goal}, place=call.place)
+        made = maker(step, call.input, call.op.index)  # the logits, if it is they that are confined
+        place = step.place_of(made) if made is not None and data.get("right") == 1.0 else None
+        return Evidence({**data, "goal": goal}, place=place or call.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
