@@ -60,7 +60,7 @@ def test_a_run_killed_while_writing_leaves_whole_lines(tmp_path):
     events = list(read_events(path))
     assert len(events) > 100
     assert [e["i"] for e in events[1:]] == list(range(len(events) - 1))
-    assert Record.from_events(events).status == "running"
+    assert Record.from_events(events).status == "killed"
 
 
 def test_every_cut_of_a_log_reads_as_its_whole_lines(tmp_path):

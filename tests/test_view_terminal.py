@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from trainrecipe.finding import Evidence, Place, Ruling, Severity
-from trainrecipe.view import phrases, terminal
+from trainrecipe.journal.index import Entry
+from trainrecipe.view import log, phrases, terminal
 
 HOSTILE = "[/red][bold]x[/bold] [link=http://e.vil]y[/link] :skull: \\[ \x1b[31mred\x1b]8;;http://e.vil\x07 日本語 👩‍🔬 \"' ]"
 
@@ -31,7 +32,7 @@ def test_nothing_overflows_and_no_line_ends_in_blanks(tmp_path, width, verbose):
     record = dataclasses.replace(record, findings=(*record.findings, word), facts={"f" * 90: "v" * 200})
     console = Console(file=io.StringIO(), width=width)
     terminal.show(record, console, report_path=tmp_path / ("d" * 99) / "report.html", verbose=verbose)
-    terminal.render_log([record, record], console)
+    log.show([Entry.of(record)] * 2, console, directory=tmp_path)
     for line in console.file.getvalue().splitlines():
         assert cell_len(line) <= width
         assert line == line.rstrip()
@@ -72,7 +73,7 @@ def test_text_of_the_user_is_printed_as_it_is(tmp_path):
     )
     console = Console(file=io.StringIO(), width=400, force_terminal=True, color_system="truecolor")
     terminal.show(record, console, verbose=True)
-    terminal.render_log([record], console)
+    log.show([Entry.of(record)], console, directory=tmp_path)
     text = console.file.getvalue()
     assert "]8;;http://e.vil\x07" not in text.replace("\ufffd]8;;", "")
     assert "\x1b[31mred" not in text
@@ -90,7 +91,9 @@ def test_no_color_and_pipes_get_plain_text(tmp_path, monkeypatch):
     assert "\x1b" not in printed(samples.full(tmp_path))
 
 
-@pytest.mark.parametrize("status", ["rehearsed", "finished", "failed", "exited", "interrupted", "nothing", "broken", "running"])
+@pytest.mark.parametrize(
+    "status", ["rehearsed", "finished", "failed", "exited", "interrupted", "nothing", "broken", "running", "killed"]
+)
 def test_every_status_has_its_sentence(tmp_path, status):
     record = samples.record(tmp_path, status=status, exit_code=3)
     sentence = phrases.ending(record)
@@ -129,10 +132,10 @@ def test_a_place_outside_of_the_folder_stays_absolute(tmp_path, monkeypatch):
 def test_the_log_has_a_row_per_run(tmp_path):
     console = Console(file=io.StringIO(), width=120)
     failed = samples.record(tmp_path, run="second", status="failed", seconds=3725)
-    terminal.render_log([samples.full(tmp_path), failed], console)
-    first, second = console.file.getvalue().splitlines()[-3:-1]
-    assert flat(first) == "20251125-154610-check-7f3a 2025-11-25 15:46 check train.py rehearsed ✖ 2 ▲ 2 ● 1 4.2 s"
-    assert flat(second) == "second 2025-11-25 15:46 check train.py failed – 1 h 02 min"
+    log.show([Entry.of(samples.full(tmp_path)), Entry.of(failed)], console, directory=tmp_path)
+    first, second = console.file.getvalue().splitlines()[-4:-2]
+    assert flat(first).startswith("20251125-154610-check-7f3a check train.py rehearsed ✖2 ▲2 ●1 4.2 s ")
+    assert flat(second) == "second check train.py failed – 1 h 02 min"
     empty = Console(file=io.StringIO(), width=80)
-    terminal.render_log([], empty)
+    log.show([], empty, directory=tmp_path)
     assert "recipe check train.py" in empty.file.getvalue()

@@ -5,7 +5,7 @@
     disable = ["input-scale"]               # checks that never run here
     checks = ["recipe_checks"]              # folders with checks of your own
     scripts = ["train.py -- --epochs 1"]    # what the pytest plugin examines, as after `recipe check`
-    budget_seconds = 30                     # how long a rehearsal may examine
+    budget_seconds = 30                     # time for experiments on what was captured (default 20)
     steps = 40                              # optimiser steps after which a rehearsal stops
 
     [tool.trainrecipe.waive]
@@ -32,6 +32,8 @@ from trainrecipe.finding import Place, Severity
 from trainrecipe.wrong_use import WrongUse, nearest
 
 _TABLE = "[tool.trainrecipe]"
+BUDGET = 20.0
+"""Seconds that the experiments of one examination may take together, unless told otherwise."""
 
 
 class ConfigError(WrongUse):
@@ -84,7 +86,7 @@ class Config(BaseModel):
     checks: tuple[Path, ...] = ()
     scripts: tuple[_CommandLine, ...] = ()
     waive: Annotated[tuple[Waive, ...], BeforeValidator(_waivers)] = ()
-    budget_seconds: Annotated[float, Field(gt=0)] = 30.0
+    budget_seconds: Annotated[float, Field(gt=0)] = BUDGET
     steps: Annotated[int, Field(gt=0)] | None = None
     source: Annotated[Path | None, Field(exclude=True)] = None
 

@@ -16,13 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from trainrecipe.check import Check, Price, built_in
-from trainrecipe.config import Config
+from trainrecipe.config import BUDGET, Config
 from trainrecipe.finding import Evidence, Finding, Ruling, Severity, Verdict
 from trainrecipe.journal.record import merge
+from trainrecipe.picture import Picture
 from trainrecipe.waivers import waiver_for
-
-BUDGET = 20.0
-"""Seconds that the experiments of one examination may take together, unless told otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +138,7 @@ def ask(check: Check, subject: Any) -> Iterator[Finding]:
         except Exception as error:
             yield _failed(check, error, seconds)
             continue
-        yield Finding(check.id, check.title, ruling, evidence, check.why, check.version, picture, seconds)
+        yield _answer(check, ruling, evidence, seconds, picture)
 
 
 def _failed(check: Check, error: Exception, seconds: float) -> Finding:
@@ -150,7 +148,22 @@ def _failed(check: Check, error: Exception, seconds: float) -> Finding:
         at = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
         trace = trace.tb_next
     says = f"the check itself failed: {type(error).__name__}: {error}{at}"
-    return Finding(check.id, check.title, Ruling.unsure(says), Evidence(), check.why, check.version, None, seconds)
+    return _answer(check, Ruling.unsure(says), Evidence(), seconds)
+
+
+def _answer(check: Check, ruling: Ruling, evidence: Evidence, seconds: float, picture: Picture | None = None) -> Finding:
+    return Finding(
+        check=check.id,
+        title=check.title,
+        ruling=ruling,
+        evidence=evidence,
+        why=check.why,
+        version=check.version,
+        picture=picture,
+        seconds=seconds,
+        explains=check.explains,
+        price=check.price.value,
+    )
 
 
 def _trains(check: Check) -> bool:

@@ -133,7 +133,8 @@ class Finding:
     """One check's answer about one subject: what every view shows and the journal keeps.
 
     `why` is the check's "Why it matters"; `waived` the reason with which the user silenced it (None when not waived);
-    `related` holds findings of other checks that saw the same fault and are listed beneath this one.
+    `related` holds findings of other checks that saw the same fault and are listed beneath this one. `explains` and
+    `price` are the check's, kept here so that a record can be read without it.
     """
 
     check: str
@@ -147,6 +148,8 @@ class Finding:
     seed: int = 0
     waived: str | None = None
     related: tuple[Finding, ...] = ()
+    explains: tuple[str, ...] = ()
+    price: str = "free"
 
     @property
     def verdict(self) -> Verdict:
@@ -189,6 +192,8 @@ class Finding:
             "seed": self.seed,
             "waived": self.waived,
             "related": [f.to_json() for f in self.related],
+            "explains": list(self.explains),
+            "price": self.price,
         }
 
     @classmethod
@@ -216,6 +221,8 @@ class Finding:
             seed=data["seed"],
             waived=data["waived"],
             related=tuple(cls.from_json(f) for f in data["related"]),
+            explains=tuple(data["explains"]),
+            price=data["price"],
         )
 
 

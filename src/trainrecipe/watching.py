@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 from trainrecipe.capture import subjects
 from trainrecipe.capture.listen import Listener
-from trainrecipe.config import Config
-from trainrecipe.exam import BUDGET, Examination, examine
+from trainrecipe.config import BUDGET, Config
+from trainrecipe.exam import Examination, examine
 from trainrecipe.wrong_use import WrongUse
 
 

@@ -109,7 +109,7 @@ def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[tor
         at=at,
         trouble=list(recorder.trouble),
         whole=start >= recorder.first_kept,
-        made_leaves={n: t for n in used if (t := values[n].tensor) is not None and _is_made_leaf(values[n], t)},
+        made_leaves={n: leaf for n in used if (leaf := values[n].tensor) is not None and _is_made_leaf(values[n], leaf)},
     )
 
 

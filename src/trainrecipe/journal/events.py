@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class EventLog:
             cwd=str(cwd or Path.cwd()),
             started=datetime.datetime.now().astimezone().isoformat(timespec="microseconds"),
             environment=dict(environment or {}),
+            writer=writer(),
         )
         if log.broken:
             raise OSError(log.broken)
@@ -146,6 +148,24 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 def _damage(path: Path, number: int) -> dict[str, Any]:
     return {"kind": "message", "level": "warning", "text": f"line {number} of {path} is damaged and was left out"}
+
+
+def writer() -> dict[str, Any]:
+    """Which process writes: `host`, `pid`. With `alive` it can be told later whether a run without an end still goes on."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def alive(writer: Mapping[str, Any] | None) -> bool:
+    """Whether a writer may still be at work: its process exists, or it cannot be told from this machine."""
+    if not writer or writer["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(int(writer["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def append_to(path: Path) -> EventLog:

@@ -108,7 +108,8 @@ def _up_to_date(path: Path, logs: Mapping[str, _Log]) -> Iterable[Entry]:
     with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)) as db:
         _prepare(db)
         known = {row[0]: (row[1:3], Entry(row[0], *row[3:])) for row in db.execute("SELECT * FROM runs")}
-        current = {run: entry for run, (stamp, entry) in known.items() if run in logs and stamp == _stamp(logs[run])}
+        settled = {run: entry for run, (stamp, entry) in known.items() if run in logs and stamp == _stamp(logs[run])}
+        current = {run: entry for run, entry in settled.items() if entry.status != "running"}  # that one may have died
         fresh = {run: _read(log) for run, log in logs.items() if run not in current}
         if fresh or known.keys() - logs.keys():
             _write(db, [(logs[run], entry) for run, entry in fresh.items()], known.keys() - logs.keys())

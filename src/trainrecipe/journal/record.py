@@ -3,7 +3,8 @@
 The event log is `events.jsonl` in the run's folder, one JSON object per line with `t` (seconds since the start) and
 `kind`:
 
-- `started`: run, command, script, args, cwd, started (ISO 8601), environment (python, torch, platform, git);
+- `started`: run, command, script, args, cwd, started (ISO 8601), environment (python, torch, platform, git), writer (the
+  host and process that write the log);
 - `summary`: facts about the program for people (`facts`: label -> text), later ones replace earlier ones;
 - `finding`: a `Finding`, any verdict; a later one about the same check and place replaces an earlier one;
 - `picture`: an overview picture of the run that belongs to no check;
@@ -12,7 +13,7 @@ The event log is `events.jsonl` in the run's folder, one JSON object per line wi
 
 Status: `rehearsed` (stopped on purpose), `finished`, `failed` (the script raised), `exited` (it called sys.exit with a
 code other than 0), `interrupted` (Ctrl-C or a signal), `nothing` (no training seen), `broken` (our own failure),
-`running`.
+`running`, `killed` (no end was written, and the process that would have is gone).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainrecipe.finding import Finding, Severity, Verdict
+from trainrecipe.journal.events import alive
 from trainrecipe.picture import Picture
 
 
@@ -86,7 +88,7 @@ class Record:
             args=tuple(started["args"]),
             cwd=started["cwd"],
             started=started["started"],
-            status=ended.get("status", "running"),
+            status=ended.get("status") or ("running" if alive(started.get("writer")) else "killed"),
             exit_code=ended.get("exit_code"),
             seconds=ended.get("seconds", last),
             environment=started.get("environment", {}),
@@ -123,20 +125,14 @@ class Record:
 def merge(findings: Iterable[Finding]) -> list[Finding]:
     """Order findings, the headline first, and list what another finding explains beneath it.
 
-    A finding is moved into `related` of one whose check names it in `explains`, unless it points at another function of
-    the program than that check's finding explains; waived findings explain nothing.
+    A finding is moved into `related` of one that names its check in `explains`; waived findings explain nothing.
     """
-    from trainrecipe.check import built_in
-
-    checks = {check.id: check for check in built_in()}
     order = {v: i for i, v in enumerate((Verdict.FINDING, Verdict.UNSURE, Verdict.PASS, Verdict.SKIP))}
     prices = ("free", "forward", "backward", "train", "sweep")
 
     def key(f: Finding) -> tuple[Any, ...]:
-        check = checks.get(f.check)
-        breadth = -len(check.explains) if check else 0
-        price = prices.index(check.price.value) if check else 0
-        return (f.waived is not None, order[f.verdict], f.severity.rank if f.severity else 9, breadth, price, f.check)
+        grade = f.severity.rank if f.severity else 9
+        return (f.waived is not None, order[f.verdict], grade, -len(f.explains), prices.index(f.price), f.check)
 
     ranked = sorted(findings, key=key)
     children: dict[int, list[Finding]] = {}
@@ -144,9 +140,8 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
     for i, parent in enumerate(ranked):
         if parent.verdict is not Verdict.FINDING or parent.waived is not None or i in moved:
             continue
-        explains = checks[parent.check].explains if parent.check in checks else ()
         for j, child in enumerate(ranked):
-            redundant = child.check in explains and child.verdict is Verdict.FINDING and child.waived is None
+            redundant = child.check in parent.explains and child.verdict is Verdict.FINDING and child.waived is None
             if j != i and j not in moved and redundant:
                 moved.add(j)
                 children.setdefault(i, []).append(child)

@@ -13,6 +13,7 @@ from rich.text import Text
 from trainrecipe.finding import Severity
 from trainrecipe.journal.index import Entry
 from trainrecipe.view import phrases
+from trainrecipe.view.layout import Trimmed
 from trainrecipe.view.source import shown
 
 _ROOMY = 96  # columns; a narrower window has no place for headlines
@@ -35,7 +36,7 @@ def show(entries: Sequence[Entry], console: Console, *, directory: Path, more: i
         table.expand = True  # the headline takes what the others leave
     for entry in entries:
         table.add_row(*_row(entry, str(directory))[: len(table.columns)])
-    console.print(table, highlight=False)
+    console.print(Trimmed(table), highlight=False)
     left = f"{phrases.plural(more, 'older run')} not shown (--limit) · " if more else ""
     console.print(f"{left}recipe show RUN tells all about one", style="dim", highlight=False)
 

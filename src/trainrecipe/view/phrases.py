@@ -18,7 +18,8 @@ _ENDINGS = {
     "interrupted": "Interrupted; what is below covers the part that ran.",
     "nothing": "No training was seen: no loss was propagated back and no optimizer took a step.",
     "broken": "trainrecipe itself failed. This is our fault, not the script's; please report it.",
-    "running": "Still running, or killed before it could say how it ended.",
+    "running": "Still running.",
+    "killed": "Killed before it could say how it ended; what is below covers the part that ran.",
 }
 CAUTION = "Nothing found is not proof that nothing is wrong."
 SOUND = ("rehearsed", "finished", "running")

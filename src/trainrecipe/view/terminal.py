@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from trainrecipe.finding import Finding, Severity
 from trainrecipe.journal.record import Record
 from trainrecipe.view import phrases
-from trainrecipe.view.card import INKS, MARKS, card, located
+from trainrecipe.view.card import INKS, card, located
 from trainrecipe.view.layout import Divider, Trimmed, labelled, text
 from trainrecipe.view.source import shown
 
@@ -31,38 +29,6 @@ def show(record: Record, console: Console, *, report_path: str | Path | None = N
     parts = [*_head(record), *_findings(record, verbose), *_rest(record, verbose), *_close(record, report_path)]
     width = min(console.width, _WIDEST)
     console.print(Trimmed(Padding(Group(*parts), (0, 1))), width=width, highlight=False)
-
-
-def render_log(records: Sequence[Record], console: Console) -> None:
-    """Print the journal as a table, one run a row, in the given order."""
-    if not records:
-        console.print("No runs yet. Try: recipe check train.py", highlight=False)
-        return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("run", "when", "command", "script", "status", "findings"):
-        # Ids and counts stay whole where there is room; dates and paths break first.
-        table.add_column(name, overflow="fold", no_wrap=name in ("run", "findings") and console.width >= 80)
-    table.add_column("time", justify="right", overflow="fold")
-    for record in records:
-        table.add_row(*_log_row(record))
-    console.print(Trimmed(table), highlight=False)
-
-
-def _log_row(record: Record) -> Iterator[Text]:
-    yield text(record.run, "cyan")
-    yield text(phrases.when(record.started), "dim")
-    yield text(record.command)
-    yield text(shown(record.script, record.cwd))
-    yield text(record.status, "" if record.status in phrases.SOUND else "red")
-    yield _counts(phrases.opened(record))
-    yield text(phrases.duration(record.seconds), "dim")
-
-
-def _counts(findings: Iterable[Finding]) -> Text:
-    """Severities as symbols with numbers, short enough for a table: `✖ 2 ▲ 1`."""
-    kinds = [f.severity for f in findings]
-    marks = [(f"{MARKS[s]} {kinds.count(s)}", INKS[s]) for s in Severity if s in kinds]
-    return Text(" ").join(Text(*mark) for mark in marks) if marks else Text("–", "dim")
 
 
 def _head(record: Record) -> Iterator[RenderableType]:
