@@ -184,8 +184,15 @@ def ranges(
     x_title: str = "",
     log: bool = False,
 ) -> Picture:
-    """One bar from `low` to `high` with a dot at `middle` per row `{"name", "low", "middle", "high"}`, in the given order."""
-    kept = [dict(r) for r in rows if all(_drawable(r[k], log) for k in ("low", "middle", "high"))]
+    """One bar from `low` to `high` with a dot at `middle` per row `{"name", "low", "middle", "high"}`, in the given order.
+
+    On a logarithmic axis, values of zero lie at its left end.
+    """
+    parts = ("low", "middle", "high")
+    kept = [dict(r) for r in rows if all(_drawable(r[k], False) for k in parts) and _drawable(r["high"], log)]
+    if log:
+        least = min((r[k] for r in kept for k in parts if r[k] > 0), default=1.0)
+        kept = [{**r, **{k: max(r[k], least) for k in parts}} for r in kept]
     scale = {"type": "log"} if log else {}
     y = {"field": "name", "type": "nominal", "title": None, "sort": None}
     x = {"field": "low", "type": "quantitative", "title": x_title, "scale": scale}

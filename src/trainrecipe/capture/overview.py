@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ import torch
 from trainrecipe import picture
 from trainrecipe.capture.listen import Listener
 from trainrecipe.picture import Picture
+from trainrecipe.subjects.layers import depths
 from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
 
 MOST_EXAMPLES = 16
+MOST_LAYERS = 40
 
 
 def facts(listener: Listener, over: str) -> dict[str, str]:
@@ -63,8 +66,28 @@ def no_training(listener: Listener) -> str:
 
 def pictures(listener: Listener, steps: list[Step]) -> list[Picture]:
     """Pictures of the run that belong to no check."""
-    made = [examples(steps), losses(listener.run), rates(listener.run), phases(listener.run)]
+    made = [examples(steps), losses(listener.run), rates(listener.run), phases(listener.run), *layers(steps)]
     return [p for p in made if p is not None]
+
+
+def layers(steps: list[Step]) -> list[Picture]:
+    """How large activations and gradients are from layer to layer, in the first recorded step that can be replayed."""
+    step = next((s for s in steps if not s.distrust), None)
+    if step is None:
+        return []
+    try:
+        found = depths(step)[:MOST_LAYERS]
+    except Exception:  # a step that can be replayed but not watched has no such picture
+        return []
+    if len(found) < 2:
+        return []
+    out = [{"name": f"{i} {d.name}", **dataclasses.asdict(d.results)} for i, d in enumerate(found, 1)]
+    back = [{"name": f"{i} {d.name}", **dataclasses.asdict(d.gradients)} for i, d in enumerate(found, 1)]
+    told = "by layer, from first to last: the middle 90 % and the median, in the first recorded step."
+    return [
+        picture.ranges("Activations", f"What the weights give, {told}", out, x_title="absolute value", log=True),
+        picture.ranges("Gradients", f"The gradients of the weights, {told}", back, x_title="absolute value", log=True),
+    ]
 
 
 def examples(steps: list[Step]) -> Picture | None:

@@ -32,18 +32,33 @@ SECONDS = 4.0
 """Time that running a model on many batches may take."""
 
 
-@dataclasses.dataclass(slots=True)
-class Depth:
-    """One multiplication with a weight, in the order of execution. `signal` is the root mean square of its result,
-    `delta` the norm of the loss's gradient in it, `low`, `middle`, `high` the 5th, 50th and 95th percentile of the absolute
-    gradient of the weight, `weight` its norm, `gradient` its gradient's."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spread:
+    """The 5th, 50th and 95th percentile of absolute values."""
 
-    name: str
-    signal: float
-    delta: float
     low: float
     middle: float
     high: float
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Spread:
+        """The spread of a tensor's elements, of at most about 4,096 evenly chosen ones."""
+        size = tensor.detach().abs().float().flatten()
+        size = size[:: max(1, len(size) // 4096)]
+        return cls(*(float(v) for v in size.quantile(size.new_tensor([0.05, 0.5, 0.95]))))
+
+
+@dataclasses.dataclass(slots=True)
+class Depth:
+    """One multiplication with a weight, in the order of execution. `signal` is the root mean square of its result,
+    `results` the spread of its elements, `delta` the norm of the loss's gradient in it, `gradients` the spread of the
+    weight's gradient, `weight` the norm of the weight, `gradient` that of its gradient."""
+
+    name: str
+    signal: float
+    results: Spread
+    delta: float
+    gradients: Spread
     weight: float
     gradient: float
     key: int
@@ -78,16 +93,12 @@ def depths(step: Step, twin: Twin | None = None) -> list[Depth]:
 
 
 def _depth(name: str, seen: Seen, weight: torch.Tensor, out: torch.Tensor, delta: torch.Tensor, grad: Any) -> Depth:
-    size = grad.detach().abs().float().flatten()
-    size = size[:: max(1, len(size) // 4096)]
-    low, middle, high = (float(v) for v in size.quantile(torch.tensor([0.05, 0.5, 0.95])))
     return Depth(
         name,
         float(out.detach().float().pow(2).mean().sqrt()),
+        Spread.of(out),
         float(delta.float().norm()),
-        low,
-        middle,
-        high,
+        Spread.of(grad),
         float(weight.detach().float().norm()),
         float(grad.float().norm()),
         id(weight),

@@ -32,7 +32,8 @@ def mixing(step: Step) -> Evidence:
         if not look.influential():
             continue
         if not look.mixes():
-            return Evidence({"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED})
+            chart, _ = look.chart() if step.seconds_left() > 0 else ([], 0.0)
+            return Evidence({"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart})
         tested.append((one, look, axis, sure))
     if not tested:
         return Evidence(missing="no input that has one row per example changes the outputs")
@@ -124,7 +125,7 @@ class Rows:
     def evidence(self, sure: bool, other_axis: bool, flat: bool) -> Evidence:
         """What tells mixing by mistake from sets, graphs and sequences, with the place where it begins."""
         mixing = self._where()
-        chart, reach = self._chart()
+        chart, reach = self.chart()
         integer = not self.one.tensor.is_floating_point()
         later = [s.inputs for s in self.step.each()[1:]]
         fixed = bool(later) and all(any(i.tensor.equal(self.one.tensor) for i in seen) for seen in later)
@@ -172,7 +173,8 @@ class Rows:
         run_watched(self.step, self.twin, seen.append, overrides={} if tensor is None else {self.one.number: tensor})
         return [op for op in seen if op.inside]
 
-    def _chart(self) -> tuple[list[list[float]], float]:
+    def chart(self) -> tuple[list[list[float]], float]:
+        """How much each output changes with each example (rows: outputs), and how many outputs one example changes."""
         drawn = min(self.size, DRAWN)
         columns, reach = [], []
         for i in range(drawn):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check, Price
@@ -131,7 +132,7 @@ def _once(profile: list[Depth]) -> list[Depth]:
 
 
 def _row(d: Depth) -> dict[str, object]:
-    return {"name": d.name, "low": d.low, "middle": d.middle, "high": d.high, "delta": d.delta}
+    return {"name": d.name, **dataclasses.asdict(d.gradients), "delta": d.delta}
 
 
 def _practise(step: Step) -> float | None:
