@@ -92,7 +92,7 @@ class Observed:
     """A listener that is switched on for its own blocks only; its early, detailed steps are over before timing begins."""
 
     def __init__(self) -> None:
-        from trainrecipe.capture.listen import Listener
+        from trainrecipe.capture.listen.listener import Listener
 
         self.listener = Listener()
 

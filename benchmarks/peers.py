@@ -28,6 +28,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import shutil
@@ -49,7 +50,6 @@ from torch import nn
 from trainrecipe import testing
 from trainrecipe.capture import launch, subjects
 from trainrecipe.capture.launch import Order
-from trainrecipe.capture.listen import Listener
 from trainrecipe.capture.replay import Tape, Twin
 from trainrecipe.capture.session import Session
 from trainrecipe.capture.tensors import tensors_in
@@ -58,6 +58,8 @@ from trainrecipe.subjects.step import RESHAPING, LossCall, Step
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
 """The time limit for one peer on one script."""
+
+Factory = Callable[[], nn.Module]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +107,12 @@ class Notes:
             self._file.write(json.dumps({"alarm": alarm}) + "\n")
 
     def cannot(self, why: object) -> None:
-        text = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why)
+        text = f"{type(why).__name__}: {why}" if type(why) not in (str, OverTime, CannotUse) else str(why)
         self._file.write(json.dumps({"why": " ".join(text.split())[:160]}) + "\n")
+
+
+class CannotUse(Exception):
+    """A script that a peer is not made for; the message says why."""
 
 
 class OverTime(KeyboardInterrupt):
@@ -127,15 +133,17 @@ def ask(peer: Peer, script: Path, seconds: float = SECONDS, echo: bool = False) 
         pid = os.fork()
         if not pid:
             _child(peer, order, Path(folder), seconds)
-        _wait(pid, began + seconds + 10)
+        over = _wait(pid, began + seconds + 10)
         notes = [json.loads(line) for line in Path(folder, "notes").read_text().splitlines()]
         if echo:
             print(*(Path(folder, n).read_text(errors="replace") for n in "12"), sep="\n")
     alarms = dict.fromkeys(n["alarm"] for n in notes if n.get("alarm"))
-    reasons = [n["why"] for n in notes if "why" in n] or ["time limit"]
-    ran = any("alarm" in n for n in notes) and (bool(alarms) or reasons[-1] != "time limit" or len(notes) == 1)
+    reasons = [n["why"] for n in notes if "why" in n] + ["time limit"] * over
+    ran = bool(alarms) or (any("alarm" in n for n in notes) and "time limit" not in reasons)
     where = os.path.relpath(script.resolve(), ROOT)
-    return Answer(peer.name, where, list(alarms), "" if ran else reasons[-1], time.perf_counter() - began)
+    return Answer(
+        peer.name, where, list(alarms), "" if ran else reasons[-1] if reasons else "it died", time.perf_counter() - began
+    )
 
 
 def _child(peer: Peer, order: Order, folder: Path, seconds: float) -> None:
@@ -160,13 +168,15 @@ def _over_time(*_: object) -> None:
     raise OverTime
 
 
-def _wait(pid: int, until: float) -> None:
+def _wait(pid: int, until: float) -> bool:
+    """Wait for a child, and end it, with its own children, when it is late; returns whether it was."""
     while not os.waitpid(pid, os.WNOHANG)[0]:
         if time.perf_counter() > until:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return
+            return True
         time.sleep(0.02)
+    return False
 
 
 # ---- a step handed over
@@ -181,6 +191,7 @@ class Handing(Session):
         self.look = look
 
     def _begin(self) -> None:
+        self.optimizers = optimizers_made()
         super()._begin()
         assert self.listener is not None
         self.listener.on_event = self._on_event
@@ -191,11 +202,11 @@ class Handing(Session):
             return
         try:
             listener.remove()
-            tape = next((tapes[0] for tapes in listener.tapes.values()), None)
-            if tape is None:
-                self.notes.cannot("the step could not be recorded")
-            else:
-                self.look(Handed.from_tape(listener, tape), self.notes)
+            steps = subjects.steps(listener)
+            if not steps:
+                raise CannotUse("the step could not be recorded")
+            sizes = frozenset(loader.batch_size for loader in listener.run.loaders if loader.batch_size)
+            self.look(Handed.fresh(steps[0], self.optimizers, sizes), self.notes)
         except BaseException as error:
             self.notes.cannot(error)
         finally:
@@ -213,14 +224,14 @@ class Handed:
     sizes: frozenset[int]
 
     @classmethod
-    def from_tape(cls, listener: Listener, tape: Tape) -> Handed:
-        reached = {id(p) for p in tape.parameters}
-        known = [(w.parameters, o) for w in listener.watched.values() if (o := w.ref()) is not None]
-        known.sort(key=lambda pair: len(reached & {id(p) for p in pair[0]}))
-        step = Step.from_tapes([tape], known[-1][1] if known else None, subjects.parameter_names(listener))
+    def fresh(cls, step: Step, optimizers: Sequence[torch.optim.Optimizer], sizes: frozenset[int]) -> Handed:
         if not step.agreement.exact:
-            raise ValueError(step.agreement.why)
-        return cls(step, frozenset(r.batch_size for r in listener.run.loaders if r.batch_size))
+            raise CannotUse(step.agreement.why)
+        reached = {id(p) for p in step.tape.parameters}
+        known = sorted(optimizers, key=lambda o: held(o, reached))
+        several = len(known) > 1 and held(known[-2], reached)  # peers take one; without, they make their own
+        step.optimizer = None if several or not known else known[-1]
+        return cls(step, sizes)
 
     @property
     def single(self) -> Any:
@@ -268,6 +279,24 @@ class Handed:
     def _is_root(self, call: LossCall) -> bool:
         tape = self.step.tape
         return tape.roots == list(call.op.outputs) and tape.weights == [None] and len(self.targets()) == 1
+
+
+def optimizers_made() -> list[torch.optim.Optimizer]:
+    """A list to which every optimiser that is made from now on is added."""
+    made: list[torch.optim.Optimizer] = []
+    original = torch.optim.Optimizer.__init__
+
+    def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        original(optimizer, *args, **kwargs)
+        made.append(optimizer)
+
+    torch.optim.Optimizer.__init__ = __init__  # type: ignore[method-assign]
+    return made
+
+
+def held(optimizer: torch.optim.Optimizer, tensors: set[int]) -> int:
+    """How many of the tensors, given by identity, an optimiser holds."""
+    return sum(id(p) in tensors for group in optimizer.param_groups for p in group["params"])
 
 
 class Whole(nn.Module):
@@ -379,38 +408,49 @@ def _assert(notes: Notes, rule: str, check: Callable[[], None]) -> None:
         notes.ran()
     except AssertionError as error:
         print(f"{rule}: {error!s:.300}")
-        notes.ran(rule)
+        notes.cannot(error) if "Dummy batch only has" in str(error) else notes.ran(rule)
     except Exception as error:
         notes.cannot(error)
 
 
-def _classifier(handed: Handed) -> tuple[Callable[[], nn.Module], tuple[torch.Tensor, torch.Tensor], int, bool]:
+def _classifier(handed: Handed) -> tuple[Factory, tuple[torch.Tensor, torch.Tensor], int, bool]:
     """A factory of fresh models, one batch, the number of classes, and whether it is a language model."""
     step = handed.step
     calls = [c for c in step.losses if c.counts and c.name in ("cross_entropy", "nll_loss")]
     if len(calls) != 1 or calls[0].target is None or calls[0].target.is_floating_point():
-        raise ValueError("cannot be used: not a classification with cross-entropy")
-    call, classes = calls[0], calls[0].prediction.shape[-1]
-    until, target, language = [call.input], call.target, False
-    reshaped = list(step.back(call.input))
-    if handed.single is not None and reshaped and all(op.name in RESHAPING or op is handed.single for op in reshaped):
-        until = list(handed.single.outputs)
+        raise CannotUse("not a classification with cross-entropy")
+    call = calls[0]
+    until, target, op = [call.input], call.target, handed.single
+    reshaped = itertools.takewhile(lambda back: back.name in RESHAPING, step.back(call.input))
+    if op is not None and any(set(back.inputs) & set(op.outputs) for back in reshaped):
+        until = list(op.outputs)
     model, inputs, _ = handed.parts(step.twin(), until)
     if not isinstance(inputs, torch.Tensor):
-        raise ValueError("cannot be used: the model does not take one tensor")
+        raise CannotUse("the model does not take one tensor")
     with torch.no_grad():
         out = model(inputs)
-    if (
-        isinstance(out, torch.Tensor)
-        and out.ndim == 3
-        and not inputs.is_floating_point()
-        and target.numel() == out[..., 0].numel()
-    ):
-        language, classes = True, out.shape[-1]
-        target = target.reshape(out.shape[:2])
-    elif not isinstance(out, torch.Tensor) or out.ndim != 2 or target.shape != out.shape[:1]:
-        raise ValueError("cannot be used: the outputs are not (examples, classes)")
-    return lambda: handed.parts(step.twin(), until)[0], (inputs, target), classes, language
+    if not isinstance(out, torch.Tensor):
+        raise CannotUse("the model does not return one tensor")
+
+    def factory() -> nn.Module:
+        return handed.parts(step.twin(), until)[0]
+
+    if out.ndim == 2 and target.shape == out.shape[:1]:
+        return factory, (inputs, target), out.shape[1], False
+    if out.ndim == 3 and not inputs.is_floating_point() and target.numel() == out[..., 0].numel():
+        soft, inputs = _with_soft_tokens(factory, inputs, out.shape[-1])
+        return soft, (inputs, target.reshape(out.shape[:2])), out.shape[-1], True
+    raise CannotUse("the outputs are not one row of classes for each example or token")
+
+
+def _with_soft_tokens(factory: Factory, tokens: torch.Tensor, classes: int) -> tuple[Factory, torch.Tensor]:
+    """As the peer's own entry point for language models does it: one-hot tokens, and an embedding that takes them."""
+    from neural_net_checklist.torch_diagnostics import replace_input_embedding_layer
+
+    layers = [n for n, m in factory().named_modules() if isinstance(m, nn.Embedding) and m.num_embeddings == classes]
+    if len(layers) != 1:
+        return factory, tokens
+    return replace_input_embedding_layer(factory, layers[0]), nn.functional.one_hot(tokens, classes).float()
 
 
 def _token_loss(classes: int, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -434,6 +474,7 @@ class Audited(Session):
         self.covered: set[int] = set()
 
     def _begin(self) -> None:
+        self.optimizers = optimizers_made()
         call = nn.Module.__call__
 
         def __call__(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -448,14 +489,10 @@ class Audited(Session):
         from torch_audit import autopatch
 
         own = {id(p) for p in module.parameters() if p.requires_grad}
-        known = (
-            [(w.parameters, o) for w in self.listener.watched.values() if (o := w.ref()) is not None] if self.listener else []
-        )
-        if not own or not known:
+        if not own or not self.optimizers:
             return
-        known.sort(key=lambda pair: len(own & {id(p) for p in pair[0]}))
         self.covered.update(id(m) for m in module.modules())
-        self.auditors.append(autopatch(module, optimizer=known[-1][1], every_n_steps=1))
+        self.auditors.append(autopatch(module, optimizer=max(self.optimizers, key=lambda o: held(o, own)), every_n_steps=1))
 
     def conclude(self, status: str) -> None:
         from torch_audit.core import Severity

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 from trainrecipe import Step
-from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.replay import Twin, verify
 
 Program = Callable[[], tuple[list[nn.Module], Callable[[], Any]]]
@@ -412,7 +412,7 @@ def test_a_program_is_replayed_exactly_and_left_alone(name: str) -> None:
     assert not torch.overrides._get_current_function_mode_stack()
     assert state.same(bare), "the observation changed the result"
     assert not listener.trouble
-    tapes = [t for kept in listener.tapes.values() for t in kept]
+    tapes = [t for kept in listener.backwards.tapes.values() for t in kept]
     assert len(tapes) >= 2
     for tape in tapes:
         agreement = verify(tape)
@@ -423,7 +423,7 @@ def test_a_program_is_replayed_exactly_and_left_alone(name: str) -> None:
 def test_training_a_twin_leaves_the_model_alone() -> None:
     models, state, listener = run(PROGRAMS["batch_norm_and_dropout"], observed=True)
     assert listener is not None
-    tape = next(iter(listener.tapes.values()))[0]
+    tape = next(iter(listener.backwards.tapes.values()))[0]
     twin = Twin(tape)
     inner = torch.optim.SGD([w for _, w in twin.leaves], lr=0.5)
     losses = []
@@ -442,7 +442,7 @@ def test_training_a_twin_leaves_the_model_alone() -> None:
 def test_tied_weights_stay_tied_on_the_twin() -> None:
     models, _, listener = run(PROGRAMS["tied_weights"], observed=True)
     assert listener is not None
-    tape = next(iter(listener.tapes.values()))[0]
+    tape = next(iter(listener.backwards.tapes.values()))[0]
     copied: Any = Twin(tape).module(tape.modules()[0])
     assert copied.out.weight is copied.embed.weight
     assert copied.out.weight is not models[0].get_parameter("embed.weight")
@@ -465,7 +465,7 @@ def test_state_outside_the_model_is_refused_and_never_replayed_wrongly() -> None
 
     _, _, listener = run(build, observed=True)
     assert listener is not None
-    for tape in next(iter(listener.tapes.values())):
+    for tape in next(iter(listener.backwards.tapes.values())):
         agreement = verify(tape)
         assert not agreement.exact
         assert "differs" in agreement.why

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Subset, SubsetRandomSampler, T
 
 from trainrecipe.capture import hashing, subjects
 from trainrecipe.capture.fingerprint import fingerprint
-from trainrecipe.capture.listen import Listener
-from trainrecipe.capture.stream import is_series
+from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.listen.stream import is_series
 from trainrecipe.checks.data.label_order import LabelOrder, rank_correlation
 from trainrecipe.checks.data.same_batch import SameBatch
 from trainrecipe.checks.data.train_val_overlap import TrainValOverlap

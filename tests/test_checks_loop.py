@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainrecipe.capture import subjects
-from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.rehearsal import Rehearsal, RehearsalOver
 from trainrecipe.checks.run.clip_after_step import ClipAfterStep
 from trainrecipe.checks.run.clip_to_nothing import ClipToNothing

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from trainrecipe.capture.scratch import Scratch
+from trainrecipe.capture.scratch.scratch import Scratch
 
 FAILING = """
 import os
@@ -476,7 +476,7 @@ def test_only_one_at_a_time(scratch, tmp_path):
 
 
 def test_importing_it_loads_no_torch():
-    code = "import sys, trainrecipe.capture.scratch; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainrecipe.capture.scratch.scratch; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -484,7 +484,7 @@ def test_a_library_imported_later_is_redirected_too(project, tmp_path):
     pytest.importorskip("safetensors")
     code = """if True:
         import os, pathlib, sys
-        from trainrecipe.capture.scratch import Scratch
+        from trainrecipe.capture.scratch.scratch import Scratch
         with Scratch(pathlib.Path(sys.argv[1])) as scratch:
             import numpy
             from safetensors.numpy import save_file

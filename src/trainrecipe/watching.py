@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator
 
 from trainrecipe.capture import subjects
-from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.config import BUDGET, Config
 from trainrecipe.exam import Examination, examine
 from trainrecipe.wrong_use import WrongUse

@@ -9,9 +9,9 @@ import torch
 import xxhash
 
 from trainrecipe.capture import hashing
-from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.listen.stream import inputs_of
 from trainrecipe.capture.replay import Tape
-from trainrecipe.capture.stream import inputs_of
 from trainrecipe.capture.where import Spot, place
 
 LOSSES = 200
@@ -39,7 +39,7 @@ def fingerprint(listener: Listener) -> list[tuple[str, str]]:
 def _marks(listener: Listener) -> Iterator[tuple[str, str, Spot | None]]:
     for name, (value, at) in listener.seeds.given.items():
         yield f"the seed given to {name}", value, at
-    tapes = sorted((t for kept in listener.tapes.values() for t in kept), key=lambda t: (t.step, str(t.at)))
+    tapes = sorted((t for kept in listener.backwards.tapes.values() for t in kept), key=lambda t: (t.step, str(t.at)))
     yield from _initial(listener, [t for t in tapes if t.step == 0])
     for tape in tapes:
         where = f"step {tape.step + 1}"
@@ -55,7 +55,7 @@ def _initial(listener: Listener, tapes: list[Tape]) -> Iterator[tuple[str, str, 
     from trainrecipe.capture.subjects import parameter_names
 
     names = parameter_names(listener)
-    owners = {id(p): m for root in listener.roots.values() for m in root.modules() for p in m._parameters.values()}
+    owners = {id(p): m for root in listener.models.roots.values() for m in root.modules() for p in m._parameters.values()}
     seen: set[int] = set()
     for tape in tapes:
         for op in tape.ops:
@@ -64,7 +64,7 @@ def _initial(listener: Listener, tapes: list[Tape]) -> Iterator[tuple[str, str, 
                     continue
                 seen.add(id(original))
                 owner = owners.get(id(original))
-                at = listener.births.get(owner) if owner is not None else None
+                at = listener.models.births.get(owner) if owner is not None else None
                 name = names.get(id(original), "a parameter")
                 yield f"the initial value of {name} {tuple(frozen.shape)}", _hash(frozen), at
 

@@ -87,7 +87,7 @@ def _scratch(order: Order) -> Iterator[None]:
     if not order.rehearsal or order.in_place:
         yield
         return
-    from trainrecipe.capture.scratch import Scratch
+    from trainrecipe.capture.scratch.scratch import Scratch
 
     own = [Path(f).parent for f in (order.log, order.fingerprint) if f]
     with Scratch(Path(order.scratch), leave=own):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from trainrecipe import picture
-from trainrecipe.capture.listen import Listener
+from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.picture import Picture
 from trainrecipe.subjects.layers import depths
 from trainrecipe.subjects.run import Run

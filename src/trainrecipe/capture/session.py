@@ -15,7 +15,7 @@ from trainrecipe.journal.events import append_to
 
 if TYPE_CHECKING:
     from trainrecipe.capture.launch import Order
-    from trainrecipe.capture.listen import Listener
+    from trainrecipe.capture.listen.listener import Listener
     from trainrecipe.capture.rehearsal import Rehearsal
     from trainrecipe.finding import Finding
 
@@ -50,7 +50,7 @@ class Session:
             self.trouble = f"the script could not be observed: {type(error).__name__}: {error}"
 
     def _begin(self) -> None:
-        from trainrecipe.capture.listen import Listener
+        from trainrecipe.capture.listen.listener import Listener
         from trainrecipe.capture.rehearsal import STEPS, Rehearsal
 
         order = self.order

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrecipe.capture.listen import Listener, tape_leaves
+from trainrecipe.capture.listen.backwards import tape_leaves
+from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
@@ -24,15 +25,15 @@ def steps(listener: Listener) -> list[Step]:
     names = parameter_names(listener)
     evaluates = any(True for _ in listener.run.evaluations())
     graded = with_gradient(listener)
-    steppers = [o for w in listener.watched.values() if w.record.steps and (o := w.ref()) is not None]
+    steppers = [o for w in listener.optimizers.watched.values() if w.record.steps and (o := w.ref()) is not None]
     found = []
-    for tapes in listener.tapes.values():
+    for tapes in listener.backwards.tapes.values():
         tapes = [t for t in tapes if t.gradients] or tapes
-        step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.births, evaluates=evaluates)
+        step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.models.births, evaluates=evaluates)
         _note_rates(listener, step)
-        step.inputs_seen = [(number, given) for number, given, forward, _ in listener.inputs if forward.fed]
-        step.last = listener.latest.get(tapes[0].at)
-        step.broken = listener.broken.get(tapes[0].at)
+        step.inputs_seen = [(number, given) for number, given, forward, _ in listener.models.inputs if forward.fed]
+        step.last = listener.backwards.latest.get(tapes[0].at)
+        step.broken = listener.backwards.broken.get(tapes[0].at)
         step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
         step.graded, step.steppers = graded, steppers
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
@@ -44,13 +45,13 @@ def steps(listener: Listener) -> list[Step]:
 
 def with_gradient(listener: Listener) -> frozenset[int]:
     """Identities of the parameters that got a gradient, zero or not, from any backward that was seen in detail."""
-    every = [t for tapes in (*listener.tapes.values(), listener.latest.values()) for t in tapes]
-    return frozenset({id(p) for t in every for p, _ in t.gradients} | listener.updates.keys())
+    every = [t for tapes in (*listener.backwards.tapes.values(), listener.backwards.latest.values()) for t in tapes]
+    return frozenset({id(p) for t in every for p, _ in t.gradients} | listener.optimizers.updates.keys())
 
 
 def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
     reached = {id(p) for p in tape.parameters}
-    for watched in sorted(listener.watched.values(), key=lambda w: w.record.number != tape.stepped):
+    for watched in sorted(listener.optimizers.watched.values(), key=lambda w: w.record.number != tape.stepped):
         optimizer = watched.ref()
         if watched.record.steps and optimizer is not None and any(id(p) in reached for p in watched.parameters):
             return optimizer
@@ -59,7 +60,7 @@ def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
 
 def _note_rates(listener: Listener, step: Step) -> None:
     """Tell a step the learning rates its optimiser was seen to have, and how the script clips its gradients."""
-    watched = listener.watched.get(id(step.optimizer)) if step.optimizer is not None else None
+    watched = listener.optimizers.watched.get(id(step.optimizer)) if step.optimizer is not None else None
     if watched is None:
         return
     record = watched.record
@@ -73,8 +74,8 @@ def _note_rates(listener: Listener, step: Step) -> None:
 def parameter_names(listener: Listener) -> dict[int, str]:
     """Qualified names of all parameters of the models that were called, by identity."""
     names: dict[int, str] = {}
-    several = len(listener.roots) > 1
-    for root in sorted(listener.roots.values(), key=lambda m: -sum(1 for _ in m.modules())):
+    several = len(listener.models.roots) > 1
+    for root in sorted(listener.models.roots.values(), key=lambda m: -sum(1 for _ in m.modules())):
         prefix = f"{type(root).__name__}." if several else ""
         for name, parameter in root.named_parameters():
             names.setdefault(id(parameter), prefix + name)
@@ -84,8 +85,8 @@ def parameter_names(listener: Listener) -> dict[int, str]:
 def fill_stream(listener: Listener) -> None:
     """Fill what `run` tells about the order of the data: targets of successive steps, and whether state is handed on."""
     run = listener.run
-    run.carries_state = listener.stream.carries_state
-    run.targets, at, run.series = listener.stream.longest()
+    run.carries_state = listener.backwards.stream.carries_state
+    run.targets, at, run.series = listener.backwards.stream.longest()
     run.targets_place = place(at)
 
 
@@ -96,7 +97,7 @@ def fill_parameters(listener: Listener) -> None:
     tensors: dict[int, torch.Tensor] = {}
     owners: dict[int, nn.Module] = {}
     model_of: dict[int, int] = {}
-    for number, root in enumerate(listener.roots.values()):
+    for number, root in enumerate(listener.models.roots.values()):
         for module in root.modules():
             for parameter in module._parameters.values():
                 if parameter is not None:
@@ -105,12 +106,12 @@ def fill_parameters(listener: Listener) -> None:
                     model_of.setdefault(id(parameter), number)
     registered = set(tensors)
     _fill_kin(listener)
-    held = {key: sorted(by) for key, by in listener.held_by.items() if key in tensors}
+    held = {key: sorted(by) for key, by in listener.optimizers.held_by.items() if key in tensors}
     rates: dict[int, float] = {}
     peaks = _planned_peaks(listener)
-    highest = {key: max(by.values()) for key, by in listener.held_by.items()}
+    highest = {key: max(by.values()) for key, by in listener.optimizers.held_by.items()}
     used = _used_in(listener)
-    for watched in listener.watched.values():
+    for watched in listener.optimizers.watched.values():
         optimizer = watched.ref()
         number = watched.record.number
         for index, group in enumerate(optimizer.param_groups if optimizer is not None else ()):
@@ -127,8 +128,8 @@ def fill_parameters(listener: Listener) -> None:
     reached: set[int] = set()
     graded: set[int] = set()
     called = _called_modules(listener)
-    for tapes in listener.tapes.values():
-        for tape in (*tapes, *([listener.latest[tapes[0].at]] if tapes else ())):
+    for tapes in listener.backwards.tapes.values():
+        for tape in (*tapes, *([listener.backwards.latest[tapes[0].at]] if tapes else ())):
             _first_copies(tape, first)
             reached |= {id(p) for p in tape_leaves_with_graph(tape)}
             graded |= {id(p) for p, g in tape.gradients if bool(_any(g))}
@@ -143,7 +144,7 @@ def fill_parameters(listener: Listener) -> None:
         user, user_layer = used.get(key, (None, None))
         layer = owner if owner is not None else user_layer
         own_gradient = tensor.grad is not None and bool(_any(tensor.grad))
-        history = listener.updates.get(key, [])
+        history = listener.optimizers.updates.get(key, [])
         stuck = [h["stuck"] for h in history if h["gradient"] > 0]
         run.parameters.append(
             Parameter(
@@ -158,7 +159,7 @@ def fill_parameters(listener: Listener) -> None:
                 gradient=key in graded or own_gradient or any(h["gradient"] > 0 for h in history),
                 moved=moved,
                 rate=rates.get(key),
-                born=place(listener.births.get(layer)) if layer is not None else None,
+                born=place(listener.models.births.get(layer)) if layer is not None else None,
                 called=None if owner is None or not called else id(owner) in called,
                 kind=type(layer).__name__ if layer is not None else "",
                 stuck=sum(stuck) / len(stuck) if stuck else None,
@@ -180,7 +181,7 @@ def fill_parameters(listener: Listener) -> None:
 
 
 def _fill_kin(listener: Listener) -> None:
-    own = [{id(p) for p in root.parameters()} for root in listener.roots.values()]
+    own = [{id(p) for p in root.parameters()} for root in listener.models.roots.values()]
     for model in listener.run.models:
         mine = own[model.number]
         model.kin = [n for n, other in enumerate(own) if n != model.number and mine & other]
@@ -188,9 +189,9 @@ def _fill_kin(listener: Listener) -> None:
 
 def _still(listener: Listener, key: int) -> float | None:
     """The share of the elements with a gradient that no recorded step moved."""
-    if key not in listener.moves:
+    if key not in listener.optimizers.moves:
         return None
-    pushed, moved = listener.moves[key]
+    pushed, moved = listener.optimizers.moves[key]
     count = int(pushed.sum())
     return float((pushed & ~moved).sum()) / count if count else None
 
@@ -210,9 +211,9 @@ def _planned_peaks(listener: Listener) -> dict[int, list[float]]:
 def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None]]:
     """Parameters that a called model's forward uses although they are not its own: the model's number, and the layer."""
     found: dict[int, tuple[int | None, nn.Module | None]] = {}
-    numbers = {id(root): n for n, root in enumerate(listener.roots.values())}
-    own = {id(root): {id(m) for m in root.modules()} for root in listener.roots.values()}
-    for tapes in listener.tapes.values():
+    numbers = {id(root): n for n, root in enumerate(listener.models.roots.values())}
+    own = {id(root): {id(m) for m in root.modules()} for root in listener.models.roots.values()}
+    for tapes in listener.backwards.tapes.values():
         for tape in tapes:
             ops = {op.index: op for op in tape.history}
             for op in tape.history:
@@ -226,7 +227,7 @@ def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None
                         for parameter in module._parameters.values():
                             if parameter is not None:
                                 found.setdefault(id(parameter), (numbers[id(root.call)], module))
-    for model in listener.roots.values():
+    for model in listener.models.roots.values():
         for module in model.modules():
             for name, held in vars(module).items():
                 if name in ("_parameters", "_buffers", "_modules"):
@@ -249,7 +250,7 @@ def _in_containers(held: Any, depth: int = 2) -> Iterator[nn.Parameter]:
 
 def _called_modules(listener: Listener) -> set[int]:
     found: set[int] = set()
-    for tapes in listener.tapes.values():
+    for tapes in listener.backwards.tapes.values():
         for tape in tapes:
             found |= {id(op.call) for op in tape.history if op.kind == "module"}
     return found
@@ -276,5 +277,5 @@ def _any(tensor: torch.Tensor) -> torch.Tensor:
 
 def data(listener: Listener, may_read: bool) -> Data:
     """The data of the program."""
-    numbered = sorted(((record_number, loader) for loader, record_number in listener.loaders.values()), key=lambda p: p[0])
+    numbered = sorted(((record_number, loader) for loader, record_number in listener.loaders.held.values()), key=lambda p: p[0])
     return Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)

@@ -19,7 +19,7 @@ from torch import nn
 from trainrecipe.capture.where import is_user_file
 
 if TYPE_CHECKING:
-    from trainrecipe.capture.listen import Listener
+    from trainrecipe.capture.listen.listener import Listener
     from trainrecipe.capture.replay import Tape
     from trainrecipe.capture.tape import Op
 
@@ -31,12 +31,12 @@ class Fates:
     """What became of the layers of the called models in the steps that were recorded."""
 
     def __init__(self, listener: Listener) -> None:
-        tapes = {id(t): t for ts in (*listener.tapes.values(), listener.latest.values()) for t in ts}
+        tapes = {id(t): t for ts in (*listener.backwards.tapes.values(), listener.backwards.latest.values()) for t in ts}
         self.tapes = [t for t in tapes.values() if t.history]
         self.called = [{id(op.call) for op in t.history if op.kind == "module"} for t in self.tapes]
         self.parents: dict[int, tuple[nn.Module, str]] = {}
-        self.roots = {id(r) for r in listener.roots.values()}
-        for root in listener.roots.values():
+        self.roots = {id(r) for r in listener.models.roots.values()}
+        for root in listener.models.roots.values():
             for path, module in root.named_modules():
                 for name, child in module._modules.items():
                     if child is not None:

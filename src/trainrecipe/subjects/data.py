@@ -14,8 +14,8 @@ import xxhash
 from torch.utils.data import RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
 from trainrecipe.capture import hashing
-from trainrecipe.capture.describe import innermost
-from trainrecipe.capture.stream import is_series
+from trainrecipe.capture.listen.describe import innermost
+from trainrecipe.capture.listen.stream import is_series
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.subjects.run import Loader, Run
 

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from trainrecipe.capture.disk import REAL_OS, copy, is_file, is_folder, mode_of, move, scan, state
+from trainrecipe.capture.scratch.disk import REAL_OS, copy, is_file, is_folder, mode_of, move, scan, state
 
 _LINKS_AT_MOST = 40
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -16,9 +16,9 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trainrecipe.capture.disk import REAL_OS
-from trainrecipe.capture.listing import Entry, Listing
-from trainrecipe.capture.overlay import WRITES, Overlay
+from trainrecipe.capture.scratch.disk import REAL_OS
+from trainrecipe.capture.scratch.listing import Entry, Listing
+from trainrecipe.capture.scratch.overlay import WRITES, Overlay
 
 Call = Callable[..., Any]
 _PATHS = (str, bytes, os.PathLike)

@@ -37,10 +37,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainrecipe.capture.file_calls import FileCalls
-from trainrecipe.capture.overlay import Overlay
 from trainrecipe.capture.patch import Patches
-from trainrecipe.capture.path_takers import DATABASE, TAKERS, Taker
+from trainrecipe.capture.scratch.file_calls import FileCalls
+from trainrecipe.capture.scratch.overlay import Overlay
+from trainrecipe.capture.scratch.path_takers import DATABASE, TAKERS, Taker
 
 _Call = Callable[..., Any]
 _LEFT_ALONE = ("posix", "nt", "_io")  # importing uses these, and so do the stand-ins themselves

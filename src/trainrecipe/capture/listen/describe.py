@@ -9,18 +9,15 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import RandomSampler, SequentialSampler, Subset
+from torch.utils.data import Subset
 
 from trainrecipe.capture.where import Spot, is_user_file, place
 from trainrecipe.finding import Place
-from trainrecipe.subjects.run import Loader, Optimizer, OptimizerStep
-
-if TYPE_CHECKING:
-    from trainrecipe.capture.listen import Listener
+from trainrecipe.subjects.run import Optimizer
 
 SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "Adafactor"})
 """Optimisers whose update hardly depends on the scale of the gradient."""
@@ -52,50 +49,6 @@ def innermost(dataset: Any) -> tuple[Any, range | list[int] | None]:
     for outer in reversed(chain[:-1]):
         indices = [indices[int(i)] for i in outer]
     return dataset, indices
-
-
-def loader_record(listener: Listener, loader: Any, at: Spot | None) -> int:
-    """The number of this loader's record; makes one for a loader that is new."""
-    known = listener.loaders.get(id(loader))
-    if known is not None and known[0] is loader:
-        return int(known[1])
-    dataset, _ = innermost(loader.dataset)
-    if id(dataset) not in listener.datasets:
-        listener.datasets[id(dataset)] = (len(listener.datasets), dataset)
-    batches = getattr(loader, "batch_sampler", None)
-    sampler = loader.sampler if batches is None else batches
-    inner = getattr(sampler, "sampler", sampler)
-    record = Loader(
-        number=len(listener.run.loaders),
-        place=place(at),
-        dataset=listener.datasets[id(dataset)][0],
-        dataset_name=type(dataset).__name__,
-        examples=_length(loader.dataset),
-        batch_size=loader.batch_size,
-        sampler=type(inner).__name__,
-        shuffled=bool(getattr(inner, "shuffle", True))
-        and not isinstance(inner, SequentialSampler)
-        and type(inner).__name__ != "_InfiniteConstantSampler",
-        drop_last=bool(loader.drop_last),
-        workers=int(loader.num_workers),
-        length=_length(loader),
-        born=place(listener.loader_births.get(loader)),
-    )
-    listener.run.loaders.append(record)
-    listener.loaders[id(loader)] = (loader, record.number)
-    return record.number
-
-
-def is_random(sampler: Any) -> bool:
-    """Whether a sampler draws in random order."""
-    return isinstance(sampler, RandomSampler)
-
-
-def _length(thing: Any) -> int | None:
-    try:
-        return len(thing)
-    except Exception:
-        return None
 
 
 def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | None, step: int) -> Optimizer:
@@ -176,39 +129,6 @@ def has_fresh_norms(module: nn.Module) -> bool:
     """Whether a batch-norm layer with running statistics has not seen a batch yet."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     return any(m.num_batches_tracked is not None and int(m.num_batches_tracked) == 0 for m in norms)
-
-
-def measure_update(listener: Listener, watched: Any, seen: OptimizerStep) -> None:
-    """Fill in the norms of gradient, weight and update of one step, per parameter and for all of them."""
-    with torch.no_grad():
-        after = [p.detach() for p in watched.parameters]
-        moves = [a.float() - b.float() for a, b in zip(after, watched.before, strict=True)]
-        update = torch._foreach_norm(moves)
-        weight = torch._foreach_norm([b.float() for b in watched.before])
-        for p, b, u, w in zip(watched.parameters, watched.before, update, weight, strict=True):
-            grad = p.grad
-            if grad is None:
-                continue
-            held = grad.coalesce().values() if grad.is_sparse else grad
-            moving = held.ne(0) if not grad.is_sparse else None
-            stuck = float((p.detach().eq(b) & moving).sum() / moving.sum().clamp(min=1)) if moving is not None else 0.0
-            if moving is not None:
-                listener.note_moves(p, b, moving)
-            entry = {
-                "step": seen.step,
-                "gradient": float(held.float().norm()),
-                "weight": float(w),
-                "update": float(u),
-                "stuck": stuck,
-                "elements": float(p.numel()),
-            }
-            history = listener.updates.setdefault(id(p), [])
-            history.append(entry)
-            del history[8:-16]  # the first and the last
-    seen.update_norm = float(torch.stack(list(update)).norm()) if update else None
-    seen.weight_norm = float(torch.stack(list(weight)).norm()) if weight else None
-    norms = [h[-1]["gradient"] for p in watched.parameters if (h := listener.updates.get(id(p)))]
-    seen.grad_norm = sum(n * n for n in norms) ** 0.5
 
 
 def who_holds_a_graph(at: Spot | None) -> tuple[str, Place | None]:

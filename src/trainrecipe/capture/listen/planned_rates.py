@@ -54,7 +54,7 @@ class _Empty(torch.optim.Optimizer):
         """Nothing to do."""
 
 
-class Schedules:
+class PlannedRates:
     """Notes how schedulers are built, per optimiser, in order."""
 
     def __init__(self) -> None:

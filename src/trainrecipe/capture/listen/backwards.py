@@ -1,0 +1,293 @@
+"""Hears backward passes: their losses, the graphs behind them, and the tape of each recorded step."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.stream import Stream
+from trainrecipe.capture.replay import CannotReplay, Tape, cut
+from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.run import Backward
+
+TAPES = 3
+"""Tapes kept per backward call in the user's code: one to examine and two to prove that it moves to other batches."""
+_LOSSES = 20000
+"""Losses kept per backward call in the user's code."""
+_COLLECTIONS = 8
+"""Garbage collections of ours at most, to tell graphs that are held from those that only wait for one."""
+
+
+class Backwards(Ear):
+    """The program's calls of `backward` and of `torch.autograd.grad` for parameters.
+
+    `tapes` are the first recorded steps of each line that calls backward, `latest` the last sound one, `broken` the first
+    whose loss or gradients were not finite; `inside` tells whether a backward is under way.
+    """
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self.tapes: dict[Spot | None, list[Tape]] = {}
+        self.latest: dict[Spot | None, Tape] = {}
+        self.broken: dict[Spot | None, Tape] = {}
+        self.stream = Stream()
+        self.inside = False
+        self._records: dict[Spot | None, Backward] = {}
+        self._last = Backward(None)
+        self._last_spot: Spot | None = None
+        self._alive: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
+        self._scaled: dict[int, torch.Tensor] = {}
+        self._collections = _COLLECTIONS
+
+    def install(self, put: Put) -> None:
+        """Hear `backward`, `torch.autograd.grad`, autograd functions and loss scaling."""
+        put(torch.Tensor, "backward", self._wrap_tensor_backward)
+        put(torch.autograd, "backward", self._wrap_backward)
+        put(torch.autograd, "grad", self._wrap_grad)
+        put(torch.autograd.Function, "apply", self._wrap_apply)
+        put(torch.amp.GradScaler, "scale", self._wrap_scale)
+
+    # ---- what happens
+
+    def _wrap_tensor_backward(self, original: Any) -> Any:
+        ear = self
+
+        def backward(
+            tensor: torch.Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
+        ) -> Any:
+            def call() -> Any:
+                return original(tensor, gradient, retain_graph, create_graph, inputs)
+
+            return ear._backward([tensor], [gradient], call)
+
+        return backward
+
+    def _wrap_backward(self, original: Any) -> Any:
+        ear = self
+
+        def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
+            roots = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+            given = [grad_tensors] if isinstance(grad_tensors, torch.Tensor) else grad_tensors
+            weights = list(given) if given is not None else [None] * len(roots)
+            return ear._backward(roots, weights, lambda: original(tensors, grad_tensors, *args, **kwargs))
+
+        return backward
+
+    def _wrap_grad(self, original: Any) -> Any:
+        ear = self
+
+        def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            roots = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+            wanted = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
+            create = bool(kwargs.get("create_graph")) or (len(args) > 2 and bool(args[2]))
+            leaves = all(t.is_leaf for t in wanted)
+            if create or not leaves or ear.inside or ear.listener.models.depth:
+                return original(outputs, inputs, *args, **kwargs)
+            call = functools.partial(original, outputs, inputs, *args, **kwargs)
+            given = args[0] if args else kwargs.get("grad_outputs")
+            weights = [given] if isinstance(given, torch.Tensor) else list(given or [None] * len(roots))
+            return ear._backward(roots, weights, call, wanted)
+
+        return grad
+
+    def _wrap_apply(self, original: Any) -> Any:
+        recorder = self.recorder
+        raw = original.__func__
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
+                return raw(cls, *args, **kwargs)
+            bound = functools.partial(raw, cls)
+            return recorder.opaque(cls.__name__, bound, args, kwargs, lambda: bound(*args, **kwargs))
+
+        return classmethod(apply)
+
+    def _wrap_scale(self, original: Any) -> Any:
+        ear = self
+
+        def scale(scaler: Any, outputs: Any) -> Any:
+            scaled = original(scaler, outputs)
+            if isinstance(outputs, torch.Tensor):
+                ear._scaled = {id(scaled): outputs}
+            return scaled
+
+        return scale
+
+    def _backward(
+        self, roots: list[torch.Tensor], weights: list[Any], call: Callable[[], Any], wanted: Sequence[torch.Tensor] = ()
+    ) -> Any:
+        if self.inside:
+            return call()
+        listener = self.listener
+        self.inside = True
+        if not listener.detail and not self.recorder.active and self._note_lightly(roots[0]):
+            try:
+                result = call()
+            finally:
+                self.inside = False
+            listener.tell("backward")
+            return result
+        try:
+            with self.recorder.pause():
+                before = self._before(roots, weights)
+                result = call()
+                self._after(before, result, wanted)
+        finally:
+            self.inside = False
+        listener.end_of_backward()
+        listener.tell("backward")
+        return result
+
+    # ---- what is kept of it
+
+    @guarded
+    def _note_lightly(self, root: torch.Tensor) -> bool:
+        """What an unsampled step keeps of a backward: that it happened, its loss, and the forwards that fed it."""
+        if not self.run.backwards:
+            return False
+        record = self._last
+        record.count += 1
+        record.last_event = self.listener.event()
+        self.listener.loaders.backward()
+        if root.device.type == "cpu" and root.numel() == 1 and not self._scaled:
+            self._note_loss(record, root.item())
+        self.listener.models.feed()
+        return True
+
+    @guarded
+    def _before(self, roots: list[torch.Tensor], weights: list[Any]) -> Any:
+        listener = self.listener
+        at = self._last_spot = spot(4)
+        record = self._records.get(at)
+        if record is None:
+            record = self._records[at] = Backward(place(at), first_event=self.run.events)
+            self.run.backwards.append(record)
+        self._last = record
+        record.count += 1
+        record.last_event = listener.event()
+        listener.loaders.backward()
+        root = self._scaled.get(id(roots[0]), roots[0])
+        if root.numel() == 1 and (listener.detail or root.device.type == "cpu"):
+            self._note_loss(record, float(root.detach()))
+        tape, marks = None, []
+        if listener.detail:
+            self._measure_graph(record, roots[0])
+            listener.sources.look()
+            marks = listener.optimizers.before_backward()
+            tape = self._cut(roots, weights, at)
+        grads = []
+        if tape is not None:
+            self._note_stream(tape)
+            for parameter in tape_leaves(tape):
+                grads.append((parameter, None if parameter.grad is None else parameter.grad.detach().clone()))
+        listener.models.feed()
+        return tape, grads, marks
+
+    @guarded
+    def _note_stream(self, tape: Tape) -> None:
+        """Remember what the step was fed: its targets, or which tensor of the loader's batch they are."""
+        current = self.listener.loaders.open
+        column = self.stream.note(self.recorder, tape, self.listener.since, keep=not self.run.passes)
+        if current is not None and column is not None:
+            loader = self.run.loaders[current.loader]
+            loader.label = column if loader.label is None else loader.label
+
+    def _note_loss(self, record: Backward, value: float) -> None:
+        if len(record.losses) < _LOSSES:
+            record.losses.append((self.run.steps, value))
+        if len(self.run.losses) < _LOSSES:
+            self.run.losses.append((self.run.steps, value))
+
+    def _cut(self, roots: list[torch.Tensor], weights: list[Any], at: Spot | None) -> Tape | None:
+        if not self.recorder.ops:
+            return None
+        try:
+            tape = cut(self.recorder, roots, weights, at)
+        except CannotReplay as error:
+            self.recorder.trouble.append(str(error))
+            return None
+        tape.step = self.run.steps
+        self.listener.models.fed_sites.update((id(op.call), op.at) for op in tape.ops if op.kind == "module")
+        return tape
+
+    @guarded
+    def _after(self, before: Any, result: Any, wanted: Sequence[torch.Tensor]) -> None:
+        if before is None:
+            return
+        tape, grads, marks = before
+        self.listener.optimizers.after_backward(marks, self._last_spot)
+        self.recorder.parameters_changed()
+        if tape is None:
+            return
+        given = dict(zip(map(id, wanted), result, strict=True)) if wanted else {}
+        for parameter, old in grads:
+            new = given.get(id(parameter)) if wanted else parameter.grad
+            if new is not None and (wanted or old is None or not torch.equal(_dense(new), _dense(old))):
+                gained = new.detach().clone() if old is None or wanted else new.detach() - old
+                tape.gradients.append((parameter, gained))
+        kept = self.tapes.setdefault(tape.at, [])
+        if len(kept) < TAPES:
+            kept.append(tape)
+        sound = all(bool(t.isfinite().all()) for t in (*tape.observed, *(_dense(g) for _, g in tape.gradients)))
+        if sound or tape.at not in self.latest:
+            self.latest[tape.at] = tape
+        if not sound:
+            self.broken.setdefault(tape.at, tape)
+
+    def _measure_graph(self, record: Backward, root: torch.Tensor) -> None:
+        if root.grad_fn is None:
+            return
+        size, shared = describe.graph_size(root.grad_fn, record.count)
+        record.nodes.append((record.count, size))
+        record.shared.append((record.count, shared))
+        alive = self._count_alive(record)
+        if alive and self._collections:
+            self._collections -= 1
+            gc.collect()  # what only waits for the garbage collector is not held
+            alive = self._count_alive(record)
+        record.alive.append((record.count, alive))
+        sentinel = _Sentinel(record, len(self.recorder.ops))
+        root.grad_fn.metadata["trainrecipe"] = sentinel  # type: ignore[index]
+        self._alive.add(sentinel)
+        if alive >= 2 and not record.held_name:
+            record.held_name, record.held_at = describe.who_holds_a_graph(self._last_spot)
+
+    def _count_alive(self, record: Backward) -> int:
+        """Earlier losses of this line whose graphs are alive, less those so recent that the recorder itself holds them."""
+        return len([s for s in self._alive if s.backward is record and s.made <= self.recorder.first_kept])
+
+
+class _Sentinel:
+    """Lives in the metadata of a loss's graph node: as long as it is alive, so is that graph."""
+
+    __slots__ = ("__weakref__", "backward", "made")
+
+    def __init__(self, backward: Backward, made: int) -> None:
+        self.backward = backward
+        self.made = made
+
+
+def tape_leaves(tape: Tape) -> list[torch.Tensor]:
+    """The script's leaves that a tape's step may give a gradient to."""
+    leaves: dict[int, torch.Tensor] = {}
+    for op in tape.ops:
+        for original, _frozen in op.memo.pairs() if op.memo is not None else ():
+            if isinstance(original, torch.Tensor) and original.is_leaf and original.requires_grad:
+                leaves[id(original)] = original
+        for number in op.inputs:
+            parameter = tape.values[number].parameter if number in tape.values else None
+            if parameter is not None:
+                leaves[id(parameter)] = parameter
+    leaves |= {id(leaf): leaf for leaf in tape.made_leaves.values()}
+    return list(leaves.values())
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_dense() if tensor.is_sparse else tensor

@@ -1,0 +1,78 @@
+"""Hears gradient clipping: `clip_grad_norm_` and `clip_grad_value_`, and how much they cut off."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.run import Clip
+
+
+class Clips(Ear):
+    """The program's calls that clip gradients."""
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self._records: dict[Spot | None, Clip] = {}
+
+    def install(self, put: Put) -> None:
+        """Hear both clipping functions, under either of their names."""
+        for module in (nn.utils, nn.utils.clip_grad):
+            put(module, "clip_grad_norm_", functools.partial(self._wrap, "norm"))
+            put(module, "clip_grad_value_", functools.partial(self._wrap, "value"))
+
+    def _wrap(self, kind: str, original: Any) -> Any:
+        ear = self
+
+        def clip(parameters: Any, limit: Any, *args: Any, **kwargs: Any) -> Any:
+            held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            with ear.recorder.pause():
+                size = ear._root_mean_square(held) if kind == "value" else None
+                norm = original(held, limit, *args, **kwargs)
+            size = norm if kind == "norm" else size
+            ear._note(kind, held, float(limit), size, args[0] if args else kwargs.get("norm_type", 2.0))
+            return norm
+
+        def clip_keywords(*args: Any, **kwargs: Any) -> Any:
+            if len(args) >= 2:
+                return clip(*args, **kwargs)
+            name = "max_norm" if kind == "norm" else "clip_value"
+            parameters = args[0] if args else kwargs.pop("parameters")
+            return clip(parameters, kwargs.pop(name), **kwargs)
+
+        return clip_keywords
+
+    @guarded
+    def _root_mean_square(self, held: list[torch.Tensor]) -> float | None:
+        if not self.listener.detail:
+            return None
+        grads = [p.grad.detach() for p in held if p.grad is not None and not p.grad.is_sparse]
+        count = sum(g.numel() for g in grads)
+        return float(sum(float(g.float().square().sum()) for g in grads) / count) ** 0.5 if count else None
+
+    @guarded
+    def _note(self, kind: str, held: list[torch.Tensor], limit: float, norm: Any, norm_type: Any) -> None:
+        at = spot(4)
+        record = self._records.get(at)
+        if record is None:
+            record = self._records[at] = Clip(place(at), kind, limit, float(norm_type) if kind == "norm" else 0.0)
+            self.run.clips.append(record)
+        record.count += 1
+        self.listener.event()
+        if not self.listener.detail:
+            return
+        own = {id(p) for p in held}
+        touched = [w for w in self.listener.optimizers.watched.values() if any(id(p) in own for p in w.probes())]
+        record.seen += 1
+        record.optimizers.update(w.record.number for w in touched)
+        if all(p.grad is None for p in held):
+            record.empty += 1
+        elif touched and all(w.record.steps and not w.backwards for w in touched):
+            record.stale += 1
+        if norm is not None:
+            record.coefficients.append(limit / (float(norm) + 1e-6))

@@ -1,0 +1,200 @@
+"""The listener: which ears there are, and which steps are looked at in detail.
+
+In detail (gradients, graph sizes, hashes, tapes) only some steps are looked at; the others cost a few counters.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from trainrecipe.capture.listen.backwards import Backwards
+from trainrecipe.capture.listen.clips import Clips
+from trainrecipe.capture.listen.ear import guarded
+from trainrecipe.capture.listen.horizon import Horizon
+from trainrecipe.capture.listen.loaders import Loaders
+from trainrecipe.capture.listen.models import Models
+from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.schedulers import Schedulers
+from trainrecipe.capture.listen.seeds import Seeds
+from trainrecipe.capture.listen.sources import Sources
+from trainrecipe.capture.patch import Patches
+from trainrecipe.capture.tape import Recorder
+from trainrecipe.subjects.run import Run
+
+DETAILED = 12
+"""Steps at the beginning that are looked at in detail; afterwards only those whose number is a power of two."""
+IDLE = 64
+"""Backwards without an optimiser step after which details are kept in bounds: long accumulation windows, manual updates."""
+_STEPS_KEPT = 4
+"""Steps back to which the recorder keeps its operations."""
+_TROUBLE = 50
+
+
+class Listener:
+    """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only.
+
+    `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
+    stop the script by raising. `on_tapes` is called once, when the steps at the beginning are recorded. `trouble` holds
+    errors of ours, which never reach the program.
+    """
+
+    def __init__(
+        self,
+        *,
+        detail_always: bool = False,
+        on_event: Callable[[str], None] | None = None,
+        on_tapes: Callable[[], None] | None = None,
+        limit_batches: Callable[[Any, Any], Any] | None = None,
+    ) -> None:
+        self.run = Run()
+        self.recorder = Recorder()
+        self.trouble: list[str] = []
+        self.detail_always = detail_always
+        self.detail = True
+        self.on_event = on_event
+        self.on_tapes = on_tapes
+        self.limit_batches = limit_batches
+        self.horizon = Horizon()
+        self.sources = Sources()
+        self.seeds = Seeds()
+        self.models = Models(self)
+        self.loaders = Loaders(self)
+        self.backwards = Backwards(self)
+        self.optimizers = Optimizers(self)
+        self.clips = Clips(self)
+        self.schedulers = Schedulers(self)
+        self.resumes = False
+        self._patches = Patches()
+        self._handles: list[Any] = []
+        self._idle = 0
+        self._boundaries: list[int] = []
+        self._backward_ends: list[int] = []
+
+    # ---- on and off
+
+    def install(self, recording: bool = True) -> None:
+        """Begin to listen and, with `recording`, to record."""
+        self._handles = self.optimizers.hooks()
+        for ear in (self.models, self.loaders, self.backwards, self.optimizers, self.clips, self.schedulers):
+            ear.install(self._patches.put)
+        self.seeds.patch(self._patches, self.run)
+        if recording:
+            self.recorder.start()
+
+    def remove(self) -> None:
+        """Stop listening and restore everything."""
+        self.recorder.stop()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._patches.undo()
+
+    def note_trouble(self, where: str, error: BaseException) -> None:
+        """Keep an error of ours, at most fifty."""
+        if len(self.trouble) < _TROUBLE:
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            self.trouble.append(f"{where}: {type(error).__name__}: {error} ({at.filename.rpartition('/')[2]}:{at.lineno})")
+
+    def event(self) -> int:
+        """The number of a new event."""
+        self.run.events += 1
+        return self.run.events
+
+    def tell(self, kind: str) -> None:
+        """Tell who asked for it that a batch is to be taken (`batch`), or that a `backward` or `step` is over."""
+        if self.on_event is not None:
+            self.on_event(kind)
+
+    # ---- which steps are looked at in detail, as the ears tell of them
+
+    @property
+    def since(self) -> int:
+        """The number of operations that were recorded when the present step began."""
+        return self._boundaries[-1] if self._boundaries else 0
+
+    @guarded
+    def end_of_backward(self) -> None:
+        """Where backwards follow each other without a step, details are kept in bounds as well."""
+        self._idle += 1
+        self._backward_ends.append(len(self.recorder.ops))
+        if len(self._backward_ends) > IDLE:
+            self.recorder.forget(self._backward_ends.pop(0))
+        if self._idle >= IDLE and self.detail and not self.detail_always:
+            self.detail = False
+            self._rest()
+            self._tapes_are_there()
+
+    def interrupt_recording(self) -> None:
+        """An optimiser's step is not recorded; `end_of_step` goes on."""
+        self.resumes = self.recorder.active
+        self.recorder.stop()
+
+    def end_of_step(self) -> None:
+        """An optimiser's step is over, and everything about it is noted."""
+        if self.resumes:
+            self.recorder.start()
+        self.tell("step")
+
+    def stepped_lightly(self) -> bool:
+        """Count a step that was not looked at. Returns whether it was chosen whether to look at the next one."""
+        self.run.steps += 1
+        self.run.events += 1
+        self.models.stepped()
+        self._idle = 0
+        if self.run.steps & (self.run.steps - 1):
+            return False
+        self._choose_detail()
+        return True
+
+    def stepped(self) -> None:
+        """Count a step that was looked at."""
+        self.run.steps += 1
+        self.event()
+        self.models.stepped()
+        self._idle = 0
+        self._boundaries.append(len(self.recorder.ops))
+        if len(self._boundaries) > _STEPS_KEPT:
+            first = self._boundaries.pop(0)
+            self._backward_ends = [end for end in self._backward_ends if end > first]
+            self.recorder.forget(first)
+        self._choose_detail()
+
+    def _choose_detail(self) -> None:
+        if self.detail_always:
+            return
+        step = self.run.steps
+        early = step < DETAILED * max(1, sum(1 for o in self.run.optimizers if o.steps))
+        self.detail = early or step & (step - 1) == 0
+        if self.detail:
+            self.resumes = True
+        else:
+            self._rest()
+        if not early:
+            self._tapes_are_there()
+
+    def _rest(self) -> None:
+        if self.recorder.active:
+            self.recorder.stop()
+        self.resumes = False
+        self.recorder.clear()
+        self._boundaries.clear()
+        self._backward_ends.clear()
+
+    def _tapes_are_there(self) -> None:
+        if self.on_tapes is not None:
+            callback, self.on_tapes = self.on_tapes, None
+            callback()
+
+    # ---- at the end
+
+    def fill_plan(self) -> None:
+        """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
+        self._fill(self.horizon.fill)
+        self.schedulers.fill()
+        self._fill(self.sources.fill)
+
+    @guarded
+    def _fill(self, fill: Callable[[Run], None]) -> None:
+        fill(self.run)

@@ -1,0 +1,183 @@
+"""Hears data loaders: where they are built, each pass over one, and what its batches hold."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import dataloader as loading
+
+from trainrecipe.capture import hashing
+from trainrecipe.capture.listen.describe import innermost
+from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.run import Loader, Pass
+
+_BATCHES = 64
+"""Batches of a pass that are hashed."""
+
+
+class Loaders(Ear):
+    """The program's loaders and the passes over them.
+
+    `held` are the loaders with the numbers of their records, by id; `open` is the pass that gave the last batch, `serial`
+    the number of batches so far.
+    """
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self.held: dict[int, tuple[Any, int]] = {}
+        self.open: Pass | None = None
+        self.serial = 0
+        self._datasets: dict[int, tuple[int, Any]] = {}
+        self._births: weakref.WeakKeyDictionary[Any, Spot | None] = weakref.WeakKeyDictionary()
+        self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
+
+    def install(self, put: Put) -> None:
+        """Hear loaders being built and read."""
+        put(DataLoader, "__init__", self._wrap_birth)
+        put(DataLoader, "__iter__", self._wrap_iter)
+        put(loading._BaseDataLoaderIter, "__next__", self._wrap_next)
+        put(loading._BaseDataLoaderIter, "_reset", self._wrap_reset)
+
+    def _wrap_birth(self, original: Any) -> Any:
+        ear = self
+
+        def __init__(loader: DataLoader[Any], *args: Any, **kwargs: Any) -> None:
+            original(loader, *args, **kwargs)
+            with contextlib.suppress(Exception):
+                ear.run.loaders_built += 1
+                ear._births[loader] = spot(2)
+
+        return __init__
+
+    def _wrap_iter(self, original: Any) -> Any:
+        ear = self
+
+        def __iter__(loader: DataLoader[Any]) -> Any:
+            with ear.recorder.pause():
+                iterator = original(loader)
+            ear._start_pass(loader, iterator, spot(2))
+            return iterator
+
+        return __iter__
+
+    @guarded
+    def _start_pass(self, loader: DataLoader[Any], iterator: Any, at: Spot | None) -> None:
+        if iterator in self._passes and self._passes[iterator].batches == 0:
+            return
+        number = self._record(loader, at)
+        record = self.run.loaders[number]
+        new = Pass(len(self.run.passes), number, place(at), self.listener.event(), self.run.steps, record.length)
+        self.run.passes.append(new)
+        self._passes[iterator] = new
+        self.listener.horizon.open_pass(new.number)
+        if self.listener.limit_batches is not None:
+            new.cut = bool(self.listener.limit_batches(loader, iterator))
+
+    def _record(self, loader: Any, at: Spot | None) -> int:
+        """The number of this loader's record; makes one for a loader that is new."""
+        known = self.held.get(id(loader))
+        if known is not None and known[0] is loader:
+            return known[1]
+        dataset, _ = innermost(loader.dataset)
+        number, _ = self._datasets.setdefault(id(dataset), (len(self._datasets), dataset))
+        batches = getattr(loader, "batch_sampler", None)
+        sampler = loader.sampler if batches is None else batches
+        inner = getattr(sampler, "sampler", sampler)
+        record = Loader(
+            number=len(self.run.loaders),
+            place=place(at),
+            dataset=number,
+            dataset_name=type(dataset).__name__,
+            examples=_length(loader.dataset),
+            batch_size=loader.batch_size,
+            sampler=type(inner).__name__,
+            shuffled=bool(getattr(inner, "shuffle", True))
+            and not isinstance(inner, SequentialSampler)
+            and type(inner).__name__ != "_InfiniteConstantSampler",
+            drop_last=bool(loader.drop_last),
+            workers=int(loader.num_workers),
+            length=_length(loader),
+            born=place(self._births.get(loader)),
+        )
+        self.run.loaders.append(record)
+        self.held[id(loader)] = (loader, record.number)
+        return record.number
+
+    def _wrap_reset(self, original: Any) -> Any:
+        listener = self.listener
+
+        def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
+            original(iterator, loader, first_iter)
+            if listener.limit_batches is not None:
+                listener.limit_batches(loader, iterator)
+
+        return _reset
+
+    def _wrap_next(self, original: Any) -> Any:
+        ear = self
+
+        def __next__(iterator: Any) -> Any:
+            ear.listener.tell("batch")
+            try:
+                with ear.recorder.pause():
+                    batch = original(iterator)
+            except StopIteration:
+                ear._end_pass(iterator)
+                raise
+            ear._note_batch(iterator, batch)
+            return batch
+
+        return __next__
+
+    @guarded
+    def _note_batch(self, iterator: Any, batch: Any) -> None:
+        current = self._passes.get(iterator)
+        if current is None:
+            return
+        first = self.open is not current and current.batches == 0
+        self.open = current
+        current.batches += 1
+        current.fetched += 1
+        current.last_event = self.listener.event()
+        self.serial += 1
+        self.listener.models.new_batch(first)
+        if self.listener.detail and current.batches <= _BATCHES:
+            with self.recorder.pause(), torch.no_grad():
+                given = list(tensors_in(batch))
+                current.batch_hashes.append(hashing.batch_hash(given))
+                current.labels.append(hashing.label_columns(given))
+        if self.recorder.active:
+            self.recorder.mark_batch(batch, "batch")
+
+    @guarded
+    def _end_pass(self, iterator: Any) -> None:
+        current = self._passes.get(iterator)
+        if current is not None:
+            current.finished = True
+            current.last_event = self.listener.event()
+
+    def backward(self) -> None:
+        """The program called backward: the open pass trains, and so do loaders that are read side by side with it.
+
+        Those gave exactly one batch since the last backward, twice.
+        """
+        if self.open is not None:
+            self.open.backwards += 1
+        for other in self.run.passes[-4:]:
+            if other is not self.open and other.fetched == 1:
+                other.shared += 1
+                other.backwards = other.shared if other.shared >= 2 else other.backwards
+            other.fetched = 0
+
+
+def _length(thing: Any) -> int | None:
+    try:
+        return len(thing)
+    except Exception:
+        return None

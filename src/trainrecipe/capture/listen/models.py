@@ -1,0 +1,239 @@
+"""Hears modules: where they are built, whether their weights are loaded, and every outermost call of one."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture import hashing
+from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.tensors import map_tensors, tensors_in
+from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.run import Forward, Layer, Model
+
+_LOOKS = 4
+"""Inputs looked at per model, line, mode and pass over a loader."""
+_LOOKS_WITHOUT_LOADER = 24
+"""The same where there are no passes, so that it is all that is seen of the data."""
+_INPUTS = 48
+"""Calls whose arguments are kept."""
+_PENDING = 256
+
+
+class Models(Ear):
+    """The program's models and their outermost calls.
+
+    `births` is the line that built a module, `loaded` the modules that were given weights, `roots` those that the program
+    calls itself, `inputs` the arguments of some calls: (id of the module, arguments, forward, pass).
+    """
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self.births: weakref.WeakKeyDictionary[nn.Module, Spot | None] = weakref.WeakKeyDictionary()
+        self.loaded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.roots: dict[int, nn.Module] = {}
+        self.inputs: list[tuple[int, Any, Forward, int | None]] = []
+        self.fed_sites: set[tuple[int, Spot | None]] = set()
+        self.depth = 0
+        self._forwards: dict[Any, Forward] = {}
+        self._seen: dict[Any, Forward] = {}
+        self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._pending: list[tuple[Forward, tuple[int, Spot | None] | None]] = []
+        self._of_batch: dict[tuple[int, int], int] = {}
+        self._fed_since_step: dict[int, Forward] = {}
+
+    def install(self, put: Put) -> None:
+        """Hear modules being built, called and loaded."""
+        put(nn.Module, "__init__", self._wrap_birth)
+        put(nn.Module, "__call__", self._wrap_call)
+        put(nn.Module, "load_state_dict", self._wrap_load)
+        for owner in (torch.func, torch.nn.utils.stateless):
+            put(owner, "functional_call", self._wrap_functional_call)
+
+    # ---- what happens
+
+    def _wrap_birth(self, original: Any) -> Any:
+        births = self.births
+
+        def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+            original(module, *args, **kwargs)
+            if not torch.compiler.is_compiling():
+                with contextlib.suppress(Exception):
+                    births[module] = spot(2)
+
+        return __init__
+
+    def _wrap_load(self, original: Any) -> Any:
+        loaded = self.loaded
+
+        def load_state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            result = original(module, *args, **kwargs)
+            with contextlib.suppress(Exception):
+                loaded.add(module)
+            return result
+
+        return load_state_dict
+
+    def _wrap_call(self, original: Any) -> Any:
+        models, compiling, recorder = self, torch.compiler.is_compiling, self.recorder
+
+        def __call__(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if compiling():
+                return original(module, *args, **kwargs)
+            if models.depth:
+                if recorder._mode is not None and recorder.here():
+                    return recorder.module(module, args, kwargs, original)
+                return original(module, *args, **kwargs)
+            return models._outermost(module, args, kwargs, original)
+
+        return __call__
+
+    def _outermost(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
+        listener = self.listener
+        if not listener.detail:
+            seen = self._seen.get((id(module), module.training, torch.is_grad_enabled(), id(listener.loaders.open)))
+            if seen is not None:
+                self._count(seen)
+                if seen.grad:
+                    self._pending.append((seen, None))
+                self.depth += 1
+                try:
+                    return original(module, *args, **kwargs)
+                finally:
+                    self.depth -= 1
+        if listener.backwards.inside or module in self._hollow or self._is_hollow(module):
+            if self.recorder.here():
+                return self.recorder.module(module, args, kwargs, original)
+            return original(module, *args, **kwargs)
+        self._note_forward(module, args, kwargs)
+        self.depth += 1
+        try:
+            if self.recorder.here():
+                return self.recorder.module(module, args, kwargs, original)
+            return original(module, *args, **kwargs)
+        finally:
+            self.depth -= 1
+
+    def _count(self, forward: Forward) -> None:
+        forward.count += 1
+        if forward.last_step != self.run.steps:
+            forward.at_steps, forward.last_step = forward.at_steps + 1, self.run.steps
+
+    def _is_hollow(self, module: nn.Module) -> bool:
+        """Whether a module has no parameters; remembered, since asking takes longer than calling a small loss."""
+        hollow = next(module.parameters(), None) is None
+        if hollow:
+            self._hollow.add(module)
+        return hollow
+
+    def _wrap_functional_call(self, original: Any) -> Any:
+        models, recorder = self, self.recorder
+
+        def functional_call(module: Any, parameters: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+            def call() -> Any:
+                models.depth += 1
+                try:
+                    return original(module, parameters, args, kwargs, **options)
+                finally:
+                    models.depth -= 1
+
+            given = (module, parameters, args, kwargs)
+            if recorder.here() and torch._C._functorch.maybe_current_level() is None:
+                return recorder.opaque("functional_call", original, given, options, call)
+            return call()
+
+        return functional_call
+
+    # ---- what is kept of it
+
+    @guarded
+    def _note_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        at = spot(4)
+        grad = torch.is_grad_enabled()
+        loaders = self.listener.loaders
+        current = loaders.open
+        number = current.number if current is not None and (grad or not current.finished) else None
+        key = (id(module), at, module.training, grad, number)
+        forward = self._forwards.get(key)
+        most = _LOOKS if number is not None else _LOOKS_WITHOUT_LOADER
+        looked = False
+        if forward is None or (self.listener.detail and forward.count < most):
+            forward = forward or self._new_forward(key, module, at, grad, number)
+            self._look_at_input(forward, module, args, kwargs)
+            looked = bool(forward.batches)
+        self._seen[id(module), module.training, grad, id(current)] = forward
+        self._count(forward)
+        forward.last_event = self.listener.event()
+        if number is not None or looked:  # without a loader a batch is told by what it holds
+            batch = loaders.serial if number is not None else hash((forward.batches[-1], self.run.steps))
+            serial = (batch, id(forward))
+            self._of_batch[serial] = self._of_batch.get(serial, 0) + 1
+            forward.repeats = max(forward.repeats, self._of_batch[serial])
+        if grad and len(self._pending) < _PENDING:
+            self._pending.append((forward, (id(module), at)))
+
+    def _new_forward(self, key: Any, module: nn.Module, at: Spot | None, grad: bool, number: int | None) -> Forward:
+        model = self._model(module)
+        moody = tuple(name for name, kind, _ in describe.moody(module) if kind and module.get_submodule(name).training)
+        forward = Forward(model, place(at), module.training, grad, moody, number, self.run.events, 0, self.run.steps)
+        self._forwards[key] = forward
+        self.run.forwards.append(forward)
+        return forward
+
+    def _model(self, module: nn.Module) -> int:
+        if id(module) not in self.roots:
+            self.roots[id(module)] = module
+            sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+            layers = [Layer(*item) for item in describe.moody(module)]
+            trainable, total = sum(n for n, g in sizes if g), sum(n for n, _ in sizes)
+            born = place(self.births.get(module))
+            model = Model(len(self.run.models), type(module).__name__, layers, trainable, total, born)
+            loaded = any(m in self.loaded or describe.is_pretrained(m) for m in module.modules())
+            model.loaded = self.run.steps == 0 and loaded
+            model.fresh_norms = describe.has_fresh_norms(module)
+            self.run.models.append(model)
+        return list(self.roots).index(id(module))
+
+    def _look_at_input(self, forward: Forward, module: nn.Module, args: Any, kwargs: Any) -> None:
+        given = list(tensors_in((args, kwargs)))
+        leaves = [t for t in given if t.requires_grad and t.is_leaf and not isinstance(t, nn.Parameter)]
+        held = self.listener.optimizers.held_by
+        self.run.input_gradients |= any(id(t) not in held for t in leaves)
+        if given:
+            with self.recorder.pause(), torch.no_grad():
+                rows = hashing.row_hashes(given[0])
+                forward.rows.update(rows)
+                forward.looks.append((self.run.events, frozenset(rows), len(rows)))
+                forward.batches.append(hashing.batch_hash(given))
+        if len(self.inputs) < _INPUTS:
+            with self.recorder.pause():
+                copies = map_tensors((args, kwargs), lambda t: t.detach().clone())
+            self.inputs.append((id(module), copies, forward, forward.in_pass))
+
+    # ---- what others tell
+
+    def new_batch(self, first: bool) -> None:
+        """A loader gave a batch; with `first`, one of another pass than before."""
+        self._of_batch.clear()
+        if first:
+            self._pending.clear()
+
+    def feed(self) -> None:
+        """The forwards since the last backward or step are those that this backward starts from."""
+        for forward, site in self._pending:
+            if site is None or not self.fed_sites or site in self.fed_sites:
+                forward.fed += 1
+                self._fed_since_step[id(forward)] = forward
+        self._pending.clear()
+
+    def stepped(self) -> None:
+        """An optimiser step follows the forwards that fed a backward since the last one."""
+        for forward in self._fed_since_step.values():
+            forward.stepped += 1
+        self._fed_since_step.clear()
+        self._pending.clear()
