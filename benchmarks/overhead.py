@@ -1,27 +1,40 @@
 """What `recipe run` costs per step, against the bare loop and against other observers, interleaved in one run.
 
-    python benchmarks/overhead.py              # prints a Markdown table
+    python benchmarks/overhead.py              # prints two Markdown tables
     python benchmarks/overhead.py --rounds 30
 
 Three models (an MLP, a CNN and a transformer) train side by side: each round times a block of steps of every variant, in
 a new random order, so that a noisy machine disturbs all of them alike. Reported is the median over rounds of the ratio to
 the bare loop in the same round, and the extra microseconds per step. The steps are those after the first 200, which are
 the unsampled ones except where their number is a power of two.
+
+Memory is the largest resident size of a forked child that trains for 300 steps, those looked at in detail included; the
+experiments on copies of the model, which come afterwards, are not.
+
+torch-audit and cockpit are measured where they are installed (`pip install torch-audit==0.3.0`; cockpit-for-pytorch 1.0.2
+and backpack-for-pytorch 1.7.1 with `--no-deps`, since the torchvision they require is not used here, and with what else
+they import: "setuptools<81" einops unfoldNd json-tricks matplotlib seaborn scipy pandas).
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import importlib.util
+import os
 import random
+import resource
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 Step = Callable[[], None]
+Build = Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor, int]]
 
 
 def mlp() -> tuple[nn.Module, torch.Tensor, torch.Tensor, int]:
@@ -51,7 +64,19 @@ def transformer() -> tuple[nn.Module, torch.Tensor, torch.Tensor, int]:
 MODELS = {"MLP": mlp, "CNN": cnn, "transformer": transformer}
 
 
-def loop(build: Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor, int]]) -> tuple[Step, nn.Module, int]:
+@dataclasses.dataclass
+class Loop:
+    """A training loop over one batch: `block` steps of it are timed at once."""
+
+    model: nn.Module
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    block: int
+    step: Step
+    optimizer: torch.optim.Optimizer
+
+
+def loop(build: Build) -> Loop:
     torch.manual_seed(0)
     model, inputs, labels, block = build()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
@@ -62,16 +87,19 @@ def loop(build: Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor, int]])
         criterion(model(inputs), labels).backward()
         optimizer.step()
 
-    return step, model, block
+    return Loop(model, inputs, labels, block, step, optimizer)
+
+
+Observer = Callable[[Loop], contextlib.AbstractContextManager[None]]
 
 
 @contextlib.contextmanager
-def bare(model: nn.Module) -> Iterator[None]:
+def bare(training: Loop) -> Iterator[None]:
     yield
 
 
 @contextlib.contextmanager
-def activation_hooks(model: nn.Module) -> Iterator[None]:
+def activation_hooks(training: Loop) -> Iterator[None]:
     """Plain forward hooks that keep mean and deviation of every layer's output, as people write them."""
     seen: dict[str, tuple[float, float]] = {}
 
@@ -82,7 +110,7 @@ def activation_hooks(model: nn.Module) -> Iterator[None]:
 
         return hook
 
-    handles = [m.register_forward_hook(keep(n)) for n, m in model.named_modules()]
+    handles = [m.register_forward_hook(keep(n)) for n, m in training.model.named_modules()]
     yield
     for handle in handles:
         handle.remove()
@@ -97,72 +125,129 @@ class Observed:
         self.listener = Listener()
 
     @contextlib.contextmanager
-    def __call__(self, model: nn.Module) -> Iterator[None]:
+    def __call__(self, training: Loop) -> Iterator[None]:
         self.listener.install(recording=self.listener.run.steps < 200)
         yield
         self.listener.remove()
 
 
-def torch_audit() -> Callable[[nn.Module], contextlib.AbstractContextManager[None]] | None:
-    """torch-audit's autopatch with its defaults, where that package is installed."""
-    try:
-        from torch_audit import autopatch  # type: ignore[import-not-found]
-    except ImportError:
-        return None
-    patched: set[int] = set()
+class Once:
+    """An observer that is built into its own loop, for good, when that loop is first entered."""
+
+    def __init__(self, build_in: Callable[[Loop], None]) -> None:
+        self.build_in = build_in
+        self.done = False
 
     @contextlib.contextmanager
-    def audited(model: nn.Module) -> Iterator[None]:
-        if id(model) not in patched:
-            patched.add(id(model))
-            autopatch(model)
+    def __call__(self, training: Loop) -> Iterator[None]:
+        if not self.done:
+            self.build_in(training)
+            self.done = True
         yield
 
-    return audited
+
+def torch_audit(training: Loop) -> None:
+    """torch-audit's autopatch with its defaults, by which it looks at every thousandth step."""
+    from torch_audit import autopatch  # type: ignore[import-not-found]
+
+    autopatch(training.model, optimizer=training.optimizer)
 
 
-def measure(name: str, rounds: int) -> list[tuple[str, float, float, float]]:
-    variants: dict[str, Callable[[nn.Module], contextlib.AbstractContextManager[None]]] = {
+def cockpit(training: Loop) -> None:
+    """cockpit's smallest configuration, tracking every step as it does by default, in the loop that its manual shows."""
+    from backpack import extend  # type: ignore[import-not-found]
+    from cockpit import Cockpit  # type: ignore[import-not-found]
+    from cockpit.utils.configuration import configuration  # type: ignore[import-not-found]
+
+    model, optimizer = extend(training.model), training.optimizer
+    criterion, each = extend(nn.CrossEntropyLoss()), nn.CrossEntropyLoss(reduction="none")
+    tracker = Cockpit(model.parameters(), quantities=configuration("economy"))
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        optimizer.zero_grad()
+        predicted = model(training.inputs)
+        loss = criterion(predicted, training.labels)
+        info = {
+            "batch_size": len(training.labels),
+            "individual_losses": each(predicted, training.labels),
+            "loss": loss,
+            "optimizer": optimizer,
+        }
+        with tracker(count, info=info):
+            loss.backward(create_graph=tracker.create_graph(count))
+        optimizer.step()
+        count += 1
+
+    training.step = step
+
+
+PEERS = {"torch-audit autopatch": ("torch_audit", torch_audit), "cockpit economy": ("cockpit", cockpit)}
+
+
+def measure(name: str, rounds: int) -> Iterator[str]:
+    observers: dict[str, Observer] = {
         "bare": bare,
         "trainrecipe": Observed(),
         "forward hooks with statistics": activation_hooks,
+        **{peer: Once(build_in) for peer, (module, build_in) in PEERS.items() if importlib.util.find_spec(module)},
     }
-    audit = torch_audit()
-    if audit is not None:
-        variants["torch-audit autopatch"] = audit
-    loops = {v: loop(MODELS[name]) for v in variants}
-    for variant, enter in variants.items():
-        step, model, _ = loops[variant]
-        with enter(model):
-            for _ in range(201):
-                step()
-    times: dict[str, list[float]] = {v: [] for v in variants}
+    loops = {observer: loop(MODELS[name]) for observer in observers}
+    for observer, training in list(loops.items()):
+        try:
+            with observers[observer](training):
+                for _ in range(201):
+                    training.step()
+        except Exception as error:
+            del loops[observer]
+            yield f"| {name} | {observer} | cannot run: {type(error).__name__} | | |"
+    times: dict[str, list[float]] = {observer: [] for observer in loops}
     for _ in range(rounds):
-        for variant in random.sample(list(variants), len(variants)):
-            step, model, block = loops[variant]
-            with variants[variant](model):
-                step()
+        for observer in random.sample(list(loops), len(loops)):
+            training = loops[observer]
+            with observers[observer](training):
+                training.step()
                 began = time.perf_counter()
-                for _ in range(block):
-                    step()
-                times[variant].append((time.perf_counter() - began) / block)
-    rows = []
-    for variant, seconds in times.items():
-        ratios = [a / b for a, b in zip(seconds, times["bare"], strict=True)]
-        extra = statistics.median(a - b for a, b in zip(seconds, times["bare"], strict=True))
-        rows.append((variant, statistics.median(seconds) * 1e3, statistics.median(ratios), extra * 1e6))
-    return rows
+                for _ in range(training.block):
+                    training.step()
+                times[observer].append((time.perf_counter() - began) / training.block)
+    for observer, seconds in times.items():
+        pairs = list(zip(seconds, times["bare"], strict=True))
+        ratio, extra = statistics.median(a / b for a, b in pairs), statistics.median(a - b for a, b in pairs)
+        yield f"| {name} | {observer} | {statistics.median(seconds) * 1e3:.3f} | {ratio:.3f} | {extra * 1e6:.1f} |"
+
+
+def peak(name: str, observed: bool, steps: int = 300) -> float:
+    """The largest resident size, in MiB, of a child that trains for some steps."""
+    reading, writing = os.pipe()
+    if not os.fork():
+        training = loop(MODELS[name])
+        with Observed()(training) if observed else bare(training):
+            for _ in range(steps):
+                training.step()
+        os.write(writing, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024).encode())
+        os._exit(0)
+    os.wait()
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        return float(pipe.read())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
+    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    print("| model | observer | ms per step | ratio to bare | extra µs per step |\n|---|---|---|---|---|")
+    print("| model | peak MiB, bare | with trainrecipe | ratio |\n|---|---|---|---|")
+    for name in MODELS:  # before anything else, so that the children start small
+        alone, watched = (statistics.median(peak(name, observed) for _ in range(3)) for observed in (False, True))
+        print(f"| {name} | {alone:.0f} | {watched:.0f} | {watched / alone:.3f} |", flush=True)
+    print("\n| model | observer | ms per step | ratio to bare | extra µs per step |\n|---|---|---|---|---|")
     for name in MODELS:
-        for variant, ms, ratio, extra in measure(name, options.rounds):
-            print(f"| {name} | {variant} | {ms:.3f} | {ratio:.3f} | {extra:.1f} |", flush=True)
+        for row in measure(name, options.rounds):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
 """The time limit for one peer on one script."""
 
+WHOLE_RUN = {"non-finite"}
+"""Faults of the gallery that show only after longer than a rehearsal."""
+
 Factory = Callable[[], nn.Module]
 
 
@@ -126,10 +129,8 @@ def ask(peer: Peer, script: Path, seconds: float = SECONDS, echo: bool = False) 
     """Have one peer look at one script, in a forked child in an empty folder."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-peer-") as folder:
-        whole = script.parent.name == "non-finite"
-        order = Order(
-            str(script.resolve()), [], rehearsal=True, log="", scratch=f"{folder}/scratch", steps=2000 if whole else None
-        )
+        rehearsal = script.parent.name not in WHOLE_RUN
+        order = Order(str(script.resolve()), [], rehearsal, log="", scratch=f"{folder}/scratch", experiments=False)
         pid = os.fork()
         if not pid:
             _child(peer, order, Path(folder), seconds)
@@ -225,8 +226,8 @@ class Handed:
 
     @classmethod
     def fresh(cls, step: Step, optimizers: Sequence[torch.optim.Optimizer], sizes: frozenset[int]) -> Handed:
-        if not step.agreement.exact:
-            raise CannotUse(step.agreement.why)
+        if step.distrust:
+            raise CannotUse(step.distrust)
         reached = {id(p) for p in step.tape.parameters}
         known = sorted(optimizers, key=lambda o: held(o, reached))
         several = len(known) > 1 and held(known[-2], reached)  # peers take one; without, they make their own
@@ -306,7 +307,9 @@ class Whole(nn.Module):
         super().__init__()
         modules = {id(m): m for op in twin.tape.modules() for m in [twin.module(op)]}
         values = [twin.tape.values[n] for n in twin.tape.constants()]
-        loose = [p for v in values if v.parameter is not None and isinstance(p := twin.memo.tensor(v.constant), nn.Parameter)]
+        loose = [
+            p for v in values if v.parameter is not None for p in [twin.working(v.parameter)] if isinstance(p, nn.Parameter)
+        ]
         self.parts, self.loose = nn.ModuleList(modules.values()), nn.ParameterList(loose)
         self._twin, self._inputs, self._outputs = twin, inputs, outputs
 
@@ -358,9 +361,15 @@ def _try_out(handed: Handed) -> None:
     """Raises where the handed step does not run: that is not the peer's, nor the script's, fault."""
     twin = handed.step.twin()
     model, inputs, outputs = handed.parts(twin)
-    result = model(**inputs) if isinstance(inputs, dict) else model(*inputs) if isinstance(inputs, tuple) else model(inputs)
     wanted = tuple(handed.targets().values())
-    handed.loss(twin, outputs)(result, wanted[0] if len(wanted) == 1 else wanted).backward()
+    handed.loss(twin, outputs)(_call(model, inputs), wanted[0] if len(wanted) == 1 else wanted).backward()
+    if isinstance(model, Whole):
+        with torch.no_grad():
+            _call(model.eval(), inputs)
+
+
+def _call(model: nn.Module, inputs: Any) -> Any:
+    return model(**inputs) if isinstance(inputs, dict) else model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def _axis(tensor: torch.Tensor | None, sizes: frozenset[int]) -> int:
@@ -586,7 +595,7 @@ PEERS = {
             {
                 "loss_at_init": "loss-at-init init-scale input-scale output-bias-at-init",
                 "init_calibrated": "loss-at-init init-scale input-scale output-bias-at-init",
-                "batch_independence": "batch-mixing wrong-class-dimension unused-inputs",
+                "batch_independence": "batch-mixing wrong-class-dimension unused-inputs dropout-in-eval",
                 "causal_property": "peeking-ahead",
                 "non_zero_gradients": "graph-cut unused-parameters dead-units saturation vanishing-gradients symmetric-init "
                 "parameters-never-updated",
@@ -631,6 +640,14 @@ def sweep(peers: Iterable[Peer], scripts: Iterable[Path], seconds: float, store:
                 with store.open("a") as file:
                     file.write(json.dumps(dataclasses.asdict(answer)) + "\n")
         yield answer
+
+
+EXPLAINED = """\
+An alarm is anything above a tool's level "info". A tool that raises the same alarm on nearly every program has found a
+fault only formally: read the first column beside those on healthy programs. Named right: one of the alarms is of a rule
+that, read generously, points at this fault (`names` in `benchmarks/peers.py`). A tool that cannot run on a program has
+neither found nor missed anything there. The tools that need code in a script were served by `benchmarks/peers.py`, with
+the first training step of the script as trainrecipe records it; the seconds include running the script up to there."""
 
 
 def summary(answers: Sequence[Answer]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,9 +17,11 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
-from trainrecipe import Step
+from trainrecipe import Step, examine
+from trainrecipe.capture import memory
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.replay import Twin, verify
+from trainrecipe.capture.subjects import fill_parameters, steps
 
 Program = Callable[[], tuple[list[nn.Module], Callable[[], Any]]]
 PROGRAMS: dict[str, Program] = {}
@@ -437,6 +440,40 @@ def test_training_a_twin_leaves_the_model_alone() -> None:
     after = State.of(models)
     assert all(torch.equal(a, b) for a, b in zip(after.tensors, state.tensors, strict=True) if a is not None and b is not None)
     assert after.modes == state.modes
+
+
+def test_a_model_too_large_for_copies_is_left_alone_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare, expected, _ = run(PROGRAMS["batch_norm_and_dropout"], observed=False)
+    monkeypatch.setattr(memory, "_SMALL", 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    models, state, listener = run(PROGRAMS["batch_norm_and_dropout"], observed=True)
+    assert listener is not None
+    assert state.same(expected), (models, bare)
+    tape = next(iter(listener.backwards.tapes.values()))[0]
+    assert len(tape.gradients) == sum(1 for m in models for _ in m.parameters())
+    assert sum(g.untyped_storage().nbytes() for _, g in tape.gradients) <= 8 * len(tape.gradients)
+    agreement = verify(tape)
+    assert not agreement.exact
+    assert "copies of it do not fit into half of the" in agreement.why
+    fill_parameters(listener)
+    examination = examine(*steps(listener), listener.run)
+    assert not examination.findings, examination
+    assert any("do not fit" in f.ruling.says for f in examination.skipped)
+
+
+def test_recording_keeps_nothing_alive() -> None:
+    listener = Listener(detail_always=True)
+    listener.install()
+    try:
+        layer = nn.Linear(4, 4)
+        hidden = layer(torch.randn(3, 4)).relu()
+        gone = weakref.ref(hidden)
+        loss = (hidden * 2).sum()
+        del hidden
+        loss.backward()
+        assert gone() is None
+    finally:
+        listener.remove()
 
 
 def test_tied_weights_stay_tied_on_the_twin() -> None:

@@ -70,6 +70,11 @@ class Tape:
             made.update(number for _, _, number in op.leaks)
         return list(seen)
 
+    @property
+    def copied(self) -> bool:
+        """Whether every module of the step could be copied."""
+        return all(op.memo is not None for op in self.ops if op.kind == "module")
+
     def modules(self) -> list[Op]:
         """The atomic module calls, in order."""
         return [op for op in self.ops if op.kind == "module"]
@@ -98,10 +103,11 @@ def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[tor
     start = min(chosen)
     history = {op.index: dataclasses.replace(op) for op in ops[recorder.first_kept :]}
     used = {n for i in chosen for n in (*ops[i].inputs, *ops[i].outputs)} | set(numbers)
+    inner = {n for op in history.values() for n in (*op.inputs, *op.outputs)}
     return Tape(
         ops=[history[i] if i in history else ops[i] for i in sorted(chosen)],
         history=list(history.values()),
-        values={n: dataclasses.replace(v, tensor=None) for n, v in enumerate(values) if n in used or v.tensor is not None},
+        values={n: dataclasses.replace(values[n], ref=None) for n in sorted(used | inner)},
         writers={s: list(w) for s, w in recorder.writers.items()},
         roots=numbers,
         weights=[w if w is None else w.detach().clone() for w in weights],

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +26,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
+from trainrecipe.capture.memory import too_large
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
 from trainrecipe.capture.where import Spot, spot
@@ -63,6 +66,9 @@ _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_"
 """Operations that change their first argument without raising its version."""
 
 
+_TROUBLE = 50
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ref:
     """A tensor inside recorded arguments: the number of its value."""
@@ -78,15 +84,29 @@ class FrozenGenerator:
 
 
 @dataclasses.dataclass(slots=True)
+class Storage:
+    """Memory that tensors share: a number of its own, since an address is used again, and how many of them are alive."""
+
+    number: int
+    alive: int = 0
+
+    def let_go(self, _: object = None) -> None:
+        """One of the tensors died, or is forgotten."""
+        self.alive -= 1
+
+
+@dataclasses.dataclass(slots=True)
 class Value:
-    """One tensor. `producer` is the innermost operation that returned it, `outer` the outermost; None: from outside.
+    """One tensor, held weakly, so that recording keeps no memory alive.
+
+    `producer` is the innermost operation that returned it, `outer` the outermost; None: from outside.
 
     `parameter` is the leaf that requires a gradient. `constant` is a copy taken when a value that does not depend on
     any parameter was consumed at the top level; once it is `written` to, a later consumption makes a new value.
     `source` tells where a batch tensor came from.
     """
 
-    tensor: torch.Tensor | None
+    ref: weakref.ref[torch.Tensor] | None
     shape: tuple[int, ...]
     dtype: torch.dtype
     requires_grad: bool
@@ -98,6 +118,11 @@ class Value:
     constant: torch.Tensor | None = None
     source: str = ""
     written: bool = False
+
+    @property
+    def tensor(self) -> torch.Tensor | None:
+        """The tensor itself, as long as the program holds it."""
+        return None if self.ref is None else self.ref()
 
 
 @dataclasses.dataclass(slots=True)
@@ -174,6 +199,9 @@ class Recorder:
         self.writers: dict[int, list[int]] = {}
         self.trouble: list[str] = []
         self._known: dict[int, int] = {}
+        self._storages: dict[int, Storage] = {}
+        self._numbers = itertools.count()
+        self._fits: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self._stack: list[int] = []
         self._mode: _Mode | None = None
         self._thread = threading.get_ident()
@@ -235,16 +263,19 @@ class Recorder:
             op = self.ops[i]
             for v in (*op.outputs, *op.inputs):
                 value = self.values[v]
-                if value.tensor is not None and value.parameter is None and (value.producer or 0) < before:
-                    self._known.pop(id(value.tensor), None)
-                    value.tensor = value.constant = None
+                if value.ref is not None and value.parameter is None and (value.producer or 0) < before:
+                    tensor = value.tensor
+                    if tensor is not None:
+                        self._known.pop(id(tensor), None)
+                        self._storage_at(tensor).let_go()
+                    value.ref = value.constant = None
             op.call = op.args = op.kwargs = op.memo = op.rng = None
         self.first_kept = max(self.first_kept, before)
 
     def clear(self) -> None:
         """Let go of everything."""
         self.stop()
-        for held in (self.ops, self.values, self.writers, self._known, self._stack):
+        for held in (self.ops, self.values, self.writers, self._known, self._storages, self._stack):
             held.clear()
         self._memo = Memo()
         self.first_kept = 0
@@ -253,6 +284,11 @@ class Recorder:
         """Remember that the tensors in `batch` came out of a loader."""
         for i, tensor in enumerate(tensors_in(batch)):
             self.values[self._value(tensor, top=False)].source = f"{name}[{i}]"
+
+    def note_trouble(self, text: str) -> None:
+        """Keep what went wrong, each thing once, at most fifty."""
+        if len(self.trouble) < _TROUBLE and text not in self.trouble:
+            self.trouble.append(text)
 
     # ---- recording
 
@@ -340,7 +376,7 @@ class Recorder:
                 self.ops.append(op)
             return op
         except Exception as error:  # an error of ours never reaches the user's program
-            self.trouble.append(f"{name}: {error!r}")
+            self.note_trouble(f"{name}: {error!r}")
             return None
         finally:
             self._busy = False
@@ -365,7 +401,7 @@ class Recorder:
             op.mutated = tuple(changed)
             op.outputs = tuple(self._made(t, op) for t in results)
         except Exception as error:
-            self.trouble.append(f"{op.name}: {error!r}")
+            self.note_trouble(f"{op.name}: {error!r}")
         finally:
             self._busy = False
 
@@ -441,20 +477,29 @@ class Recorder:
 
     def _new(self, tensor: torch.Tensor) -> int:
         number = len(self.values)
+        storage = self._storage_at(tensor)
+        storage.alive += 1
         self.values.append(
             Value(
-                tensor,
+                weakref.ref(tensor, storage.let_go),
                 tuple(tensor.shape),
                 tensor.dtype,
                 tensor.requires_grad,
                 None,
                 None,
-                storage_of(tensor),
+                storage.number,
                 _version(tensor),
             )
         )
         self._known[id(tensor)] = number
         return number
+
+    def _storage_at(self, tensor: torch.Tensor) -> Storage:
+        address = storage_of(tensor)
+        known = self._storages.get(address)
+        if known is None or known.alive <= 0:
+            known = self._storages[address] = Storage(next(self._numbers))
+        return known
 
     def _freeze(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -473,11 +518,19 @@ class Recorder:
         try:
             for module in (call, *args) if isinstance(args, tuple) else (call,):
                 if isinstance(module, nn.Module):
+                    self._must_fit(module)
                     memo.module(module)
         except CannotCopy as error:
-            self.trouble.append(str(error))
+            self.note_trouble(str(error))
             return None
         return memo
+
+    def _must_fit(self, module: nn.Module) -> None:
+        """Raise CannotCopy for a module whose copies would not fit into memory; asked once for each."""
+        if module not in self._fits:
+            self._fits[module] = too_large(module)
+        if self._fits[module]:
+            raise CannotCopy(self._fits[module])
 
 
 class _Mode(TorchFunctionMode):
@@ -500,7 +553,7 @@ def name_of(func: Any) -> str:
 
 
 def storage_of(tensor: torch.Tensor) -> int:
-    """A number that tensors sharing memory have in common."""
+    """A number that tensors sharing memory have in common as long as they live."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except Exception:

@@ -8,7 +8,8 @@ import torch
 
 from trainrecipe.capture.watch import Seen, run_watched
 from trainrecipe.finding import Evidence
-from trainrecipe.subjects.step import RESHAPING, Input, Step
+from trainrecipe.subjects.names import RESHAPING
+from trainrecipe.subjects.step import Input, Step
 
 TESTED = 4
 """Examples that are replaced, spread evenly over the batch. Mixing by a wrong axis shows in nearly every example."""

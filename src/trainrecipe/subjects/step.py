@@ -25,50 +25,7 @@ from trainrecipe.capture.tape import LOSSES, Op, RandomState, Recorder, Ref
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
-
-RESHAPING = frozenset(
-    {
-        "view",
-        "reshape",
-        "squeeze",
-        "unsqueeze",
-        "flatten",
-        "transpose",
-        "permute",
-        "swapaxes",
-        "t",
-        "T.get",
-        "mT.get",
-        "contiguous",
-        "clone",
-        "__getitem__",
-        "select",
-        "narrow",
-        "index_select",
-        "gather",
-        "masked_select",
-        "to",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "type",
-        "expand",
-        "movedim",
-        "cat",
-        "concat",
-        "stack",
-        "chunk",
-        "split",
-        "unbind",
-        "unflatten",
-        "view_as",
-        "reshape_as",
-        "cpu",
-        "cuda",
-    }
-)
-"""Operations that move or convert values without computing anything from them."""
+from trainrecipe.subjects.names import RESHAPING
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

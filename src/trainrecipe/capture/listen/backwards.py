@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
@@ -186,7 +187,8 @@ class Backwards(Ear):
         if tape is not None:
             self._note_stream(tape)
             for parameter in tape_leaves(tape):
-                grads.append((parameter, None if parameter.grad is None else parameter.grad.detach().clone()))
+                old = parameter.grad if tape.copied else None
+                grads.append((parameter, None if old is None else old.detach().clone()))
         listener.models.feed()
         return tape, grads, marks
 
@@ -211,7 +213,7 @@ class Backwards(Ear):
         try:
             tape = cut(self.recorder, roots, weights, at)
         except CannotReplay as error:
-            self.recorder.trouble.append(str(error))
+            self.recorder.note_trouble(str(error))
             return None
         tape.step = self.run.steps
         self.listener.models.fed_sites.update((id(op.call), op.at) for op in tape.ops if op.kind == "module")
@@ -229,9 +231,13 @@ class Backwards(Ear):
         given = dict(zip(map(id, wanted), result, strict=True)) if wanted else {}
         for parameter, old in grads:
             new = given.get(id(parameter)) if wanted else parameter.grad
-            if new is not None and (wanted or old is None or not torch.equal(_dense(new), _dense(old))):
+            if new is None or not (wanted or old is None or not torch.equal(_dense(new), _dense(old))):
+                continue
+            if not tape.copied:  # a model too large for copies: whether a gradient came is all that is kept
+                gained = torch.linalg.vector_norm(_dense(new).detach()).expand(new.shape)
+            else:
                 gained = new.detach().clone() if old is None or wanted else new.detach() - old
-                tape.gradients.append((parameter, gained))
+            tape.gradients.append((parameter, gained))
         kept = self.tapes.setdefault(tape.at, [])
         if len(kept) < TAPES:
             kept.append(tape)
@@ -281,6 +287,8 @@ def tape_leaves(tape: Tape) -> list[torch.Tensor]:
         for original, _frozen in op.memo.pairs() if op.memo is not None else ():
             if isinstance(original, torch.Tensor) and original.is_leaf and original.requires_grad:
                 leaves[id(original)] = original
+        if op.memo is None and isinstance(op.call, nn.Module):
+            leaves |= {id(p): p for p in op.call.parameters() if p.requires_grad}
         for number in op.inputs:
             parameter = tape.values[number].parameter if number in tape.values else None
             if parameter is not None:

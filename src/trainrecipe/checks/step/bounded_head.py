@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Place, Ruling, Severity
 from trainrecipe.picture import Picture, ranges
-from trainrecipe.subjects.origins import Interval, bounds, plain_name
+from trainrecipe.subjects.bounds import Interval, bounds
+from trainrecipe.subjects.names import plain_name
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import CREATION, cone, plain_name, weighs
+from trainrecipe.subjects.names import CREATION, plain_name
+from trainrecipe.subjects.origins import cone, weighs
 
 if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op

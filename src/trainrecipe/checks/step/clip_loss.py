@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import plain_name
+from trainrecipe.subjects.names import plain_name
 
 if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import bounds, plain_name
+from trainrecipe.subjects.bounds import bounds
+from trainrecipe.subjects.names import plain_name
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +118,7 @@ class ClippedLogits(Check):
 
 
 def _look(step: Step, call: LossCall) -> Evidence:
-    from trainrecipe.subjects.step import RESHAPING
+    from trainrecipe.subjects.names import RESHAPING
 
     *_, made = (None, *step.back(call.input, RESHAPING | {"dropout"}, before=call.op.index))
     name = plain_name(made) if made is not None else ""

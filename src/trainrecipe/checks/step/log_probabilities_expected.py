@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import SOFTMAX, SQUASHING, cone, is_probability, maker, plain_name, weighs
+from trainrecipe.subjects.names import SOFTMAX, SQUASHING, plain_name
+from trainrecipe.subjects.origins import cone, is_probability, maker, weighs
 
 if TYPE_CHECKING:
     import torch

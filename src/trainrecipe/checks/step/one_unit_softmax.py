@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Place, Ruling, Severity
-from trainrecipe.subjects.origins import SOFTMAX, feature_axis, normalised_axis, plain_name
+from trainrecipe.subjects.names import SOFTMAX, plain_name
+from trainrecipe.subjects.origins import feature_axis, normalised_axis
 
 if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op
@@ -118,7 +119,7 @@ def _softmaxes(step: Step) -> list[Evidence]:
 
 def _predicting(step: Step) -> set[int]:
     """The softmaxes whose result, merely reshaped or taken the logarithm of, is the prediction."""
-    from trainrecipe.subjects.step import RESHAPING
+    from trainrecipe.subjects.names import RESHAPING
 
     through = RESHAPING | {"log", "neg", "clamp", "clip", "clamp_", "add", "sub"}
     given: list[tuple[int, Op | None]] = [(c.input, c.op) for c in step.losses if c.counts]

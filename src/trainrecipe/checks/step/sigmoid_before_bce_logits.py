@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.subjects.origins import SQUASHING, is_probability, maker, plain_name
+from trainrecipe.subjects.names import SQUASHING, plain_name
+from trainrecipe.subjects.origins import is_probability, maker
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Place, Ruling, Severity
-from trainrecipe.subjects.origins import SOFTMAX, feature_axis, normalised_axis, plain_name
+from trainrecipe.subjects.names import SOFTMAX, plain_name
+from trainrecipe.subjects.origins import feature_axis, normalised_axis
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +118,7 @@ def _evidence(loss: str, shape: tuple[int, ...], axis: int, place: Place | None,
 
 def _chain(step: Step, number: int, before: int) -> tuple[list[Op], Op | None]:
     """The way back to the softmax that made a value, and that softmax; None when something else made it."""
-    from trainrecipe.subjects.step import RESHAPING
+    from trainrecipe.subjects.names import RESHAPING
 
     chain = list(step.back(number, RESHAPING | {"log", "neg", "clamp", "clip", "add"}, before=before))
     return chain, chain[-1] if chain and plain_name(chain[-1]) in SOFTMAX else None

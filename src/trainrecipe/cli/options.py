@@ -1,0 +1,22 @@
+"""Arguments and options that `recipe check` and `recipe run` have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainrecipe.cli.output import Format
+from trainrecipe.finding import Severity
+
+Script = Annotated[str, typer.Argument(help="Your training script, unchanged. What follows it (after --) goes to the script.")]
+Args = Annotated[list[str] | None, typer.Argument(help="Arguments of the script.")]
+Module = Annotated[bool, typer.Option("--module", "-m", help="SCRIPT is a module, as in python -m.")]
+Form = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file instead.")]
+FailOn = Annotated[
+    Severity | None, typer.Option("--fail-on", help="From which severity on the exit code is 1. (Default: warning.)")
+]
+Budget = Annotated[float | None, typer.Option(help="Seconds for experiments on the captured step. (Default: 20.)")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also what passed checks saw.")]
