@@ -1,6 +1,6 @@
 """What other tools find in the same scripts: torchtest2, torch-audit, neural-net-checklist and mldoct, run by themselves.
 
-    pip install -c constraints.txt torch scikit-learn -e .
+    pip install -c constraints.txt torch scikit-learn -e ".[frameworks]"
     pip install torchtest2==0.1.0 torch-audit==0.3.0 mldoct==1.0.0 tqdm pillow
     pip install --no-deps neural-net-checklist==1.1.0     # what it requires of torchvision it never imports
     python benchmarks/detection.py --peers                # all of them, beside trainrecipe
@@ -95,7 +95,7 @@ class Answer:
 
     @property
     def named(self) -> bool:
-        names = PEERS[self.peer].names
+        names = PEERS[self.peer].names if "/faulty" in self.script else {}
         return any(self.suspect in names.get(rule, "").split() for rule in self.alarms)
 
 
@@ -252,7 +252,7 @@ class Handed:
                 return model, dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments), op.outputs
             return model, args[0] if len(args) == 1 else tuple(args), op.outputs
         inputs = {i.number: i.tensor for i in self.step.inputs}
-        outputs = list(until or self.step.predictions)
+        outputs = list(until or frontier(twin.tape) or self.step.predictions)
         given = tuple(inputs.values())
         return Whole(twin, list(inputs), outputs), given[0] if len(given) == 1 else given, outputs
 
@@ -318,6 +318,18 @@ class Whole(nn.Module):
         env = self._twin.run(dict(zip(self._inputs, given, strict=True)), until=self._outputs, rng=False)
         results = [env[n] for n in self._outputs]
         return results[0] if len(results) == 1 else tuple(results)
+
+
+def frontier(tape: Tape) -> list[int]:
+    """What the loss is computed from: the results of modules that it meets first, going back."""
+    needed, found = set(tape.roots), []
+    for op in reversed(tape.ops):
+        met = [n for n in (*op.outputs, *op.mutated) if n in needed]
+        if met and op.kind == "module":
+            found += met
+        elif met:
+            needed |= set(op.inputs)
+    return found[::-1]
 
 
 def between(tape: Tape, given: Sequence[int]) -> Tape:
@@ -672,6 +684,8 @@ def summary(answers: Sequence[Answer]) -> Iterator[str]:
 def details(answers: Sequence[Answer]) -> Iterator[str]:
     """For each planted fault what each peer said, and why peers could not run."""
     asked = list(dict.fromkeys(a.peer for a in answers))
+    if not asked:
+        return
     by = {(a.script, a.peer): a for a in answers}
     yield f"| planted fault | {' | '.join(asked)} |"
     yield "|---" * (len(asked) + 1) + "|"

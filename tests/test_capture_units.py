@@ -442,6 +442,30 @@ def test_training_a_twin_leaves_the_model_alone() -> None:
     assert after.modes == state.modes
 
 
+def test_a_penalty_before_the_forward_does_not_look_like_a_change_inside_the_step() -> None:
+    model = mlp()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+    x, y = torch.randn(8, 6), torch.randint(0, 3, (8,))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        penalty = sum((p.square().sum() for p in model.parameters()), torch.zeros(()))
+        loss = F.cross_entropy(model(x), y) + 1e-3 * penalty
+        loss.backward()
+        return loss
+
+    listener = Listener(detail_always=True)
+    listener.install()
+    try:
+        for _ in range(2):
+            optimizer.step(closure)
+    finally:
+        listener.remove()
+    for tape in next(iter(listener.backwards.tapes.values())):
+        assert verify(tape).exact
+        assert Twin(tape).single
+
+
 def test_a_model_too_large_for_copies_is_left_alone_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     bare, expected, _ = run(PROGRAMS["batch_norm_and_dropout"], observed=False)
     monkeypatch.setattr(memory, "_SMALL", 0)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainrecipe.capture.tape import FrozenGenerator, Op, RandomState, Recorder, Ref, Value
+from trainrecipe.capture.recorder import Recorder
+from trainrecipe.capture.tape import FrozenGenerator, Op, RandomState, Ref, Value
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
 from trainrecipe.capture.where import Spot
@@ -144,17 +145,27 @@ class Twin:
 
     def _leaves(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Pairs of the script's leaf and its working copy; a leaf has several when it changed inside the step."""
-        pairs: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
+        copies: dict[int, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]] = {}
+        for original, frozen in self._copied_leaves():
+            known = copies.setdefault(id(original), [])
+            if any(f is frozen for _, f, _ in known):
+                continue
+            same = next((w for _, f, w in known if torch.equal(f, frozen)), None)  # copied twice, unchanged in between
+            working = self.memo.tensor(frozen) if same is None else self.memo.put(frozen, same)
+            known.append((original, frozen, working))
+        pairs = {(id(o), id(w)): (o, w) for known in copies.values() for o, _, w in known}
+        return list(pairs.values())
+
+    def _copied_leaves(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every trained leaf of the script's with each of its copies, in order."""
         for op in self.tape.ops:
             for original, frozen in op.memo.pairs() if op.memo is not None else ():
-                if isinstance(original, torch.Tensor) and isinstance(frozen, torch.Tensor) and frozen.is_leaf:
-                    pairs.setdefault((id(original), id(frozen)), (original, self.memo.tensor(frozen)))
+                if isinstance(frozen, torch.Tensor) and frozen.is_leaf and frozen.requires_grad:
+                    yield original, frozen
         for number in self.tape.constants():
             value = self.tape.values[number]
-            if value.parameter is not None and value.constant is not None:
-                key = (id(value.parameter), id(value.constant))
-                pairs.setdefault(key, (value.parameter, self.memo.tensor(value.constant)))
-        return [(o, w) for o, w in pairs.values() if w.requires_grad]
+            if value.parameter is not None and value.constant is not None and value.constant.requires_grad:
+                yield value.parameter, value.constant
 
     @property
     def single(self) -> bool:

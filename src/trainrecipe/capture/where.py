@@ -16,7 +16,8 @@ from types import FrameType
 
 from trainrecipe.finding import Place
 
-_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+"""The folder of this package."""
 _LIBRARIES = tuple(
     os.path.realpath(p) + os.sep
     for p in {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
@@ -42,7 +43,7 @@ def is_user_file(filename: str) -> bool:
     if filename.startswith("<"):
         return "ipython" in filename or filename == "<stdin>"
     path = os.path.realpath(filename)
-    if path.startswith(_OWN):
+    if path.startswith(OWN):
         return False
     libraries = [lib for lib in _LIBRARIES if path.startswith(lib)]
     roots = [root for root in _roots if path.startswith(root)]

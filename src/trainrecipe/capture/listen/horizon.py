@@ -7,61 +7,17 @@ unknown. Loops that also enclosed the optimiser's construction (folds, seeds) do
 
 from __future__ import annotations
 
-import ast
-import builtins
 import dataclasses
-import functools
-import inspect
 import itertools
-import linecache
 import math
-import os
-import sys
-import sysconfig
-import types
 from collections.abc import Iterator
-from types import CodeType, FrameType
 from typing import Any
 
+from trainrecipe.capture.listen.loops import Guard, Key, Loop, enclosing, guards_of, loop_of
 from trainrecipe.subjects.run import Run
 
-_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_STANDARD = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-_FRAMES = 80
 _LOOKS = 400
 """Observations kept per optimiser."""
-_PURE = {"range": range, "len": len, "int": int, "float": float, "max": max, "min": min, "round": round, "abs": abs}
-_WRAPPERS = frozenset({"enumerate", "reversed", "list", "tuple", "iter", "sorted"})
-_PROGRESS = ("tqdm", "rich", "fastprogress", "alive_progress", "progressbar")
-
-Key = tuple[str, int]
-
-
-class Unknown(Exception):
-    """An expression that cannot be evaluated without running the user's code."""
-
-
-@dataclasses.dataclass(slots=True)
-class Loop:
-    """A loop around the current line. `total` is how often it turns, `index` how often it has turned; None when unknown.
-
-    `early` tells that it may be left before, `frame` identifies the call it runs in.
-    """
-
-    key: Key
-    frame: int
-    total: int | None
-    index: int | None
-    early: bool
-
-
-@dataclasses.dataclass(slots=True)
-class Guard:
-    """A comparison that ends a loop: the values of its two sides when it was looked at."""
-
-    key: tuple[str, int, int]
-    left: float
-    right: float
 
 
 @dataclasses.dataclass(slots=True)
@@ -84,11 +40,11 @@ class Horizon:
 
     def birth(self, optimizer: int) -> None:
         """An optimiser was built."""
-        self.born[optimizer] = {(frame, key) for frame, key, *_ in _enclosing()}
+        self.born[optimizer] = {(frame, key) for frame, key, *_ in enclosing()}
 
     def open_pass(self, number: int) -> None:
         """A pass over a loader begins."""
-        self.around_pass[number] = {key for _, key, *_ in _enclosing()}
+        self.around_pass[number] = {key for _, key, *_ in enclosing()}
 
     def step(self, optimizer: int, step: int, in_pass: int | None) -> None:
         """An optimiser takes its step number `step` (from 0)."""
@@ -97,9 +53,9 @@ class Horizon:
             return
         loops: list[Loop] = []
         guards: list[Guard] = []
-        for frame_id, key, node, frame in _enclosing():
-            loops.append(Loop(key, frame_id, _total(node, frame), _index(node, frame), _leaves_early(node)))
-            guards += _guards(node, frame, key[0])
+        for _, key, node, frame in enclosing():
+            loops.append(loop_of(node, frame, key))
+            guards += guards_of(node, frame, key[0])
         looks.append(Look(step, in_pass, loops, guards))
 
     # ---- conclusions
@@ -261,289 +217,3 @@ def _per_turn(key: Key, looks: list[Look]) -> float:
     first, last = whole[0][0][-1][1], turns[-1][0][-1][1]
     across = last - first if len({t[0][:-1] for t in turns}) == 1 and last > first else len(whole)
     return sum(n for _, n in whole) / across
-
-
-# ---- the loops around the current line
-
-
-def _enclosing() -> Iterator[tuple[int, Key, ast.AST, FrameType]]:
-    """The loops around the current line in every frame of the stack, outermost first."""
-    frames: list[FrameType] = []
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and len(frames) < _FRAMES:
-        if _worth_reading(frame.f_code.co_filename):
-            frames.append(frame)
-        frame = frame.f_back
-    for frame in reversed(frames):
-        for node in _loops_at(frame.f_code, frame.f_lasti):
-            yield id(frame), (frame.f_code.co_filename, node.lineno), node, frame
-
-
-@functools.cache
-def _worth_reading(filename: str) -> bool:
-    path = os.path.realpath(filename)
-    if filename.startswith("<frozen") or path.startswith(_OWN):
-        return False
-    if path.startswith(_STANDARD) and "site-packages" not in path:
-        return False
-    return f"{os.sep}torch{os.sep}" not in path or "site-packages" not in path
-
-
-@functools.lru_cache(maxsize=512)
-def _loops_at(code: CodeType, instruction: int) -> tuple[Any, ...]:
-    position = next(itertools.islice(code.co_positions(), instruction // 2, None), None)
-    if position is None or position[0] is None:
-        return ()
-    line, column = position[0], position[2] or 0
-    tree = tree_of(code.co_filename)
-    if tree is None:
-        return ()
-    found: list[Any] = []
-    node: ast.AST | None = tree
-    while node is not None:
-        node = _child_at(node, line, column, found)
-    return tuple(found)
-
-
-def call_at(frame: FrameType) -> ast.Call | None:
-    """The call that a frame is executing; None when it is not found."""
-    position = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
-    tree = tree_of(frame.f_code.co_filename)
-    if position is None or tree is None:
-        return None
-    line, end, column, end_column = position
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            begins, ends = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-            if begins == (line, column) and ends == (end, end_column):
-                return node
-    return None
-
-
-def _child_at(node: ast.AST, line: int, column: int, found: list[Any]) -> ast.AST | None:
-    """Descend to the child that holds the position, noting loops whose body it is in; functions start afresh."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ListComp | ast.GeneratorExp):
-        found.clear()
-    for field, value in ast.iter_fields(node):
-        for child in value if isinstance(value, list) else (value,):
-            if isinstance(child, ast.AST) and _holds(child, line, column):
-                repeats = field == "body" or (field == "test" and isinstance(node, ast.While))
-                if isinstance(node, ast.For | ast.AsyncFor | ast.While) and repeats:
-                    found.append(node)
-                return child
-    return None
-
-
-def _holds(node: ast.AST, line: int, column: int) -> bool:
-    start = getattr(node, "lineno", None)
-    if start is None:
-        return any(_holds(c, line, column) for c in ast.iter_child_nodes(node))
-    first = min([start, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-    end, end_column = node.end_lineno, node.end_col_offset  # type: ignore[attr-defined]
-    begins = (first, node.col_offset if first == start else 0)  # type: ignore[attr-defined]
-    return begins <= (line, column) < (end, end_column)
-
-
-@functools.cache
-def tree_of(filename: str) -> ast.Module | None:
-    """The syntax tree of a source file; None when it cannot be read."""
-    try:
-        return ast.parse("".join(linecache.getlines(filename)))
-    except (SyntaxError, ValueError):
-        return None
-
-
-# ---- how often a loop turns
-
-
-def _total(node: Any, frame: FrameType) -> int | None:
-    if isinstance(node, ast.While):
-        return None
-    try:
-        return _length(node.iter, frame)
-    except Exception:
-        return None
-
-
-def _length(node: ast.expr, frame: FrameType) -> int:
-    if isinstance(node, ast.Call):
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        own = name in _WRAPPERS and evaluate(node.func, frame) is getattr(builtins, name)
-        if own or _shows_progress(node.func, frame):
-            called = name or (node.func.attr if isinstance(node.func, ast.Attribute) else "")
-            if called == "trange":
-                return len(range(*[evaluate(a, frame) for a in node.args]))
-            return _length(node.args[0], frame)
-        if name == "zip":
-            return min(_length(a, frame) for a in node.args)
-    value = evaluate(node, frame)
-    if isinstance(value, types.GeneratorType) or not hasattr(type(value), "__len__"):
-        raise Unknown
-    return len(value)
-
-
-def _shows_progress(function: ast.expr, frame: FrameType) -> bool:
-    try:
-        value = evaluate(function, frame)
-    except Unknown:
-        return False
-    return str(getattr(value, "__module__", "")).partition(".")[0] in _PROGRESS
-
-
-def _index(node: Any, frame: FrameType) -> int | None:
-    if isinstance(node, ast.While):
-        return None
-    target = node.target
-    if isinstance(target, ast.Tuple) and target.elts:
-        target = target.elts[0]
-    if not isinstance(target, ast.Name):
-        return None
-    value = frame.f_locals.get(target.id)
-    return value if isinstance(value, int) else None
-
-
-def _leaves_early(node: ast.AST) -> bool:
-    return any(True for _ in _exits(node))
-
-
-def _exits(node: Any) -> Iterator[list[ast.expr]]:
-    """The conditions above each `break` or `return` that leaves this loop."""
-    work: list[tuple[ast.AST, list[ast.expr], bool]] = [(s, [], True) for s in node.body]
-    while work:
-        item, conditions, own = work.pop()
-        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            continue
-        if isinstance(item, ast.Return) or (own and isinstance(item, ast.Break)):
-            yield conditions
-        inner = isinstance(item, ast.For | ast.AsyncFor | ast.While)
-        for field, value in ast.iter_fields(item):
-            for child in value if isinstance(value, list) else (value,):
-                if isinstance(child, ast.stmt | ast.ExceptHandler):
-                    above = [*conditions, item.test] if isinstance(item, ast.If) and field == "body" else conditions
-                    work.append((child, above, own and not (inner and field == "body")))
-
-
-def _guards(node: Any, frame: FrameType, file: str) -> Iterator[Guard]:
-    conditions = [c for above in _exits(node) for c in above[-1:]]
-    if isinstance(node, ast.While):
-        conditions.append(node.test)
-    for condition in conditions:
-        for part in condition.values if isinstance(condition, ast.BoolOp) else [condition]:
-            if isinstance(part, ast.Compare) and len(part.ops) == 1:
-                try:
-                    left, right = evaluate(part.left, frame), evaluate(part.comparators[0], frame)
-                except Exception:
-                    continue
-                if _is_number(left) and _is_number(right):
-                    yield Guard((file, part.lineno, part.col_offset), float(left), float(right))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# ---- evaluating an expression without calling the user's code
-
-
-def evaluate(node: ast.expr, frame: FrameType) -> Any:
-    """The value of a simple expression in a frame: names, plain attributes, items, arithmetic, `range`, `len`.
-
-    Raises Unknown for anything that would run code of the user's.
-    """
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.Name(id=name):
-            return _name(name, frame)
-        case ast.Attribute(value=owner, attr=attr):
-            return attribute(evaluate(owner, frame), attr)
-        case ast.Subscript(value=owner, slice=index):
-            return _item(evaluate(owner, frame), evaluate(index, frame))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_number(evaluate(operand, frame))
-        case ast.BinOp(left=left, op=operator, right=right):
-            return _arithmetic(operator, _number(evaluate(left, frame)), _number(evaluate(right, frame)))
-        case ast.List(elts=items) | ast.Tuple(elts=items):
-            return [None] * len(items) if not any(isinstance(i, ast.Starred) for i in items) else _unknown()
-        case ast.Call():
-            return _call(node, frame)
-    raise Unknown
-
-
-def _unknown() -> Any:
-    raise Unknown
-
-
-def _name(name: str, frame: FrameType) -> Any:
-    for scope in (frame.f_locals, frame.f_globals):
-        if name in scope:
-            return scope[name]
-    if hasattr(builtins, name):
-        return getattr(builtins, name)
-    raise Unknown
-
-
-def attribute(owner: Any, name: str) -> Any:
-    """`owner.name` where that runs no property; raises Unknown otherwise."""
-    try:
-        found = inspect.getattr_static(owner, name)
-    except AttributeError:
-        modules = getattr(owner, "__dict__", {}).get("_modules", {})
-        if isinstance(modules, dict) and name in modules:
-            return modules[name]
-        raise Unknown from None
-    if isinstance(found, types.MemberDescriptorType):
-        return found.__get__(owner)
-    if isinstance(found, property) or (hasattr(type(found), "__get__") and not isinstance(found, types.FunctionType)):
-        raise Unknown
-    return found
-
-
-def _item(owner: Any, key: Any) -> Any:
-    if type(owner) in (dict, list, tuple):
-        try:
-            return owner[key]
-        except (KeyError, IndexError, TypeError):
-            raise Unknown from None
-    raise Unknown
-
-
-def _number(value: Any) -> Any:
-    if not _is_number(value):
-        raise Unknown
-    return value
-
-
-_OPERATORS: dict[type, Any] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-    ast.FloorDiv: lambda a, b: a // b,
-    ast.Mod: lambda a, b: a % b,
-    ast.Pow: lambda a, b: a**b if abs(a) <= 10**6 and abs(b) <= 64 else _unknown(),
-}
-
-
-def _arithmetic(operator: ast.operator, left: Any, right: Any) -> Any:
-    try:
-        return _OPERATORS[type(operator)](left, right)
-    except (KeyError, ZeroDivisionError):
-        raise Unknown from None
-
-
-def _call(node: ast.Call, frame: FrameType) -> Any:
-    if node.keywords:
-        raise Unknown
-    function = evaluate(node.func, frame)
-    if isinstance(node.func, ast.Attribute) and function not in (math.ceil, math.floor):
-        raise Unknown
-    known = function in (math.ceil, math.floor) or any(function is f for f in _PURE.values())
-    if not known:
-        raise Unknown
-    if function is len:
-        return _length(node.args[0], frame)
-    arguments = [evaluate(a, frame) for a in node.args]
-    for argument in arguments:
-        _number(argument)
-    return function(*arguments)

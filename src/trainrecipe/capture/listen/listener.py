@@ -20,7 +20,7 @@ from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
 from trainrecipe.capture.patch import Patches
-from trainrecipe.capture.tape import Recorder
+from trainrecipe.capture.recorder import Recorder
 from trainrecipe.subjects.run import Run
 
 DETAILED = 12

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.optim import lr_scheduler
 
-from trainrecipe.capture.listen.horizon import call_at, evaluate, tree_of
+from trainrecipe.capture.listen.expressions import evaluate
+from trainrecipe.capture.listen.loops import call_at, tree_of
 from trainrecipe.capture.where import is_user_file, place
 from trainrecipe.subjects.run import Run, Site
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import torch
 
 from trainrecipe.capture import hashing
+from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.replay import Tape
-from trainrecipe.capture.tape import LOSSES, Op, Recorder
+from trainrecipe.capture.tape import LOSSES, Op
 from trainrecipe.capture.where import Spot
 
 STEPS = 256

@@ -1,0 +1,200 @@
+"""The loops around the current line, read off the source of the frames on the stack, and how often each of them turns."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import itertools
+import linecache
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from types import CodeType, FrameType
+from typing import Any
+
+from trainrecipe.capture.listen.expressions import evaluate, is_number, length
+from trainrecipe.capture.where import OWN
+
+_STANDARD = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
+_FRAMES = 80
+
+Key = tuple[str, int]
+"""A loop: its file and line."""
+
+
+@dataclasses.dataclass(slots=True)
+class Loop:
+    """A loop around the current line. `total` is how often it turns, `index` how often it has turned; None when unknown.
+
+    `early` tells that it may be left before, `frame` identifies the call it runs in.
+    """
+
+    key: Key
+    frame: int
+    total: int | None
+    index: int | None
+    early: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Guard:
+    """A comparison that ends a loop: the values of its two sides when it was looked at."""
+
+    key: tuple[str, int, int]
+    left: float
+    right: float
+
+
+def enclosing() -> Iterator[tuple[int, Key, ast.AST, FrameType]]:
+    """The loops around the current line in every frame of the stack, outermost first."""
+    frames: list[FrameType] = []
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and len(frames) < _FRAMES:
+        if _worth_reading(frame.f_code.co_filename):
+            frames.append(frame)
+        frame = frame.f_back
+    for frame in reversed(frames):
+        for node in _loops_at(frame.f_code, frame.f_lasti):
+            yield id(frame), (frame.f_code.co_filename, node.lineno), node, frame
+
+
+@functools.cache
+def _worth_reading(filename: str) -> bool:
+    path = os.path.realpath(filename)
+    if filename.startswith("<frozen") or path.startswith(OWN):
+        return False
+    if path.startswith(_STANDARD) and "site-packages" not in path:
+        return False
+    return f"{os.sep}torch{os.sep}" not in path or "site-packages" not in path
+
+
+@functools.lru_cache(maxsize=512)
+def _loops_at(code: CodeType, instruction: int) -> tuple[Any, ...]:
+    position = next(itertools.islice(code.co_positions(), instruction // 2, None), None)
+    if position is None or position[0] is None:
+        return ()
+    line, column = position[0], position[2] or 0
+    tree = tree_of(code.co_filename)
+    if tree is None:
+        return ()
+    found: list[Any] = []
+    node: ast.AST | None = tree
+    while node is not None:
+        node = _child_at(node, line, column, found)
+    return tuple(found)
+
+
+def call_at(frame: FrameType) -> ast.Call | None:
+    """The call that a frame is executing; None when it is not found."""
+    position = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)
+    tree = tree_of(frame.f_code.co_filename)
+    if position is None or tree is None:
+        return None
+    line, end, column, end_column = position
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            begins, ends = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+            if begins == (line, column) and ends == (end, end_column):
+                return node
+    return None
+
+
+def _child_at(node: ast.AST, line: int, column: int, found: list[Any]) -> ast.AST | None:
+    """Descend to the child that holds the position, noting loops whose body it is in; functions start afresh."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ListComp | ast.GeneratorExp):
+        found.clear()
+    for field, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else (value,):
+            if isinstance(child, ast.AST) and _holds(child, line, column):
+                repeats = field == "body" or (field == "test" and isinstance(node, ast.While))
+                if isinstance(node, ast.For | ast.AsyncFor | ast.While) and repeats:
+                    found.append(node)
+                return child
+    return None
+
+
+def _holds(node: ast.AST, line: int, column: int) -> bool:
+    start = getattr(node, "lineno", None)
+    if start is None:
+        return any(_holds(c, line, column) for c in ast.iter_child_nodes(node))
+    first = min([start, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+    end, end_column = node.end_lineno, node.end_col_offset  # type: ignore[attr-defined]
+    begins = (first, node.col_offset if first == start else 0)  # type: ignore[attr-defined]
+    return begins <= (line, column) < (end, end_column)
+
+
+@functools.cache
+def tree_of(filename: str) -> ast.Module | None:
+    """The syntax tree of a source file; None when it cannot be read."""
+    try:
+        return ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+
+
+# ---- how often a loop turns
+
+
+def loop_of(node: Any, frame: FrameType, key: Key) -> Loop:
+    """What is known of one loop, in the frame that it runs in."""
+    return Loop(key, id(frame), _total(node, frame), _index(node, frame), _leaves_early(node))
+
+
+def _total(node: Any, frame: FrameType) -> int | None:
+    if isinstance(node, ast.While):
+        return None
+    try:
+        return length(node.iter, frame)
+    except Exception:
+        return None
+
+
+def _index(node: Any, frame: FrameType) -> int | None:
+    if isinstance(node, ast.While):
+        return None
+    target = node.target
+    if isinstance(target, ast.Tuple) and target.elts:
+        target = target.elts[0]
+    if not isinstance(target, ast.Name):
+        return None
+    value = frame.f_locals.get(target.id)
+    return value if isinstance(value, int) else None
+
+
+def _leaves_early(node: ast.AST) -> bool:
+    return any(True for _ in _exits(node))
+
+
+def _exits(node: Any) -> Iterator[list[ast.expr]]:
+    """The conditions above each `break` or `return` that leaves this loop."""
+    work: list[tuple[ast.AST, list[ast.expr], bool]] = [(s, [], True) for s in node.body]
+    while work:
+        item, conditions, own = work.pop()
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(item, ast.Return) or (own and isinstance(item, ast.Break)):
+            yield conditions
+        inner = isinstance(item, ast.For | ast.AsyncFor | ast.While)
+        for field, value in ast.iter_fields(item):
+            for child in value if isinstance(value, list) else (value,):
+                if isinstance(child, ast.stmt | ast.ExceptHandler):
+                    above = [*conditions, item.test] if isinstance(item, ast.If) and field == "body" else conditions
+                    work.append((child, above, own and not (inner and field == "body")))
+
+
+def guards_of(node: Any, frame: FrameType, file: str) -> Iterator[Guard]:
+    """The comparisons that end a loop, with the present values of their sides, where both are numbers."""
+    conditions = [c for above in _exits(node) for c in above[-1:]]
+    if isinstance(node, ast.While):
+        conditions.append(node.test)
+    for condition in conditions:
+        for part in condition.values if isinstance(condition, ast.BoolOp) else [condition]:
+            if isinstance(part, ast.Compare) and len(part.ops) == 1:
+                try:
+                    left, right = evaluate(part.left, frame), evaluate(part.comparators[0], frame)
+                except Exception:
+                    continue
+                if is_number(left) and is_number(right):
+                    yield Guard((file, part.lineno, part.col_offset), float(left), float(right))
