@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from trainrecipe.capture.replay import Tape
+
 COPIES = 8
 """Copies of the weights that may exist at once: recorded steps, the latest and a broken one, and a twin with Adam's state."""
 SHARE = 0.5
 """Of the memory that is free when the model is first called, what the copies may take: activations need the rest."""
+BURDEN = 0.05
+"""Share of the program's own memory above which a whole run lets go of what was recorded once that is examined."""
 _SMALL = 64 * 2**20
 """Bytes of weights below which nothing is asked."""
 _CGROUP = Path("/sys/fs/cgroup")
@@ -44,6 +51,17 @@ def free_bytes(device: torch.device) -> int | None:
         limit = int((_CGROUP / "memory.max").read_text())
         free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
     return free
+
+
+def is_burden(tapes: Iterable[Tape]) -> bool:
+    """Whether what tapes hold is more than `BURDEN` of the memory that the program itself uses."""
+    held: dict[str, int] = {}
+    for tensor in {id(t): t for tape in tapes for t in tape.held()}.values():
+        held[tensor.device.type] = held.get(tensor.device.type, 0) + tensor.untyped_storage().nbytes()
+    used = {"cpu": int(psutil.Process().memory_info().rss)}
+    if "cuda" in held:
+        used["cuda"] = torch.cuda.memory_allocated()
+    return any(size > BURDEN * (used[kind] - size) for kind, size in held.items() if kind in used)
 
 
 def _gigabytes(size: float) -> str:

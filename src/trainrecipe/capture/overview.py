@@ -64,10 +64,14 @@ def no_training(listener: Listener) -> str:
     return "the script never called a model or backward while it was observed: no training was found in it"
 
 
-def pictures(listener: Listener, steps: list[Step]) -> list[Picture]:
+def of_steps(steps: list[Step]) -> list[Picture]:
+    """Pictures of what was captured that belong to no check."""
+    return [p for p in (examples(steps), *layers(steps)) if p is not None]
+
+
+def of_run(run: Run) -> list[Picture]:
     """Pictures of the run that belong to no check."""
-    made = [examples(steps), losses(listener.run), rates(listener.run), phases(listener.run), *layers(steps)]
-    return [p for p in made if p is not None]
+    return [p for p in (losses(run), rates(run), phases(run)) if p is not None]
 
 
 def layers(steps: list[Step]) -> list[Picture]:

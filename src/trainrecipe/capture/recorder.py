@@ -52,9 +52,13 @@ _TROUBLE = 50
 
 
 class Recorder:
-    """Records operations between `start` and `stop`; `pause` steps aside for a while."""
+    """Records operations between `start` and `stop`; `pause` steps aside for a while.
+
+    Without `copying` no module is copied: such a recording tells what happened, but cannot be replayed.
+    """
 
     def __init__(self) -> None:
+        self.copying = True
         self.ops: list[Op] = []
         self.values: list[Value] = []
         self.writers: dict[int, list[int]] = {}
@@ -373,6 +377,8 @@ class Recorder:
         return self._memo
 
     def _copies(self, call: Any, args: Any) -> Memo | None:
+        if not self.copying:
+            return None
         if isinstance(call, nn.Module) and self._memo.outdated(call):
             self._memo_fresh = False
         memo = self._fresh_memo()

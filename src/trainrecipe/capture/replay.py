@@ -36,7 +36,7 @@ class Tape:
     iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
     `observed` their values; `made_leaves` the leaves that the operations themselves make, such as noise that
     requires a gradient; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of the
-    optimiser that stepped next over leaves that got one.
+    optimiser that stepped next over leaves that got one; `marks` stand, by id of the leaf, for copies that are not kept.
     """
 
     ops: list[Op]
@@ -51,6 +51,7 @@ class Tape:
     step: int = 0
     stepped: int | None = None
     made_leaves: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
+    marks: dict[int, Mark] = dataclasses.field(default_factory=dict)
     gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
     whole: bool = True
 
@@ -76,9 +77,55 @@ class Tape:
         """Whether every module of the step could be copied."""
         return all(op.memo is not None for op in self.ops if op.kind == "module")
 
+    def first_values(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | Mark]]:
+        """Each leaf of the script's with a copy of it as the step began, or with a mark where no copy is kept."""
+        for op in self.ops:
+            for original, frozen in op.memo.pairs() if op.memo is not None else ():
+                if isinstance(original, torch.Tensor):
+                    yield original, frozen
+        for value in self.values.values():
+            if value.parameter is not None and value.constant is not None:
+                yield value.parameter, value.constant
+        for parameter in self.parameters:
+            if id(parameter) in self.marks:
+                yield parameter, self.marks[id(parameter)]
+
+    def held(self) -> Iterator[torch.Tensor]:
+        """Every tensor that the tape keeps for itself."""
+        for op in self.history:
+            yield from (f for _, f in op.memo.pairs() if isinstance(f, torch.Tensor)) if op.memo is not None else ()
+            yield from op.kept
+        yield from (v.constant for v in self.values.values() if v.constant is not None)
+        yield from (g for _, g in self.gradients)
+
+    def slim(self) -> None:
+        """Let go of every copy; what stays tells what happened, but cannot be replayed."""
+        self.marks |= {id(o): mark(f) for o, f in self.first_values() if isinstance(f, torch.Tensor) and f.requires_grad}
+        for op in self.history:
+            op.memo, op.kept = None, ()
+        for value in self.values.values():
+            value.constant = None
+        self.gradients = [(p, presence(g)) for p, g in self.gradients]
+
     def modules(self) -> list[Op]:
         """The atomic module calls, in order."""
         return [op for op in self.ops if op.kind == "module"]
+
+
+Mark = tuple[float, float]
+
+
+def mark(tensor: torch.Tensor) -> Mark:
+    """Two numbers that stand for a tensor's values where a copy would be too large: their sum and their norm."""
+    held = tensor.detach()
+    return float(held.sum(dtype=torch.float64)), float(torch.linalg.vector_norm(held.float()))
+
+
+def presence(gradient: torch.Tensor) -> torch.Tensor:
+    """A stand-in for a gradient, of its shape but without its memory, that is zero exactly where all of it is."""
+    dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
+    norm: torch.Tensor = torch.linalg.vector_norm(dense)
+    return norm.expand(dense.shape)
 
 
 def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[torch.Tensor | None], at: Spot | None) -> Tape:

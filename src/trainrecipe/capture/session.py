@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trainrecipe.capture.listen.listener import Listener
     from trainrecipe.capture.rehearsal import Rehearsal
     from trainrecipe.finding import Finding
+    from trainrecipe.subjects.step import Step
 
 
 class Session:
@@ -92,15 +93,24 @@ class Session:
         subjects.fill_parameters(listener)
         subjects.fill_stream(listener)
         self._wait_for_other()
-        steps = subjects.steps(listener) if self.order.experiments else []
+        steps = subjects.steps(listener) if self.order.experiments and not listener.released else []
         self.log("summary", facts=overview.facts(listener, self.over))
         if not listener.run.backwards:
             self.log("message", level="warning", text=overview.no_training(listener))
         if listener.trouble or listener.recorder.trouble:
             self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
         self._examine([*steps, listener.run, subjects.data(listener, may_read=self.order.rehearsal)])
+        if not listener.released:
+            self._tell_of(steps)
+        for picture in overview.of_run(listener.run):
+            self.log("picture", picture=picture.to_json())
+
+    def _tell_of(self, steps: list[Step]) -> None:
+        """Log what was captured, and the pictures of it."""
+        from trainrecipe.capture import overview
+
         self.log("steps", steps=[overview.captured(step) for step in steps])
-        for picture in overview.pictures(listener, steps):
+        for picture in overview.of_steps(steps):
             self.log("picture", picture=picture.to_json())
 
     def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:
@@ -126,9 +136,13 @@ class Session:
         listener = self.listener
         listener.remove()
         try:
-            from trainrecipe.capture import subjects
+            from trainrecipe.capture import memory, subjects
 
-            self._examine(list(subjects.steps(listener)), tell=self._announce)
+            steps = list(subjects.steps(listener))
+            self._examine(steps, tell=self._announce)
+            if memory.is_burden(listener.backwards.every()):
+                self._tell_of(steps)
+                listener.release()
         except Exception as error:
             listener.note_trouble("early examination", error)
         finally:

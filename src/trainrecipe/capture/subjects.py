@@ -10,6 +10,7 @@ from torch import nn
 
 from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.replay import Mark, mark
 from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
@@ -124,13 +125,14 @@ def fill_parameters(listener: Listener) -> None:
                 planned = peaks.get(number, [])
                 peak = max(float(group.get("lr") or 0.0), planned[index] if index < len(planned) else 0.0)
                 highest[id(parameter)] = max(highest.get(id(parameter), 0.0), peak)
-    first: dict[int, torch.Tensor] = {}
+    first: dict[int, torch.Tensor | Mark] = {}
     reached: set[int] = set()
     graded: set[int] = set()
     called = _called_modules(listener)
     for tapes in listener.backwards.tapes.values():
         for tape in (*tapes, *([listener.backwards.latest[tapes[0].at]] if tapes else ())):
-            _first_copies(tape, first)
+            for original, value in tape.first_values():
+                first.setdefault(id(original), value)
             reached |= {id(p) for p in tape_leaves_with_graph(tape)}
             graded |= {id(p) for p, g in tape.gradients if bool(_any(g))}
             for leaf in tape_leaves(tape):
@@ -139,7 +141,7 @@ def fill_parameters(listener: Listener) -> None:
     fates = Fates(listener)
     for key, tensor in tensors.items():
         copy = first.get(key)
-        moved = None if copy is None else not torch.equal(copy.detach(), tensor.detach())
+        moved = None if copy is None else _differs(tensor, copy)
         owner = owners.get(key)
         user, user_layer = used.get(key, (None, None))
         layer = owner if owner is not None else user_layer
@@ -256,14 +258,9 @@ def _called_modules(listener: Listener) -> set[int]:
     return found
 
 
-def _first_copies(tape: Any, first: dict[int, torch.Tensor]) -> None:
-    for op in tape.ops:
-        for original, frozen in op.memo.pairs() if op.memo is not None else ():
-            if isinstance(original, torch.Tensor):
-                first.setdefault(id(original), frozen)
-    for value in tape.values.values():
-        if value.parameter is not None and value.constant is not None:
-            first.setdefault(id(value.parameter), value.constant)
+def _differs(tensor: torch.Tensor, before: torch.Tensor | Mark) -> bool:
+    """Whether a leaf has changed since a copy or a mark of it was made."""
+    return mark(tensor) != before if isinstance(before, tuple) else not torch.equal(before.detach(), tensor.detach())
 
 
 def tape_leaves_with_graph(tape: Any) -> list[torch.Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.stream import Stream
-from trainrecipe.capture.replay import CannotReplay, Tape, cut
+from trainrecipe.capture.replay import CannotReplay, Tape, cut, mark, presence
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Backward
 
@@ -46,6 +46,18 @@ class Backwards(Ear):
         self._alive: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
         self._scaled: dict[int, torch.Tensor] = {}
         self._collections = _COLLECTIONS
+        self._uncopied: set[Spot | None] = set()
+
+    @property
+    def wanting(self) -> bool:
+        """Whether some line that calls backward has fewer tapes than are kept of each."""
+        lacking = any(len(kept) < TAPES for kept in self.tapes.values())
+        return lacking or not self.tapes or not self._uncopied <= self.tapes.keys()
+
+    def every(self) -> list[Tape]:
+        """All tapes that are kept, each once."""
+        kept = [t for tapes in self.tapes.values() for t in tapes]
+        return list({id(t): t for t in (*kept, *self.latest.values(), *self.broken.values())}.values())
 
     def install(self, put: Put) -> None:
         """Hear `backward`, `torch.autograd.grad`, autograd functions and loss scaling."""
@@ -58,14 +70,23 @@ class Backwards(Ear):
     # ---- what happens
 
     def _wrap_tensor_backward(self, original: Any) -> Any:
-        ear = self
+        ear, listener = self, self.listener
 
         def backward(
             tensor: torch.Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
         ) -> Any:
-            def call() -> Any:
+            if ear.inside:
                 return original(tensor, gradient, retain_graph, create_graph, inputs)
-
+            if not listener.detail and ear._note_lightly(tensor):
+                ear.inside = True
+                try:
+                    result = original(tensor, gradient, retain_graph, create_graph, inputs)
+                finally:
+                    ear.inside = False
+                if listener.on_event is not None:
+                    listener.tell("backward")
+                return result
+            call = functools.partial(original, tensor, gradient, retain_graph, create_graph, inputs)
             return ear._backward([tensor], [gradient], call)
 
         return backward
@@ -74,6 +95,8 @@ class Backwards(Ear):
         ear = self
 
         def backward(tensors: Any, grad_tensors: Any = None, *args: Any, **kwargs: Any) -> Any:
+            if ear.inside:
+                return original(tensors, grad_tensors, *args, **kwargs)
             roots = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
             given = [grad_tensors] if isinstance(grad_tensors, torch.Tensor) else grad_tensors
             weights = list(given) if given is not None else [None] * len(roots)
@@ -85,11 +108,13 @@ class Backwards(Ear):
         ear = self
 
         def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if ear.inside or ear.listener.models.depth:
+                return original(outputs, inputs, *args, **kwargs)
             roots = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
             wanted = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
             create = bool(kwargs.get("create_graph")) or (len(args) > 2 and bool(args[2]))
             leaves = all(t.is_leaf for t in wanted)
-            if create or not leaves or ear.inside or ear.listener.models.depth:
+            if create or not leaves:
                 return original(outputs, inputs, *args, **kwargs)
             call = functools.partial(original, outputs, inputs, *args, **kwargs)
             given = args[0] if args else kwargs.get("grad_outputs")
@@ -124,11 +149,10 @@ class Backwards(Ear):
     def _backward(
         self, roots: list[torch.Tensor], weights: list[Any], call: Callable[[], Any], wanted: Sequence[torch.Tensor] = ()
     ) -> Any:
-        if self.inside:
-            return call()
         listener = self.listener
+        light = not listener.detail and self._note_lightly(roots[0])
         self.inside = True
-        if not listener.detail and not self.recorder.active and self._note_lightly(roots[0]):
+        if light:
             try:
                 result = call()
             finally:
@@ -151,15 +175,18 @@ class Backwards(Ear):
     @guarded
     def _note_lightly(self, root: torch.Tensor) -> bool:
         """What an unsampled step keeps of a backward: that it happened, its loss, and the forwards that fed it."""
-        if not self.run.backwards:
+        run, listener = self.run, self.listener
+        if not run.backwards or self.recorder.active:
             return False
         record = self._last
         record.count += 1
-        record.last_event = self.listener.event()
-        self.listener.loaders.backward()
-        if root.device.type == "cpu" and root.numel() == 1 and not self._scaled:
+        run.events += 1
+        record.last_event = run.events
+        if run.passes:
+            listener.loaders.backward()
+        if root.is_cpu and root.numel() == 1 and not self._scaled:
             self._note_loss(record, root.item())
-        self.listener.models.feed()
+        listener.models.feed()
         return True
 
     @guarded
@@ -187,7 +214,7 @@ class Backwards(Ear):
         if tape is not None:
             self._note_stream(tape)
             for parameter in tape_leaves(tape):
-                old = parameter.grad if tape.copied else None
+                old = parameter.grad if tape.copied else None  # where no copies are made, whether a gradient came is all
                 grads.append((parameter, None if old is None else old.detach().clone()))
         listener.models.feed()
         return tape, grads, marks
@@ -202,10 +229,11 @@ class Backwards(Ear):
             loader.label = column if loader.label is None else loader.label
 
     def _note_loss(self, record: Backward, value: float) -> None:
+        entry = (self.run.steps, value)
         if len(record.losses) < _LOSSES:
-            record.losses.append((self.run.steps, value))
+            record.losses.append(entry)
         if len(self.run.losses) < _LOSSES:
-            self.run.losses.append((self.run.steps, value))
+            self.run.losses.append(entry)
 
     def _cut(self, roots: list[torch.Tensor], weights: list[Any], at: Spot | None) -> Tape | None:
         if not self.recorder.ops:
@@ -233,14 +261,18 @@ class Backwards(Ear):
             new = given.get(id(parameter)) if wanted else parameter.grad
             if new is None or not (wanted or old is None or not torch.equal(_dense(new), _dense(old))):
                 continue
-            if not tape.copied:  # a model too large for copies: whether a gradient came is all that is kept
-                gained = torch.linalg.vector_norm(_dense(new).detach()).expand(new.shape)
-            else:
-                gained = new.detach().clone() if old is None or wanted else new.detach() - old
+            gained = (
+                new.detach() - old if old is not None and not wanted else new.detach().clone() if tape.copied else presence(new)
+            )
             tape.gradients.append((parameter, gained))
+        if not self.recorder.copying:
+            self._uncopied |= {tape.at} - self.tapes.keys()
+            return
         kept = self.tapes.setdefault(tape.at, [])
         if len(kept) < TAPES:
             kept.append(tape)
+            if not tape.copied and len(kept) == 1:
+                tape.marks = {id(p): mark(p) for p in tape.parameters}
         sound = all(bool(t.isfinite().all()) for t in (*tape.observed, *(_dense(g) for _, g in tape.gradients)))
         if sound or tape.at not in self.latest:
             self.latest[tape.at] = tape
@@ -259,25 +291,24 @@ class Backwards(Ear):
             gc.collect()  # what only waits for the garbage collector is not held
             alive = self._count_alive(record)
         record.alive.append((record.count, alive))
-        sentinel = _Sentinel(record, len(self.recorder.ops))
+        sentinel = _Sentinel(record)
         root.grad_fn.metadata["trainrecipe"] = sentinel  # type: ignore[index]
         self._alive.add(sentinel)
         if alive >= 2 and not record.held_name:
             record.held_name, record.held_at = describe.who_holds_a_graph(self._last_spot)
 
     def _count_alive(self, record: Backward) -> int:
-        """Earlier losses of this line whose graphs are alive, less those so recent that the recorder itself holds them."""
-        return len([s for s in self._alive if s.backward is record and s.made <= self.recorder.first_kept])
+        """Earlier losses of this line whose graphs are alive."""
+        return len([s for s in self._alive if s.backward is record])
 
 
 class _Sentinel:
     """Lives in the metadata of a loss's graph node: as long as it is alive, so is that graph."""
 
-    __slots__ = ("__weakref__", "backward", "made")
+    __slots__ = ("__weakref__", "backward")
 
-    def __init__(self, backward: Backward, made: int) -> None:
+    def __init__(self, backward: Backward) -> None:
         self.backward = backward
-        self.made = made
 
 
 def tape_leaves(tape: Tape) -> list[torch.Tensor]:

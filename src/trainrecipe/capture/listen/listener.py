@@ -66,6 +66,7 @@ class Listener:
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
         self.resumes = False
+        self.released = False
         self._patches = Patches()
         self._handles: list[Any] = []
         self._idle = 0
@@ -169,6 +170,7 @@ class Listener:
         self.detail = early or step & (step - 1) == 0
         if self.detail:
             self.resumes = True
+            self.recorder.copying = not self.released and (not early or self.backwards.wanting)
         else:
             self._rest()
         if not early:
@@ -188,6 +190,14 @@ class Listener:
             callback()
 
     # ---- at the end
+
+    def release(self) -> None:
+        """Let go of what was recorded, and make no more copies of the model."""
+        self.released = True
+        for tape in self.backwards.every():
+            tape.slim()
+        self.recorder.clear()
+        self.models.inputs.clear()
 
     def fill_plan(self) -> None:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""

@@ -21,7 +21,8 @@ _LOOKS = 4
 _LOOKS_WITHOUT_LOADER = 24
 """The same where there are no passes, so that it is all that is seen of the data."""
 _INPUTS = 48
-"""Calls whose arguments are kept."""
+"""Calls whose arguments are kept, as long as they take no more than `_INPUT_BYTES` together."""
+_INPUT_BYTES = 64 * 2**20
 _PENDING = 256
 
 
@@ -40,6 +41,7 @@ class Models(Ear):
         self.inputs: list[tuple[int, Any, Forward, int | None]] = []
         self.fed_sites: set[tuple[int, Spot | None]] = set()
         self.depth = 0
+        self._room = _INPUT_BYTES
         self._forwards: dict[Any, Forward] = {}
         self._seen: dict[Any, Forward] = {}
         self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -210,7 +212,8 @@ class Models(Ear):
                 forward.rows.update(rows)
                 forward.looks.append((self.run.events, frozenset(rows), len(rows)))
                 forward.batches.append(hashing.batch_hash(given))
-        if len(self.inputs) < _INPUTS:
+        self._room -= sum(t.nbytes for t in given)
+        if len(self.inputs) < _INPUTS and self._room >= 0:
             with self.recorder.pause():
                 copies = map_tensors((args, kwargs), lambda t: t.detach().clone())
             self.inputs.append((id(module), copies, forward, forward.in_pass))
@@ -225,10 +228,11 @@ class Models(Ear):
 
     def feed(self) -> None:
         """The forwards since the last backward or step are those that this backward starts from."""
+        sites, fed = self.fed_sites, self._fed_since_step
         for forward, site in self._pending:
-            if site is None or not self.fed_sites or site in self.fed_sites:
+            if site is None or not sites or site in sites:
                 forward.fed += 1
-                self._fed_since_step[id(forward)] = forward
+                fed[id(forward)] = forward
         self._pending.clear()
 
     def stepped(self) -> None:
