@@ -485,6 +485,20 @@ def test_a_model_too_large_for_copies_is_left_alone_and_named(monkeypatch: pytes
     assert any("do not fit" in f.ruling.says for f in examination.skipped)
 
 
+def test_what_is_released_takes_no_memory_and_still_tells_what_happened() -> None:
+    models, _, listener = run(PROGRAMS["batch_norm_and_dropout"], observed=True)
+    assert listener is not None
+    tapes = listener.backwards.every()
+    assert sum(t.nbytes for tape in tapes for t in tape.held()) > 0
+    listener.release()
+    assert sum(t.untyped_storage().nbytes() for tape in tapes for t in tape.held()) <= 8 * sum(len(t.gradients) for t in tapes)
+    fill_parameters(listener)
+    by_shape = {p.elements: p for p in listener.run.parameters}
+    assert len(listener.run.parameters) == sum(1 for m in models for _ in m.parameters())
+    assert all(p.gradient and p.moved for p in by_shape.values())
+    assert not examine(listener.run).findings
+
+
 def test_recording_keeps_nothing_alive() -> None:
     listener = Listener(detail_always=True)
     listener.install()

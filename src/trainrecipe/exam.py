@@ -94,18 +94,22 @@ def examine(
     budget: float = BUDGET,
     script: str = "",
     tell: Callable[[Finding], None] | None = None,
+    starting: Callable[[str, float], None] | None = None,
 ) -> Examination:
     """Let every fitting check examine the subjects.
 
     `checks` defaults to the built-in ones, less those that `config` disables; `budget` is the time in seconds for
-    experiments that train; `tell` is called with each answer as soon as it is certain.
+    experiments that train; `tell` is called with each answer as soon as it is certain, `starting` with each check that
+    begins and the share of the checks that are done.
     """
     config = config or Config()
     chosen = [c for c in (built_in() if checks is None else checks) if c.id not in config.disable]
     deadline = time.perf_counter() + budget
     experiments = sum(_trains(c) for c in chosen for s in subjects if type(s).__name__ == c.subject)
     answers: list[Finding] = []
-    for check in sorted(chosen, key=lambda c: list(Price).index(c.price)):
+    for done, check in enumerate(sorted(chosen, key=lambda c: list(Price).index(c.price))):
+        if starting is not None:
+            starting(check.id, done / len(chosen))
         for subject in subjects:
             if type(subject).__name__ != check.subject:
                 continue

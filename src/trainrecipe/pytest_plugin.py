@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from trainrecipe.check import Check
     from trainrecipe.finding import Finding
 
 
@@ -60,9 +61,7 @@ class _Marked(pytest.Collector):
         self._answers: dict[str, list[Finding]] | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
-        from trainrecipe.check import built_in
-
-        for check in built_in():
+        for check in _checks(self.config.rootpath):
             if check.subject == "Step":
                 yield _Item.from_parent(self, name=check.id, source=self)
 
@@ -72,8 +71,9 @@ class _Marked(pytest.Collector):
             from trainrecipe.config import Config
             from trainrecipe.exam import examine
 
-            step = self.function()
-            self._answers = _by_check(examine(step, config=Config.load(self.config.rootpath)).answers)
+            root = self.config.rootpath
+            done = examine(self.function(), checks=_checks(root), config=Config.load(root))
+            self._answers = _by_check(done.answers)
         return self._answers
 
 
@@ -84,9 +84,7 @@ class _Script(pytest.Collector):
         self._answers: dict[str, list[Finding]] | None = None
 
     def collect(self) -> Iterator[pytest.Item]:
-        from trainrecipe.check import built_in
-
-        for check in built_in():
+        for check in _checks(self.config.rootpath):
             yield _Item.from_parent(self, name=check.id, source=self)
 
     def answers(self) -> dict[str, list[Finding]]:
@@ -96,12 +94,21 @@ class _Script(pytest.Collector):
         return self._answers
 
 
+def _checks(folder: Path) -> list[Check]:
+    """The built-in checks and the project's own, less those that its configuration disables."""
+    from trainrecipe.cli.catalogue import catalogue
+    from trainrecipe.config import Config
+
+    config = Config.load(folder)
+    return [check for check in catalogue(config) if check.id not in config.disable]
+
+
 def _rehearse(words: list[str], folder: Path) -> list[Finding]:
     import json
     import subprocess
     import sys
 
-    from trainrecipe.finding import Finding
+    from trainrecipe.finding import Evidence, Finding, Ruling
 
     command = [sys.executable, "-m", "trainrecipe", "check", "--format", "json", words[0], "--", *words[1:]]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -109,7 +116,8 @@ def _rehearse(words: list[str], folder: Path) -> list[Finding]:
         data = json.loads(done.stdout)
     except ValueError:
         raise RuntimeError(f"recipe check {' '.join(words)} failed with {done.returncode}:\n{done.stderr[-2000:]}") from None
-    return [Finding.from_json(f) for f in data["findings"]]
+    undecided = [Finding(f["check"], "", Ruling.unsure(f["why"]), Evidence()) for f in data["skipped"]]
+    return [*(Finding.from_json(f) for f in data["findings"]), *undecided]
 
 
 def _by_check(answers: Any) -> dict[str, list[Finding]]:

@@ -11,6 +11,7 @@ The loop is observed exactly as `recipe run` observes a script: results are bit 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 from trainrecipe.capture import subjects
@@ -54,7 +55,17 @@ def watch(*, budget: float = BUDGET, config: Config | None = None) -> Iterator[W
         yield watched
     finally:
         listener.remove()
-        subjects.fill_parameters(listener)
-        subjects.fill_stream(listener)
-        seen = [*subjects.steps(listener), listener.run, subjects.data(listener, may_read=False)]
-        watched._examination = examine(*seen, config=config or Config.load(), budget=budget)
+        config = config or Config.load()
+        try:
+            watched._examination = _examine(listener, config, budget)
+        except Exception as error:  # of ours: it must not reach the user's program
+            watched._examination = Examination(())
+            warnings.warn(f"trainrecipe failed to examine the block: {type(error).__name__}: {error}", stacklevel=3)
+
+
+def _examine(listener: Listener, config: Config, budget: float) -> Examination:
+    listener.fill_plan()
+    subjects.fill_parameters(listener)
+    subjects.fill_stream(listener)
+    seen = [*subjects.steps(listener), listener.run, subjects.data(listener, may_read=False)]
+    return examine(*seen, config=config, budget=budget)

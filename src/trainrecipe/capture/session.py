@@ -126,7 +126,9 @@ class Session:
             budget=self.order.budget,
             script=os.path.abspath(self.order.target),
             tell=tell,
+            starting=None if tell is not None else _show_progress,
         )
+        _show_progress()
         for finding in done.answers:
             self.log("finding", finding=finding.to_json())
 
@@ -183,3 +185,11 @@ class Session:
         if path.exists():
             marks = [(str(a), str(b)) for a, b in json.loads(path.read_text())]
             self.listener.run.twin_run = Run(fingerprint=marks)
+
+
+def _show_progress(check: str = "", share: float = 0.0) -> None:
+    """A line on the terminal that tells which check is being made, and that is wiped when there is none."""
+    if os.isatty(2):
+        text = f"recipe: examining, {share:.0%}: {check}" if check else ""
+        with contextlib.suppress(OSError):
+            os.write(2, f"\r\x1b[2K{text}".encode())
