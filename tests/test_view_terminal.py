@@ -104,6 +104,14 @@ def test_every_status_has_its_sentence(tmp_path, status):
     assert len(others) == 4
 
 
+def test_an_examination_from_python_has_no_command_line(tmp_path):
+    record = samples.record(tmp_path, (samples.simple(),), command="examine", script="")
+    text = flat(printed(record))
+    assert text.startswith("trainrecipe.examine ")
+    assert "Examined from Python." in text
+    assert phrases.headline(record).endswith(" found")
+
+
 def test_silence_is_never_approval(tmp_path):
     text = flat(printed(samples.record(tmp_path, passed=(samples.passed("zero-grad", "Fine."),))))
     assert "Nothing found and 1 check passed." in text

@@ -35,6 +35,8 @@ def clean(text: str) -> str:
 
 def ending(record: Record) -> str:
     """How the run ended, as a sentence."""
+    if not record.script:
+        return "Examined from Python."
     sentence = _ENDINGS.get(record.status, f"The run ended with the unknown status {record.status!r}.")
     return sentence.format(code=record.exit_code)
 
@@ -86,6 +88,8 @@ def grouped(skipped: Iterable[Finding]) -> list[tuple[str, list[str]]]:
 def headline(record: Record) -> str:
     """What was found in which script; an unfinished run is not called clean."""
     found, script = tally(opened(record)), record.script.rpartition("/")[2]
+    if not script:
+        return f"{found} found" if found else "Nothing found"
     if not (found or record.passed):
         return f"Nothing was checked in {script}"
     part = script if found or record.status in SOUND else f"the part of {script} that ran"
@@ -93,7 +97,9 @@ def headline(record: Record) -> str:
 
 
 def command(record: Record) -> str:
-    """The command line that makes this run again."""
+    """The command line that makes this run again; for an examination from Python, the function."""
+    if not record.script:
+        return f"trainrecipe.{record.command}"
     words = ["recipe", *record.command.removeprefix("recipe ").split(), *_script(record.script)]
     return shlex.join([*words, "--", *record.args] if record.args else words)
 
