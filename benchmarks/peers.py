@@ -50,8 +50,9 @@ from torch import nn
 from trainrecipe import testing
 from trainrecipe.capture import launch, subjects
 from trainrecipe.capture.launch import Order
-from trainrecipe.capture.replay import Tape, Twin
+from trainrecipe.capture.replay import Twin
 from trainrecipe.capture.session import Session
+from trainrecipe.capture.tape import Tape
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.subjects.step import RESHAPING, LossCall, Step
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-import xxhash
 
-from trainrecipe.capture import hashing
+from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.listen.stream import inputs_of
-from trainrecipe.capture.replay import Tape
+from trainrecipe.capture.tape import Tape
 from trainrecipe.capture.where import Spot, place
 
 LOSSES = 200
@@ -45,7 +44,7 @@ def _marks(listener: Listener) -> Iterator[tuple[str, str, Spot | None]]:
         where = f"step {tape.step + 1}"
         yield from ((f"{where}: {what}", mark, at) for what, mark, at in _consumed(tape))
         for tensor in tape.observed:
-            yield f"{where}: the loss", _hash(tensor), tape.at
+            yield f"{where}: the loss", exact_hash(tensor), tape.at
     for i, (step, loss) in enumerate(listener.run.losses[:LOSSES]):
         yield f"the loss of backward call {i + 1}, in step {step + 1}", repr(loss), None
 
@@ -66,7 +65,7 @@ def _initial(listener: Listener, tapes: list[Tape]) -> Iterator[tuple[str, str, 
                 owner = owners.get(id(original))
                 at = listener.models.births.get(owner) if owner is not None else None
                 name = names.get(id(original), "a parameter")
-                yield f"the initial value of {name} {tuple(frozen.shape)}", _hash(frozen), at
+                yield f"the initial value of {name} {tuple(frozen.shape)}", exact_hash(frozen), at
 
 
 def _consumed(tape: Tape) -> Iterator[tuple[str, str, Spot | None]]:
@@ -85,9 +84,8 @@ def _consumed(tape: Tape) -> Iterator[tuple[str, str, Spot | None]]:
         role = "input" if id(value.constant) in fed else "target"
         by = f" of {taker.name}" if taker is not None else ""
         shape = tuple(value.shape)
-        yield f"the {role}{by} {shape}{source}", _hash(value.constant), taker.at if taker is not None else None
-
-
-def _hash(tensor: torch.Tensor) -> str:
-    dense = tensor.to_dense() if tensor.layout != torch.strided else tensor
-    return xxhash.xxh3_64_hexdigest(hashing._as_bytes(dense.reshape(1, -1)).tobytes()) if dense.numel() else ""
+        yield (
+            f"the {role}{by} {shape}{source}",
+            exact_hash(value.constant),
+            taker.at if taker is not None else None,
+        )

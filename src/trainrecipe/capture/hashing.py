@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 import xxhash
 
+from trainrecipe.capture.tensors import dense
+
 MOST_ROWS = 4096
 MOST_BYTES = 16 * 2**20
 """Larger batches are not hashed row by row in the training process."""
@@ -45,6 +47,11 @@ def _content(tensor: torch.Tensor) -> int:
         return sum(row_hashes(tensor, tensor.shape[0])) & _MASK
     ordered = values.sort().values if values.dtype != torch.bool and not values.is_complex() else values
     return xxhash.xxh3_64_intdigest(_as_bytes(ordered.reshape(1, -1)).tobytes())
+
+
+def exact_hash(tensor: torch.Tensor) -> str:
+    """A hash of every bit of a tensor, whatever its size, in order; empty for an empty one."""
+    return xxhash.xxh3_64_hexdigest(_as_bytes(dense(tensor).reshape(1, -1)).tobytes()) if tensor.numel() else ""
 
 
 def label_columns(tensors: Sequence[torch.Tensor], most: int = 512) -> list[list[float]]:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    from trainrecipe.capture.replay import Tape
 
 COPIES = 8
 """Copies of the weights that may exist at once: recorded steps, the latest and a broken one, and a twin with Adam's state."""
@@ -53,10 +49,10 @@ def free_bytes(device: torch.device) -> int | None:
     return free
 
 
-def is_burden(tapes: Iterable[Tape]) -> bool:
-    """Whether what tapes hold is more than `BURDEN` of the memory that the program itself uses."""
+def is_burden(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether tensors of ours take more than `BURDEN` of the memory that the program itself uses."""
     held: dict[str, int] = {}
-    for tensor in {id(t): t for tape in tapes for t in tape.held()}.values():
+    for tensor in {id(t): t for t in tensors}.values():
         held[tensor.device.type] = held.get(tensor.device.type, 0) + tensor.untyped_storage().nbytes()
     used = {"cpu": int(psutil.Process().memory_info().rss)}
     if "cuda" in held:

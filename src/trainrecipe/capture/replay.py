@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.recorder import Recorder
-from trainrecipe.capture.tape import FrozenGenerator, Op, RandomState, Ref, Value
-from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.capture.tape import FrozenGenerator, Op, RandomState, Ref, Tape, Value
+from trainrecipe.capture.tensors import dense, tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
 from trainrecipe.capture.where import Spot
 
@@ -26,106 +26,6 @@ GRADIENT_TOLERANCE = 1e-6
 
 class CannotReplay(Exception):
     """A step that cannot be executed again; the message says why."""
-
-
-@dataclasses.dataclass(slots=True)
-class Tape:
-    """One step cut out of the recording.
-
-    `ops` are the top-level operations that the loss depends on, in order; `history` every recorded operation of the
-    iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
-    `observed` their values; `made_leaves` the leaves that the operations themselves make, such as noise that
-    requires a gradient; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of the
-    optimiser that stepped next over leaves that got one; `marks` stand, by id of the leaf, for copies that are not kept.
-    """
-
-    ops: list[Op]
-    history: list[Op]
-    values: dict[int, Value]
-    writers: dict[int, list[int]]
-    roots: list[int]
-    weights: list[torch.Tensor | None]
-    observed: list[torch.Tensor]
-    at: Spot | None
-    trouble: list[str]
-    step: int = 0
-    stepped: int | None = None
-    made_leaves: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
-    marks: dict[int, Mark] = dataclasses.field(default_factory=dict)
-    gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
-    whole: bool = True
-
-    @property
-    def parameters(self) -> list[torch.Tensor]:
-        """The leaves that got a gradient from this step, as the script's own objects."""
-        return [p for p, _ in self.gradients]
-
-    def constants(self) -> list[int]:
-        """Values that depend on no parameter, and the parameters, in the order in which the operations consume them."""
-        made: set[int] = set()
-        seen: dict[int, None] = {}
-        for op in self.ops:
-            for ref in _refs((op.args, op.kwargs)):
-                if ref not in made:
-                    seen.setdefault(ref)
-            made.update(op.outputs)
-            made.update(number for _, _, number in op.leaks)
-        return list(seen)
-
-    @property
-    def copied(self) -> bool:
-        """Whether every module of the step could be copied."""
-        return all(op.memo is not None for op in self.ops if op.kind == "module")
-
-    def first_values(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | Mark]]:
-        """Each leaf of the script's with a copy of it as the step began, or with a mark where no copy is kept."""
-        for op in self.ops:
-            for original, frozen in op.memo.pairs() if op.memo is not None else ():
-                if isinstance(original, torch.Tensor):
-                    yield original, frozen
-        for value in self.values.values():
-            if value.parameter is not None and value.constant is not None:
-                yield value.parameter, value.constant
-        for parameter in self.parameters:
-            if id(parameter) in self.marks:
-                yield parameter, self.marks[id(parameter)]
-
-    def held(self) -> Iterator[torch.Tensor]:
-        """Every tensor that the tape keeps for itself."""
-        for op in self.history:
-            yield from (f for _, f in op.memo.pairs() if isinstance(f, torch.Tensor)) if op.memo is not None else ()
-            yield from op.kept
-        yield from (v.constant for v in self.values.values() if v.constant is not None)
-        yield from (g for _, g in self.gradients)
-
-    def slim(self) -> None:
-        """Let go of every copy; what stays tells what happened, but cannot be replayed."""
-        self.marks |= {id(o): mark(f) for o, f in self.first_values() if isinstance(f, torch.Tensor) and f.requires_grad}
-        for op in self.history:
-            op.memo, op.kept = None, ()
-        for value in self.values.values():
-            value.constant = None
-        self.gradients = [(p, presence(g)) for p, g in self.gradients]
-
-    def modules(self) -> list[Op]:
-        """The atomic module calls, in order."""
-        return [op for op in self.ops if op.kind == "module"]
-
-
-Mark = tuple[float, float]
-
-
-def mark(tensor: torch.Tensor) -> Mark:
-    """Two numbers that stand for a tensor's values where a copy would be too large: their sum and their norm."""
-    held = tensor.detach()
-    return float(held.sum(dtype=torch.float64)), float(torch.linalg.vector_norm(held.float()))
-
-
-def presence(gradient: torch.Tensor) -> torch.Tensor:
-    """A stand-in for a gradient, of its shape but without its memory, that is zero exactly where all of it is."""
-    dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
-    norm: torch.Tensor = torch.linalg.vector_norm(dense)
-    return norm.expand(dense.shape)
 
 
 def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[torch.Tensor | None], at: Spot | None) -> Tape:
@@ -388,7 +288,7 @@ def _compare_gradients(twin: Twin, roots: list[torch.Tensor], env: Mapping[int, 
                 return float("inf"), "a parameter that got a gradient is not reached in the replay"
             continue
         if observed.is_sparse:
-            observed, replayed = observed.to_dense(), replayed.to_dense()
+            observed, replayed = dense(observed), dense(replayed)
         scale = float(observed.abs().max())
         gap = float((observed - replayed).abs().max())
         worst = max(worst, gap / scale if scale else gap)
@@ -425,16 +325,3 @@ def _moved(mine: Op, theirs: Op) -> Op:
         drawn = {k: v for k, v in (theirs.kwargs or {}).items() if isinstance(v, FrozenGenerator)}
         kwargs = {**kwargs, **drawn}
     return dataclasses.replace(mine, rng=theirs.rng, memo=theirs.memo, call=theirs.call, kwargs=kwargs)
-
-
-def _refs(frozen: Any) -> Iterable[int]:
-    if isinstance(frozen, Ref):
-        yield frozen.value
-    elif isinstance(frozen, Mapping):
-        for v in frozen.values():
-            yield from _refs(v)
-    elif isinstance(frozen, list | tuple):
-        for v in frozen:
-            yield from _refs(v)
-    elif isinstance(frozen, slice):
-        yield from _refs((frozen.start, frozen.stop, frozen.step))

@@ -142,7 +142,7 @@ class Session:
 
             steps = list(subjects.steps(listener))
             self._examine(steps, tell=self._announce)
-            if memory.is_burden(listener.backwards.every()):
+            if memory.is_burden(listener.held()):
                 self._tell_of(steps)
                 listener.release()
         except Exception as error:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
-from trainrecipe.capture.replay import Mark, mark
+from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
@@ -125,7 +126,7 @@ def fill_parameters(listener: Listener) -> None:
                 planned = peaks.get(number, [])
                 peak = max(float(group.get("lr") or 0.0), planned[index] if index < len(planned) else 0.0)
                 highest[id(parameter)] = max(highest.get(id(parameter), 0.0), peak)
-    first: dict[int, torch.Tensor | Mark] = {}
+    first: dict[int, torch.Tensor | str] = {}
     reached: set[int] = set()
     graded: set[int] = set()
     called = _called_modules(listener)
@@ -133,8 +134,8 @@ def fill_parameters(listener: Listener) -> None:
         for tape in (*tapes, *([listener.backwards.latest[tapes[0].at]] if tapes else ())):
             for original, value in tape.first_values():
                 first.setdefault(id(original), value)
-            reached |= {id(p) for p in tape_leaves_with_graph(tape)}
-            graded |= {id(p) for p, g in tape.gradients if bool(_any(g))}
+            reached |= {id(p) for p in tape.parameters}
+            graded |= {id(p) for p, g in tape.gradients if bool(dense(g).any())}
             for leaf in tape_leaves(tape):
                 if isinstance(leaf, nn.Parameter):
                     tensors.setdefault(id(leaf), leaf)
@@ -145,7 +146,7 @@ def fill_parameters(listener: Listener) -> None:
         owner = owners.get(key)
         user, user_layer = used.get(key, (None, None))
         layer = owner if owner is not None else user_layer
-        own_gradient = tensor.grad is not None and bool(_any(tensor.grad))
+        own_gradient = tensor.grad is not None and bool(dense(tensor.grad).any())
         history = listener.optimizers.updates.get(key, [])
         stuck = [h["stuck"] for h in history if h["gradient"] > 0]
         run.parameters.append(
@@ -258,18 +259,9 @@ def _called_modules(listener: Listener) -> set[int]:
     return found
 
 
-def _differs(tensor: torch.Tensor, before: torch.Tensor | Mark) -> bool:
-    """Whether a leaf has changed since a copy or a mark of it was made."""
-    return mark(tensor) != before if isinstance(before, tuple) else not torch.equal(before.detach(), tensor.detach())
-
-
-def tape_leaves_with_graph(tape: Any) -> list[torch.Tensor]:
-    """The leaves that got a gradient, zero or not."""
-    return [p for p, _ in tape.gradients]
-
-
-def _any(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.to_dense() if tensor.is_sparse else tensor).ne(0).any()
+def _differs(tensor: torch.Tensor, before: torch.Tensor | str) -> bool:
+    """Whether a leaf has changed since a copy or a hash of it was made."""
+    return exact_hash(tensor) != before if isinstance(before, str) else not torch.equal(before.detach(), tensor.detach())
 
 
 def data(listener: Listener, may_read: bool) -> Data:

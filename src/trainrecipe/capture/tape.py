@@ -1,15 +1,18 @@
-"""What a recording is made of: values, operations, and the random state in which each of them ran."""
+"""What a recording is made of (values, operations, random states), and the tape that is cut out of it for one step."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
 import weakref
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from trainrecipe.capture.hashing import exact_hash
+from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.twin import Memo
 from trainrecipe.capture.where import Spot
 
@@ -162,6 +165,110 @@ class RandomState:
         if self.numpy is not None:
             np.random.set_state(self.numpy)
             random.setstate(self.python)
+
+
+@dataclasses.dataclass(slots=True)
+class Tape:
+    """One step cut out of the recording.
+
+    `ops` are the top-level operations that the loss depends on, in order; `history` every recorded operation of the
+    iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
+    `observed` their values; `made_leaves` the leaves that the operations themselves make, such as noise that
+    requires a gradient; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of the
+    optimiser that stepped next over leaves that got one; `hashes` stand, by id of the leaf, for copies that are not kept.
+    """
+
+    ops: list[Op]
+    history: list[Op]
+    values: dict[int, Value]
+    writers: dict[int, list[int]]
+    roots: list[int]
+    weights: list[torch.Tensor | None]
+    observed: list[torch.Tensor]
+    at: Spot | None
+    trouble: list[str]
+    step: int = 0
+    stepped: int | None = None
+    made_leaves: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
+    hashes: dict[int, str] = dataclasses.field(default_factory=dict)
+    gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
+    whole: bool = True
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        """The leaves that got a gradient from this step, as the script's own objects."""
+        return [p for p, _ in self.gradients]
+
+    def constants(self) -> list[int]:
+        """Values that depend on no parameter, and the parameters, in the order in which the operations consume them."""
+        made: set[int] = set()
+        seen: dict[int, None] = {}
+        for op in self.ops:
+            for ref in refs_in((op.args, op.kwargs)):
+                if ref not in made:
+                    seen.setdefault(ref)
+            made.update(op.outputs)
+            made.update(number for _, _, number in op.leaks)
+        return list(seen)
+
+    @property
+    def copied(self) -> bool:
+        """Whether every module of the step could be copied."""
+        return all(op.memo is not None for op in self.ops if op.kind == "module")
+
+    def first_values(self) -> Iterator[tuple[torch.Tensor, torch.Tensor | str]]:
+        """Each leaf of the script's with a copy of it as the step began, or with its hash where no copy is kept."""
+        for op in self.ops:
+            for original, frozen in op.memo.pairs() if op.memo is not None else ():
+                if isinstance(original, torch.Tensor):
+                    yield original, frozen
+        for value in self.values.values():
+            if value.parameter is not None and value.constant is not None:
+                yield value.parameter, value.constant
+        for parameter in self.parameters:
+            if id(parameter) in self.hashes:
+                yield parameter, self.hashes[id(parameter)]
+
+    def held(self) -> Iterator[torch.Tensor]:
+        """Every tensor that the tape keeps for itself."""
+        for op in self.history:
+            yield from (f for _, f in op.memo.pairs() if isinstance(f, torch.Tensor)) if op.memo is not None else ()
+            yield from op.kept
+        yield from (v.constant for v in self.values.values() if v.constant is not None)
+        yield from (g for _, g in self.gradients)
+
+    def slim(self) -> None:
+        """Let go of every copy; what stays tells what happened, but cannot be replayed."""
+        self.hashes |= {id(o): exact_hash(f) for o, f in self.first_values() if isinstance(f, torch.Tensor) and f.requires_grad}
+        for op in (*self.history, *self.ops):
+            op.memo, op.kept = None, ()
+        for value in self.values.values():
+            value.constant = None
+        self.gradients = [(p, presence(g)) for p, g in self.gradients]
+
+    def modules(self) -> list[Op]:
+        """The atomic module calls, in order."""
+        return [op for op in self.ops if op.kind == "module"]
+
+
+def refs_in(frozen: Any) -> Iterator[int]:
+    """The numbers of the values inside recorded arguments."""
+    if isinstance(frozen, Ref):
+        yield frozen.value
+    elif isinstance(frozen, Mapping):
+        for v in frozen.values():
+            yield from refs_in(v)
+    elif isinstance(frozen, list | tuple):
+        for v in frozen:
+            yield from refs_in(v)
+    elif isinstance(frozen, slice):
+        yield from refs_in((frozen.start, frozen.stop, frozen.step))
+
+
+def presence(gradient: torch.Tensor) -> torch.Tensor:
+    """A stand-in for a gradient, of its shape but without its memory, that is zero exactly where all of it is."""
+    largest: torch.Tensor = torch.linalg.vector_norm(dense(gradient.detach()), ord=float("inf"))
+    return largest.expand(gradient.shape)
 
 
 def name_of(func: Any) -> str:

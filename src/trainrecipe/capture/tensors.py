@@ -24,6 +24,11 @@ def tensors_in(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
             yield from tensors_in(child, depth - 1)
 
 
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, or a sparse one written out."""
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
 def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], depth: int = _DEPTH) -> Any:
     """`value` with every tensor replaced by `change(tensor)`; containers without tensors are kept as they are."""
     if isinstance(value, torch.Tensor):

@@ -20,8 +20,7 @@ from trainrecipe.capture.where import is_user_file
 
 if TYPE_CHECKING:
     from trainrecipe.capture.listen.listener import Listener
-    from trainrecipe.capture.replay import Tape
-    from trainrecipe.capture.tape import Op
+    from trainrecipe.capture.tape import Op, Tape
 
 _DYNAMIC = frozenset({"children", "named_children", "modules", "named_modules", "_modules", "__dict__", "parameters_of"})
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, nn.ParameterList, nn.ParameterDict)

@@ -22,6 +22,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trainrecipe.check import Price
 from trainrecipe.finding import Finding, Severity, Verdict
 from trainrecipe.journal.events import alive
 from trainrecipe.picture import Picture
@@ -128,7 +129,7 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
     A finding is moved into `related` of one that names its check in `explains`; waived findings explain nothing.
     """
     order = {v: i for i, v in enumerate((Verdict.FINDING, Verdict.UNSURE, Verdict.PASS, Verdict.SKIP))}
-    prices = ("free", "forward", "backward", "train", "sweep")
+    prices = [price.value for price in Price]
 
     def key(f: Finding) -> tuple[Any, ...]:
         grade = f.severity.rank if f.severity else 9

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainrecipe.capture.tensors import dense
+
 if TYPE_CHECKING:
     from trainrecipe.capture.replay import Twin
     from trainrecipe.subjects.step import Step
@@ -96,7 +98,7 @@ def practise(
             break
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad.to_dense() if grad is not None and grad.is_sparse else grad
+            parameter.grad = None if grad is None else dense(grad)
         if clip:
             step.clip_as_script(parameters)
         optimizer.step()

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.recorder import Recorder
-from trainrecipe.capture.replay import Agreement, CannotReplay, Tape, Twin, cut, transfers_to, verify
-from trainrecipe.capture.tape import LOSSES, Op, RandomState, Ref
+from trainrecipe.capture.replay import Agreement, CannotReplay, Twin, cut, transfers_to, verify
+from trainrecipe.capture.tape import LOSSES, Op, RandomState, Ref, Tape
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place

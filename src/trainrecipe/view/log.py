@@ -13,11 +13,11 @@ from rich.text import Text
 from trainrecipe.finding import Severity
 from trainrecipe.journal.index import Entry
 from trainrecipe.view import phrases
+from trainrecipe.view.card import INKS, MARKS
 from trainrecipe.view.layout import Trimmed
 from trainrecipe.view.source import shown
 
 _ROOMY = 96  # columns; a narrower window has no place for headlines
-_MARKS = {Severity.ERROR: ("✖", "red"), Severity.WARNING: ("▲", "yellow"), Severity.NOTE: ("●", "blue")}
 
 
 def show(entries: Sequence[Entry], console: Console, *, directory: Path, more: int = 0) -> None:
@@ -56,6 +56,6 @@ def _row(entry: Entry, directory: str) -> list[Text]:
 
 def _found(entry: Entry) -> Text:
     """Counts by severity, short enough for a table: `✖2 ▲1`."""
-    counts = zip(_MARKS.values(), (entry.errors, entry.warnings, entry.notes), strict=True)
-    marks = [Text(f"{mark}{count}", ink) for (mark, ink), count in counts if count]
+    counts = zip(Severity, (entry.errors, entry.warnings, entry.notes), strict=True)
+    marks = [Text(f"{MARKS[severity]}{count}", INKS[severity]) for severity, count in counts if count]
     return Text(" ").join(marks) if marks else Text("–", "dim")

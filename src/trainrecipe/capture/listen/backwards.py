@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.stream import Stream
-from trainrecipe.capture.replay import CannotReplay, Tape, cut, mark, presence
+from trainrecipe.capture.replay import CannotReplay, cut
+from trainrecipe.capture.tape import Tape, presence
+from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Backward
 
@@ -259,7 +262,7 @@ class Backwards(Ear):
         given = dict(zip(map(id, wanted), result, strict=True)) if wanted else {}
         for parameter, old in grads:
             new = given.get(id(parameter)) if wanted else parameter.grad
-            if new is None or not (wanted or old is None or not torch.equal(_dense(new), _dense(old))):
+            if new is None or not (wanted or old is None or not torch.equal(dense(new), dense(old))):
                 continue
             gained = (
                 new.detach() - old if old is not None and not wanted else new.detach().clone() if tape.copied else presence(new)
@@ -272,8 +275,8 @@ class Backwards(Ear):
         if len(kept) < TAPES:
             kept.append(tape)
             if not tape.copied and len(kept) == 1:
-                tape.marks = {id(p): mark(p) for p in tape.parameters}
-        sound = all(bool(t.isfinite().all()) for t in (*tape.observed, *(_dense(g) for _, g in tape.gradients)))
+                tape.hashes = {id(p): exact_hash(p) for p in tape.parameters}
+        sound = all(bool(t.isfinite().all()) for t in (*tape.observed, *(dense(g) for _, g in tape.gradients)))
         if sound or tape.at not in self.latest:
             self.latest[tape.at] = tape
         if not sound:
@@ -326,7 +329,3 @@ def tape_leaves(tape: Tape) -> list[torch.Tensor]:
                 leaves[id(parameter)] = parameter
     leaves |= {id(leaf): leaf for leaf in tape.made_leaves.values()}
     return list(leaves.values())
-
-
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_dense() if tensor.is_sparse else tensor

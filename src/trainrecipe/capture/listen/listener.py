@@ -6,8 +6,10 @@ In detail (gradients, graph sizes, hashes, tapes) only some steps are looked at;
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
@@ -21,6 +23,7 @@ from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.recorder import Recorder
+from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.subjects.run import Run
 
 DETAILED = 12
@@ -190,6 +193,12 @@ class Listener:
             callback()
 
     # ---- at the end
+
+    def held(self) -> Iterator[torch.Tensor]:
+        """Every tensor that is kept for examination."""
+        for tape in self.backwards.every():
+            yield from tape.held()
+        yield from tensors_in([given for _, given, _, _ in self.models.inputs])
 
     def release(self) -> None:
         """Let go of what was recorded, and make no more copies of the model."""

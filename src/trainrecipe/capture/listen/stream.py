@@ -13,8 +13,7 @@ import torch
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.recorder import Recorder
-from trainrecipe.capture.replay import Tape
-from trainrecipe.capture.tape import LOSSES, Op
+from trainrecipe.capture.tape import LOSSES, Op, Tape
 from trainrecipe.capture.where import Spot
 
 STEPS = 256

@@ -303,4 +303,6 @@ def _share(step: Step, limit: Limit) -> float | None:
             return float(((values > limit.limit) & (kept < values)).double().mean())
     if limit.each or not limit.whole or not step.tape.gradients:
         return None
-    return float(not any(bool((g.to_dense() if g.is_sparse else g).any()) for _, g in step.tape.gradients))
+    from trainrecipe.capture.tensors import dense
+
+    return float(not any(bool(dense(g).any()) for _, g in step.tape.gradients))

@@ -10,7 +10,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     import torch
 
-    from trainrecipe.capture.replay import Tape
+    from trainrecipe.capture.tape import Tape
     from trainrecipe.capture.watch import Seen
     from trainrecipe.subjects.step import Step
 
