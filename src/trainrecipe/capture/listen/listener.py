@@ -13,7 +13,7 @@ import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
-from trainrecipe.capture.listen.ear import guarded
+from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
@@ -61,13 +61,22 @@ class Listener:
         self.limit_batches = limit_batches
         self.horizon = Horizon()
         self.sources = Sources()
-        self.seeds = Seeds()
+        self.seeds = Seeds(self)
         self.models = Models(self)
         self.loaders = Loaders(self)
         self.backwards = Backwards(self)
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
+        self._ears: tuple[Ear, ...] = (
+            self.models,
+            self.loaders,
+            self.backwards,
+            self.optimizers,
+            self.clips,
+            self.schedulers,
+            self.seeds,
+        )
         self.resumes = False
         self.released = False
         self._patches = Patches()
@@ -81,9 +90,8 @@ class Listener:
     def install(self, recording: bool = True) -> None:
         """Begin to listen and, with `recording`, to record."""
         self._handles = self.optimizers.hooks()
-        for ear in (self.models, self.loaders, self.backwards, self.optimizers, self.clips, self.schedulers):
+        for ear in self._ears:
             ear.install(self._patches.put)
-        self.seeds.patch(self._patches, self.run)
         if recording:
             self.recorder.start()
 

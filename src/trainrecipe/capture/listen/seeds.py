@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xxhash
 
-from trainrecipe.capture.patch import Patches
+from trainrecipe.capture.listen.ear import Ear, Put
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.finding import Place
 from trainrecipe.subjects.run import Run
@@ -19,20 +19,22 @@ SEEDED_BY = {"numpy.random.seed": "NumPy's", "random.seed": "Python's"}
 """The functions that seed a global generator, and whose it is."""
 
 
-class Seeds:
+class Seeds(Ear):
     """What was seeded: the first call of each seeding function, its value and its place."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
         self.given: dict[str, tuple[str, Spot | None]] = {}
         self._before = _states()
 
-    def patch(self, patches: Patches, run: Run) -> None:
-        """Notice `torch.manual_seed`, `numpy.random.seed`, `random.seed`, and generators that are made without a seed."""
+    def install(self, put: Put) -> None:
+        """Hear `torch.manual_seed`, `numpy.random.seed`, `random.seed`, and generators that are made without a seed."""
+        run = self.run
         for owner in (torch, torch.random):
-            patches.put(owner, "manual_seed", lambda original: self._seeding("torch.manual_seed", original, run))
-        patches.put(np.random, "seed", lambda original: self._seeding("numpy.random.seed", original, run))
-        patches.put(random, "seed", lambda original: self._seeding("random.seed", original, run))
-        patches.put(np.random, "default_rng", lambda original: _making("numpy.random.default_rng()", original, run))
+            put(owner, "manual_seed", lambda original: self._seeding("torch.manual_seed", original))
+        put(np.random, "seed", lambda original: self._seeding("numpy.random.seed", original))
+        put(random, "seed", lambda original: self._seeding("random.seed", original))
+        put(np.random, "default_rng", lambda original: _making("numpy.random.default_rng()", original, run))
 
         def make_init(original: Any) -> Any:
             def __init__(self: Any, x: Any = None) -> None:
@@ -42,9 +44,11 @@ class Seeds:
 
             return __init__
 
-        patches.put(random.Random, "__init__", make_init)
+        put(random.Random, "__init__", make_init)
 
-    def _seeding(self, name: str, original: Any, run: Run) -> Any:
+    def _seeding(self, name: str, original: Any) -> Any:
+        run = self.run
+
         def seed(*args: Any, **kwargs: Any) -> Any:
             value = args[0] if args else next(iter(kwargs.values()), None)
             at = spot(2)
