@@ -67,3 +67,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         script = getattr(item, "callspec", None) and item.callspec.params.get("script")  # type: ignore[attr-defined]
         if script:
             item.add_marker(pytest.mark.xdist_group(str(script)))
+
+
+def pytest_sessionfinish() -> None:
+    """End the helper process, if one was started."""
+    if _server.cache_info().currsize:
+        process = _server()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.wait(timeout=30)
