@@ -1,7 +1,7 @@
 """Which planted faults are found, which healthy programs are silent, and how long it takes: a table over gallery and zoo.
 
     python benchmarks/detection.py                # writes benchmarks/detection.md and prints the summary
-    python benchmarks/detection.py --seed 1
+    python benchmarks/detection.py --seeds 0 1 2  # each program under three seeds
     python benchmarks/detection.py --peers        # other tools on the same programs too, which takes hours (see peers.py)
 
 Found: the fault's own check is among the findings. First: it is the headline. Alarm: a finding of severity warning or
@@ -11,6 +11,7 @@ error on a healthy program.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 from collections.abc import Sequence
@@ -27,9 +28,26 @@ ROOT = Path(__file__).resolve().parent.parent
 REPEATED = {"irreproducible"}
 
 
+@dataclasses.dataclass
+class Row:
+    """What trainrecipe said of one program, under every seed. `found` and `first` count seeds; `loud` holds each alarm once."""
+
+    script: str
+    seeds: int
+    seconds: float
+    loud: list[str]
+    found: int = 0
+    first: int = 0
+
+    @property
+    def planted(self) -> bool:
+        """Whether the program has a fault."""
+        return "/faulty" in self.script
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="added to every seed that a program sets")
     parser.add_argument("--peers", nargs="*", choices=list(peers.PEERS), help="also these tools; all of them, if none is named")
     parser.add_argument("--peer-seconds", type=float, default=peers.SECONDS, help="time limit for one tool on one program")
     parser.add_argument("--answers", type=Path, help="a file that keeps the answers of the tools, so that a sweep can go on")
@@ -40,7 +58,7 @@ def main() -> None:
     healthy = sorted((ROOT / "gallery").glob("*/healthy*.py"))
     zoo = sorted(p for p in (ROOT / "zoo").glob("*.py") if not p.stem.endswith("_parts"))
     scripts = [*faulty, *healthy, *zoo]
-    rows = [row(path, options.seed) for path in scripts]
+    rows = [row(path, options.seeds) for path in scripts]
     text, short = table(rows), summary(rows)
     if options.peers is not None:
         answers = list(peers.sweep(asked, scripts, options.peer_seconds, options.answers))
@@ -51,51 +69,55 @@ def main() -> None:
     print(short)
 
 
-def row(path: Path, seed: int) -> dict[str, object]:
+def row(path: Path, seeds: Sequence[int]) -> Row:
     suspect = path.parent.name
-    seen = testing.observe(str(path), rehearsal=suspect not in peers.WHOLE_RUN, twice=suspect in REPEATED, seed_offset=seed)
-    findings = seen.record.findings
-    named = [f.check for f in findings]
-    beneath = [g.check for f in findings for g in f.related]
-    loud = [f.check for f in findings if f.counts(Severity.WARNING)]
-    result: dict[str, object] = {"script": str(path.relative_to(ROOT)), "seconds": seen.seconds, "loud": loud}
-    if path.name.startswith("faulty"):
-        result |= {"found": suspect in named + beneath, "first": bool(named) and named[0] == suspect}
+    result, seconds = Row(str(path.relative_to(ROOT)), len(seeds), 0.0, []), []
+    for seed in seeds:
+        whole, twice = suspect in peers.WHOLE_RUN, suspect in REPEATED
+        seen = testing.observe(str(path), rehearsal=not whole, twice=twice, seed_offset=seed)
+        findings = seen.record.findings
+        seconds.append(seen.seconds)
+        result.found += any(f.check == suspect or any(g.check == suspect for g in f.related) for f in findings)
+        result.first += bool(findings) and findings[0].check == suspect
+        result.loud += [f.check for f in findings if f.counts(Severity.WARNING) and f.check not in result.loud]
+    result.seconds = statistics.median(seconds)
     print(result, flush=True)
     return result
 
 
-def summary(rows: list[dict[str, object]]) -> str:
-    planted = [r for r in rows if "found" in r]
-    twins = [r for r in rows if "found" not in r and str(r["script"]).startswith("gallery")]
-    zoo = [r for r in rows if str(r["script"]).startswith("zoo")]
-    seconds = [float(str(r["seconds"])) for r in rows]
+def parts(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
+    """Planted faults, their healthy twins, and the zoo."""
+    zoo = [r for r in rows if r.script.startswith("zoo")]
+    return [r for r in rows if r.planted], [r for r in rows if not r.planted and r not in zoo], zoo
+
+
+def summary(rows: Sequence[Row]) -> str:
+    planted, twins, zoo = parts(rows)
+    seconds = [r.seconds for r in rows]
     return "\n".join(
         [
-            "| programs | number | result |",
+            f"| programs, each under {rows[0].seeds} seed{'s' * (rows[0].seeds > 1)} | number | result |",
             "|---|---|---|",
-            f"| planted faults found | {len(planted)} | {sum(bool(r['found']) for r in planted)} |",
-            f"| planted fault is the headline | {len(planted)} | {sum(bool(r['first']) for r in planted)} |",
-            f"| healthy twins with an alarm | {len(twins)} | {sum(bool(r['loud']) for r in twins)} |",
-            f"| zoo programs with an alarm | {len(zoo)} | {sum(bool(r['loud']) for r in zoo)} |",
+            f"| planted faults found under every seed | {len(planted)} | {sum(r.found == r.seeds for r in planted)} |",
+            f"| planted fault is the headline under every seed | {len(planted)} | {sum(r.first == r.seeds for r in planted)} |",
+            f"| healthy twins with an alarm under any seed | {len(twins)} | {sum(bool(r.loud) for r in twins)} |",
+            f"| zoo programs with an alarm under any seed | {len(zoo)} | {sum(bool(r.loud) for r in zoo)} |",
             f"| seconds per program (median, largest) | {len(rows)} | {statistics.median(seconds):.1f}, {max(seconds):.1f} |",
         ]
     )
 
 
-def comparison(rows: list[dict[str, object]], answers: Sequence[peers.Answer]) -> str:
+def comparison(rows: Sequence[Row], answers: Sequence[peers.Answer]) -> str:
     """Our row beside those of the peers."""
-    planted = [r for r in rows if "found" in r]
-    twins = [r for r in rows if "found" not in r and str(r["script"]).startswith("gallery")]
-    zoo = [r for r in rows if str(r["script"]).startswith("zoo")]
-    alarmed = [sum(bool(r["loud"]) for r in part) for part in (planted, twins, zoo)]
-    seconds = statistics.median(float(str(r["seconds"])) for r in rows)
+    planted, twins, zoo = parts(rows)
+    alarmed = [sum(bool(r.loud) for r in part) for part in (planted, twins, zoo)]
+    named, seconds = sum(r.found == r.seeds for r in planted), statistics.median(r.seconds for r in rows)
     return "\n".join(
         [
             f"| tool | alarm on one of {len(planted)} faults | fault named right | alarm on a healthy twin | on a zoo program "
             "| cannot run | median seconds |",
             "|---|---|---|---|---|---|---|",
-            f"| trainrecipe | {alarmed[0]} | {sum(bool(r['found']) for r in planted)} | {alarmed[1]} of {len(twins)} "
+            f"| trainrecipe | {alarmed[0]} | {named} | {alarmed[1]} of {len(twins)} "
             f"| {alarmed[2]} of {len(zoo)} | 0 of {len(rows)} | {seconds:.1f} |",
             *peers.summary(answers),
             "",
@@ -104,15 +126,17 @@ def comparison(rows: list[dict[str, object]], answers: Sequence[peers.Answer]) -
     )
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(rows: Sequence[Row]) -> str:
     lines = ["# Detection over gallery and zoo", "", "Written by `benchmarks/detection.py`.", "", summary(rows), ""]
     lines += ["| program | found | headline | alarms | seconds |", "|---|---|---|---|---|"]
     for r in rows:
-        found = {True: "yes", False: "**no**"}.get(r.get("found"), "")  # type: ignore[call-overload]
-        first = {True: "yes", False: "no"}.get(r.get("first"), "")  # type: ignore[call-overload]
-        alarms = "" if "found" in r else ", ".join(r["loud"])  # type: ignore[arg-type]
-        lines.append(f"| {r['script']} | {found} | {first} | {alarms} | {float(str(r['seconds'])):.1f} |")
+        found, first = (_share(n, r.seeds) if r.planted else "" for n in (r.found, r.first))
+        lines.append(f"| {r.script} | {found} | {first} | {'' if r.planted else ', '.join(r.loud)} | {r.seconds:.1f} |")
     return "\n".join(lines) + "\n"
+
+
+def _share(number: int, seeds: int) -> str:
+    return "yes" if number == seeds else f"**{number} of {seeds}**" if number else "**no**"
 
 
 if __name__ == "__main__":

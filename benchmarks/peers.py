@@ -660,7 +660,8 @@ An alarm is anything above a tool's level "info". A tool that raises the same al
 fault only formally: read the first column beside those on healthy programs. Named right: one of the alarms is of a rule
 that, read generously, points at this fault (`names` in `benchmarks/peers.py`). A tool that cannot run on a program has
 neither found nor missed anything there. The tools that need code in a script were served by `benchmarks/peers.py`, with
-the first training step of the script as trainrecipe records it; the seconds include running the script up to there."""
+the first training step of the script as trainrecipe records it; the seconds include running the script up to there.
+`mldoctor watch` reads what a script prints: these print accuracies, or losses that stay finite."""
 
 
 def summary(answers: Sequence[Answer]) -> Iterator[str]:

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.recorder import Recorder
-from trainrecipe.capture.tape import FrozenGenerator, Op, RandomState, Ref, Tape, Value
-from trainrecipe.capture.tensors import dense, tensors_in
+from trainrecipe.capture.tape import FrozenGenerator, Gained, Op, RandomState, Ref, Tape, Value
+from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
 from trainrecipe.capture.where import Spot
 
@@ -284,14 +284,10 @@ def _compare_gradients(twin: Twin, roots: list[torch.Tensor], env: Mapping[int, 
     for parameter, observed in tape.gradients:
         replayed = total.get(id(parameter))
         if replayed is None:
-            if observed.abs().max() > 0:
+            if not observed.zero:
                 return float("inf"), "a parameter that got a gradient is not reached in the replay"
             continue
-        if observed.is_sparse:
-            observed, replayed = dense(observed), dense(replayed)
-        scale = float(observed.abs().max())
-        gap = float((observed - replayed).abs().max())
-        worst = max(worst, gap / scale if scale else gap)
+        worst = max(worst, observed.difference(Gained.of(replayed)))
     return worst, "" if worst <= GRADIENT_TOLERANCE else f"the replayed gradients differ by {worst:.1e} (relative)"
 
 

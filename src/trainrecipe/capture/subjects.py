@@ -135,7 +135,7 @@ def fill_parameters(listener: Listener) -> None:
             for original, value in tape.first_values():
                 first.setdefault(id(original), value)
             reached |= {id(p) for p in tape.parameters}
-            graded |= {id(p) for p, g in tape.gradients if bool(dense(g).any())}
+            graded |= {id(p) for p, g in tape.gradients if not g.zero}
             for leaf in tape_leaves(tape):
                 if isinstance(leaf, nn.Parameter):
                     tensors.setdefault(id(leaf), leaf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import weakref
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,8 @@ LOSSES = frozenset(
     }
 )
 """PyTorch's loss functions, as they appear in a recording; the tensors given to them are kept."""
+SAMPLE = 4096
+"""Elements kept of a gradient: of most layers of a small model all, of a large one too few to weigh on its memory."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -167,6 +170,56 @@ class RandomState:
             random.setstate(self.python)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gained:
+    """What backward added to the gradient of a leaf, small enough to be kept of every recorded step.
+
+    `largest` is the largest magnitude and `norm` the Euclidean norm, both over all elements; `sample` holds at most
+    `SAMPLE` of the elements, evenly spread, or None where no replay will be compared with it.
+    """
+
+    largest: float
+    norm: float
+    sample: torch.Tensor | None
+
+    @classmethod
+    def of(cls, gradient: torch.Tensor, sample: bool = True) -> Gained:
+        """Measure a gradient of any layout and dtype."""
+        elements = dense(gradient.detach()).reshape(-1)
+        if not elements.numel():
+            return cls(0.0, 0.0, elements if sample else None)
+        largest, norm = (float(torch.linalg.vector_norm(elements, ord)) for ord in (float("inf"), 2))
+        return cls(largest, norm, elements[:: -(-elements.numel() // SAMPLE)].clone() if sample else None)
+
+    @property
+    def zero(self) -> bool:
+        """Whether all of it is zero."""
+        return self.largest == 0
+
+    @property
+    def finite(self) -> bool:
+        """Whether all of it is finite."""
+        return math.isfinite(self.largest)
+
+    def difference(self, other: Gained) -> float:
+        """How far the other is from this one, relative to this one's largest magnitude and norm; 0 where they are equal.
+
+        Elements that are not finite have to be so in both, else the difference is infinite.
+        """
+        assert self.sample is not None
+        assert other.sample is not None
+        finite = self.sample.isfinite()
+        if not torch.equal(finite, other.sample.isfinite()):
+            return math.inf
+        gaps = (self.sample - other.sample)[finite].abs()
+        scale = self.largest if self.finite else float(self.sample[finite].abs().max()) if gaps.numel() else 0.0
+        gap = float(gaps.max()) if gaps.numel() else 0.0
+        relative = gap / scale if scale else gap
+        if self.norm and math.isfinite(self.norm):
+            relative = max(relative, abs(self.norm - other.norm) / self.norm)
+        return relative
+
+
 @dataclasses.dataclass(slots=True)
 class Tape:
     """One step cut out of the recording.
@@ -191,7 +244,7 @@ class Tape:
     stepped: int | None = None
     made_leaves: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
     hashes: dict[int, str] = dataclasses.field(default_factory=dict)
-    gradients: list[tuple[torch.Tensor, torch.Tensor]] = dataclasses.field(default_factory=list)
+    gradients: list[tuple[torch.Tensor, Gained]] = dataclasses.field(default_factory=list)
     whole: bool = True
 
     @property
@@ -235,7 +288,7 @@ class Tape:
             yield from (f for _, f in op.memo.pairs() if isinstance(f, torch.Tensor)) if op.memo is not None else ()
             yield from op.kept
         yield from (v.constant for v in self.values.values() if v.constant is not None)
-        yield from (g for _, g in self.gradients)
+        yield from (g.sample for _, g in self.gradients if g.sample is not None)
 
     def slim(self) -> None:
         """Let go of every copy; what stays tells what happened, but cannot be replayed."""
@@ -244,7 +297,7 @@ class Tape:
             op.memo, op.kept = None, ()
         for value in self.values.values():
             value.constant = None
-        self.gradients = [(p, presence(g)) for p, g in self.gradients]
+        self.gradients = [(p, dataclasses.replace(g, sample=None)) for p, g in self.gradients]
 
     def modules(self) -> list[Op]:
         """The atomic module calls, in order."""
@@ -263,12 +316,6 @@ def refs_in(frozen: Any) -> Iterator[int]:
             yield from refs_in(v)
     elif isinstance(frozen, slice):
         yield from refs_in((frozen.start, frozen.stop, frozen.step))
-
-
-def presence(gradient: torch.Tensor) -> torch.Tensor:
-    """A stand-in for a gradient, of its shape but without its memory, that is zero exactly where all of it is."""
-    largest: torch.Tensor = torch.linalg.vector_norm(dense(gradient.detach()), ord=float("inf"))
-    return largest.expand(gradient.shape)
 
 
 def name_of(func: Any) -> str:

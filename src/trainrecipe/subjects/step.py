@@ -22,7 +22,7 @@ from torch import nn
 
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.replay import Agreement, CannotReplay, Twin, cut, transfers_to, verify
-from trainrecipe.capture.tape import LOSSES, Op, RandomState, Ref, Tape
+from trainrecipe.capture.tape import LOSSES, Gained, Op, RandomState, Ref, Tape
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
@@ -483,5 +483,5 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
         with torch.no_grad():
             for buffer, old in state:
                 buffer.copy_(old)
-    tape.gradients = [(p, g) for p, g in zip(leaves, grads, strict=True) if g is not None]
+    tape.gradients = [(p, Gained.of(g)) for p, g in zip(leaves, grads, strict=True) if g is not None]
     return tape

@@ -16,7 +16,7 @@ from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
-from trainrecipe.capture.tape import Tape, presence
+from trainrecipe.capture.tape import Gained, Tape
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Backward
@@ -264,10 +264,8 @@ class Backwards(Ear):
             new = given.get(id(parameter)) if wanted else parameter.grad
             if new is None or not (wanted or old is None or not torch.equal(dense(new), dense(old))):
                 continue
-            gained = (
-                new.detach() - old if old is not None and not wanted else new.detach().clone() if tape.copied else presence(new)
-            )
-            tape.gradients.append((parameter, gained))
+            gained = new.detach() - old if old is not None and not wanted else new
+            tape.gradients.append((parameter, Gained.of(gained, sample=tape.copied)))
         if not self.recorder.copying:
             self._uncopied |= {tape.at} - self.tapes.keys()
             return
@@ -276,7 +274,7 @@ class Backwards(Ear):
             kept.append(tape)
             if not tape.copied and len(kept) == 1:
                 tape.hashes = {id(p): exact_hash(p) for p in tape.parameters}
-        sound = all(bool(t.isfinite().all()) for t in (*tape.observed, *(dense(g) for _, g in tape.gradients)))
+        sound = all(bool(t.isfinite().all()) for t in tape.observed) and all(g.finite for _, g in tape.gradients)
         if sound or tape.at not in self.latest:
             self.latest[tape.at] = tape
         if not sound:

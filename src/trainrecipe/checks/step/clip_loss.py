@@ -303,6 +303,4 @@ def _share(step: Step, limit: Limit) -> float | None:
             return float(((values > limit.limit) & (kept < values)).double().mean())
     if limit.each or not limit.whole or not step.tape.gradients:
         return None
-    from trainrecipe.capture.tensors import dense
-
-    return float(not any(bool(dense(g).any()) for _, g in step.tape.gradients))
+    return float(all(g.zero for _, g in step.tape.gradients))

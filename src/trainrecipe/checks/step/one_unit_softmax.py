@@ -131,10 +131,8 @@ def _predicting(step: Step) -> set[int]:
 def _evidence(
     step: Step, name: str, shape: tuple[int, ...], axis: int, features: bool, prediction: bool, place: Place | None
 ) -> Evidence:
-    from trainrecipe.capture.tensors import dense
-
     gradients = [g for _, g in step.tape.gradients]
-    zero = sum(not bool(dense(g).any()) for g in gradients) if shape[axis] == 1 else 0
+    zero = sum(g.zero for g in gradients) if shape[axis] == 1 else 0
     return Evidence(
         {
             "softmax": name,
