@@ -91,7 +91,9 @@ def test_sarif_of_a_failed_script_says_so(tmp_path):
 
 
 def cases(record, floor=Severity.WARNING):
-    root = ET.fromstring(junit.dumps(record, floor))
+    text = junit.dumps(record, floor)
+    assert text.startswith('<?xml version="1.0" encoding="utf-8"?>')
+    root = ET.fromstring(text)
     (suite,) = root
     assert int(suite.get("tests")) == len(suite)
     assert int(suite.get("failures")) == len(suite.findall("testcase/failure"))

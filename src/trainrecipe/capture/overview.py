@@ -53,15 +53,20 @@ def captured(step: Step) -> dict[str, Any]:
     }
 
 
-def no_training(listener: Listener) -> str:
-    """Why no training was seen, as far as can be told."""
+def no_training(listener: Listener, status: str) -> str:
+    """Why no training was seen, as far as can be told, and what to do; `status` is how the script ended."""
     run = listener.run
+    if status in ("failed", "exited"):
+        return "the script ended before its first training step: repair what stopped it, then check again"
     if run.forwards:
         return (
             "the script calls a model, but never backward: there is no training by autograd to examine. Loops with "
             "manual or functional gradients (torch.func) can be examined by giving a Step explicitly."
         )
-    return "the script never called a model or backward while it was observed: no training was found in it"
+    return (
+        "the script never called a model or backward while it was observed: no training was found in it. If it trains only "
+        "when told to, give its arguments after `--`; if it starts another program that trains, check that one."
+    )
 
 
 def of_steps(steps: list[Step]) -> list[Picture]:

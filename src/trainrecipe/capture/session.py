@@ -79,7 +79,7 @@ class Session:
     def conclude(self, status: str) -> None:
         """Examine what was seen and log every answer."""
         if self.listener is None:
-            text = self.trouble or "the script never imported PyTorch, so no training was seen"
+            text = self.trouble or "the script never imported PyTorch, so no training was seen: check the script that trains"
             self.log("message", level="error" if self.trouble else "warning", text=text)
             return
         self._write_fingerprint()
@@ -96,7 +96,7 @@ class Session:
         steps = subjects.steps(listener) if self.order.experiments and not listener.released else []
         self.log("summary", facts=overview.facts(listener, self.over))
         if not listener.run.backwards:
-            self.log("message", level="warning", text=overview.no_training(listener))
+            self.log("message", level="warning", text=overview.no_training(listener, status))
         if listener.trouble or listener.recorder.trouble:
             self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
         self._examine([*steps, listener.run, subjects.data(listener, may_read=self.order.rehearsal)])

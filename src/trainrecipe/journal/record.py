@@ -12,8 +12,8 @@ The event log is `events.jsonl` in the run's folder, one JSON object per line wi
 - `ended`: status, exit_code, seconds. A log without it belongs to a run that was killed or is still going on.
 
 Status: `rehearsed` (stopped on purpose), `finished`, `failed` (the script raised), `exited` (it called sys.exit with a
-code other than 0), `interrupted` (Ctrl-C or a signal), `nothing` (no training seen), `broken` (our own failure),
-`running`, `killed` (no end was written, and the process that would have is gone).
+code other than 0), `interrupted` (Ctrl-C or a signal), `broken` (our own failure), `running`, `killed` (no end was
+written, and the process that would have is gone).
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from trainrecipe.view import phrases
 from trainrecipe.view.phrases import clean
 from trainrecipe.view.source import spot
 
+_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
+
 
 def dumps(record: Record, floor: Severity = Severity.WARNING) -> str:
     """The record as XML: findings at or above `floor` fail, milder ones pass with a remark.
@@ -30,7 +32,7 @@ def dumps(record: Record, floor: Severity = Severity.WARNING) -> str:
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return _DECLARATION + ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _by_check(record: Record) -> dict[str, list[Finding]]:

@@ -16,7 +16,6 @@ _ENDINGS = {
     "failed": "The script raised an error; what is below covers the part that ran.",
     "exited": "The script ended itself with exit code {code}; what is below covers the part that ran.",
     "interrupted": "Interrupted; what is below covers the part that ran.",
-    "nothing": "No training was seen: no loss was propagated back and no optimizer took a step.",
     "broken": "trainrecipe itself failed. This is our fault, not the script's; please report it.",
     "running": "Still running.",
     "killed": "Killed before it could say how it ended; what is below covers the part that ran.",
@@ -60,7 +59,7 @@ def tally(findings: Iterable[Finding]) -> str:
 def outcome(record: Record) -> str:
     """What was found, waived, passed and left out, in one sentence."""
     found, rest = tally(opened(record)), _coverage(record)
-    if not (found or rest):
+    if not (record.findings or record.passed):
         return "Nothing was checked, so nothing can be said about this script."
     return listed([f"{found or 'Nothing'} found", *rest]) + "."
 
