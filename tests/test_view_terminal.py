@@ -91,9 +91,7 @@ def test_no_color_and_pipes_get_plain_text(tmp_path, monkeypatch):
     assert "\x1b" not in printed(samples.full(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "status", ["rehearsed", "finished", "failed", "exited", "interrupted", "broken", "running", "killed"]
-)
+@pytest.mark.parametrize("status", ["rehearsed", "finished", "failed", "exited", "interrupted", "broken", "running", "killed"])
 def test_every_status_has_its_sentence(tmp_path, status):
     record = samples.record(tmp_path, status=status, exit_code=3)
     sentence = phrases.ending(record)
