@@ -59,7 +59,8 @@ def lines(
     for name, ys in series.items():
         xs: Sequence[float] = x if x is not None else range(len(ys))
         rows += [{"x": a, "y": b, "series": name} for a, b in zip(xs, ys, strict=True) if _drawable(b, log_y)]
-    y_scale = {"type": "log"} if log_y else {"zero": False}
+    flat = len({row["y"] for row in rows} | set((rules or {}).values())) < 2  # one value alone makes no axis
+    y_scale = {"type": "log"} if log_y else {"zero": flat}
     x_scale = {"type": "log"} if log_x else {"zero": False}
     encoding = {
         "x": {"field": "x", "type": "quantitative", "title": x_title, "scale": x_scale},

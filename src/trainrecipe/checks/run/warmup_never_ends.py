@@ -96,7 +96,9 @@ class WarmupNeverEnds(Check):
             ),
         )
 
-    def draw(self, evidence: Evidence) -> Picture:
+    def draw(self, evidence: Evidence) -> Picture | None:
+        if not evidence["only_rises"]:
+            return None
         rules = {"peak of the schedule": evidence["beyond"]} if evidence["beyond"] else {}
         return picture.lines(
             "The learning rate over the real run",
