@@ -13,6 +13,7 @@ from torch import nn
 from trainrecipe.check import built_in
 from trainrecipe.exam import ask
 from trainrecipe.finding import Finding, Severity, Verdict
+from trainrecipe.picture import Picture
 from trainrecipe.subjects.step import Step
 from trainrecipe.subjects.theory import Theory, theory_of
 
@@ -314,6 +315,21 @@ def test_bounded_logits_are_named(bound: Any) -> None:
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"weight": torch.tensor([1.0, 5.0, 1.0, 1.0])}])
 def test_healthy_nets_reach_their_floor(options: Any) -> None:
     assert answer("overfit-one-batch", classify(mlp(), rows(), **options)).verdict is Verdict.PASS
+
+
+def test_labels_stand_next_to_what_is_predicted_at_the_end() -> None:
+    batch = rows()
+    found = answer("overfit-one-batch", classify(mlp(), batch))
+    assert found.evidence["labels"] == batch[1].tolist() == found.evidence["predicted"]
+    assert found.picture is not None
+    assert found.picture.beside is not None
+    cells = found.picture.beside.content["data"]["values"]
+    assert sum(c["value"] for c in cells) == len(batch[1]) == sum(c["value"] for c in cells if c["x"] == c["y"])
+    assert Picture.from_json(found.picture.to_json()) == found.picture
+    found = answer("overfit-one-batch", regress(mlp(outputs=1), (batch[0], batch[0][:, :1])))
+    assert found.picture is not None
+    assert found.picture.beside is not None
+    assert found.picture.beside.title == "Label and prediction"
 
 
 def test_contradictory_labels_and_dropout_are_no_fault() -> None:

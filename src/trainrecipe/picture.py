@@ -20,13 +20,14 @@ class Picture:
     """A chart (`kind="vega-lite"`, `content` is the spec) or a grid of examples (`kind="grid"`, `content["tiles"]`).
 
     A tile of a grid is `{"image": data-URI or None, "text": str or None, "values": list or None, "caption": str}`.
-    `title` is the headline, `caption` one sentence that says what to look for.
+    `title` is the headline, `caption` one sentence that says what to look for, `beside` a second picture of the same matter.
     """
 
     kind: str
     title: str
     caption: str
     content: Mapping[str, Any]
+    beside: Picture | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("vega-lite", "grid"):
@@ -34,12 +35,14 @@ class Picture:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the journal."""
-        return {"kind": self.kind, "title": self.title, "caption": self.caption, "content": dict(self.content)}
+        data = {"kind": self.kind, "title": self.title, "caption": self.caption, "content": dict(self.content)}
+        return data | ({"beside": self.beside.to_json()} if self.beside is not None else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Picture:
         """Rebuild a picture from `to_json`."""
-        return cls(data["kind"], data["title"], data["caption"], data["content"])
+        beside = cls.from_json(data["beside"]) if data.get("beside") else None
+        return cls(data["kind"], data["title"], data["caption"], data["content"], beside)
 
 
 def lines(

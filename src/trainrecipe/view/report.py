@@ -59,9 +59,11 @@ def _has_chart(record: Record) -> bool:
 
 def _pictures(record: Record) -> Iterator[Picture]:
     """Every picture that the page shows."""
-    yield from record.pictures
-    for finding in (*phrases.opened(record), *record.passed):
-        yield from (f.picture for f in (finding, *finding.related) if f.picture)
+    answers = (f for finding in (*phrases.opened(record), *record.passed) for f in (finding, *finding.related))
+    for picture in (*record.pictures, *(f.picture for f in answers)):
+        while picture is not None:
+            yield picture
+            picture = picture.beside
 
 
 @functools.cache

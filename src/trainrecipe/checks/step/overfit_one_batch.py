@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
-from trainrecipe.picture import Picture, lines, points
+from trainrecipe.picture import Picture, heatmap, lines, points
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,11 @@ FLAT = 0.02
 """Relative fall over the last third below which a curve has levelled off."""
 ROOM = 4.0
 """Trained parameters per target value, below which a net may simply be too small for its batch."""
+
+SHOWN = 200
+"""Predictions shown next to their labels."""
+CLASSES = 24
+"""Classes up to which pairs of label and prediction are counted in a table."""
 
 
 class OverfitOneBatch(Check):
@@ -144,22 +150,25 @@ class OverfitOneBatch(Check):
         e = evidence
         if not e["curves"] or "last" not in e.data:
             return None
-        if e["kind"] in ("squared", "absolute", "huber") and e.get("predicted"):
-            caption = "After training on this batch alone the points should lie on the line."
-            return points(
-                "One batch by heart",
-                caption,
-                e["labels"],
-                e["predicted"],
-                x_title="label",
-                y_title="prediction",
-                diagonal=True,
-            )
         length = max(map(len, e["curves"].values()))
         series = {f"Adam {k}": [*v, *[None] * (length - len(v))] for k, v in e["curves"].items()}
         rules = {"best constant": e["best_constant"]} | ({"floor": e["floor"]} if e["floor"] is not None else {})
         caption = "Training on this batch alone should bring the loss down to its floor."
-        return lines("One batch by heart", caption, series, y_title="loss", rules=rules)
+        curves = lines("One batch by heart", caption, series, y_title="loss", rules=rules)
+        return dataclasses.replace(curves, beside=_alignment(e) if e.get("predicted") else None)
+
+
+def _alignment(e: Evidence) -> Picture:
+    """Labels against the predictions after training: a count for each pair of few classes, else a point for each."""
+    title, titles = "Label and prediction", {"x_title": "prediction", "y_title": "label"}
+    caption = "After training on this batch alone all should lie on the diagonal."
+    labels, predicted = e["labels"], e["predicted"]
+    if e["kind"] != "softmax" or max(*labels, *predicted) >= CLASSES:
+        return points(title, caption, predicted, labels, diagonal=True, **titles)
+    counts = [[0.0] * (max(*labels, *predicted) + 1) for _ in range(max(*labels, *predicted) + 1)]
+    for label, guess in zip(labels, predicted, strict=True):
+        counts[label][guess] += 1
+    return heatmap(title, caption, counts, value_title="targets", **titles)
 
 
 def _confined(e: Evidence, text: str) -> Ruling:
@@ -198,13 +207,17 @@ def _look(call: LossCall, predicted: torch.Tensor) -> dict[str, Any]:
     """The range of the last predictions, how many labels they get right, and some of them next to their labels."""
     target = call.target
     found: dict[str, Any] = {"low": float(predicted.min()), "high": float(predicted.max())}
-    if call.name == "cross_entropy" and target is not None and predicted.ndim > 1:
+    if call.name in ("cross_entropy", "nll_loss") and target is not None and predicted.ndim > 1:
         classes = target.argmax(1) if target.is_floating_point() else target
         counted = classes != call.settings.get("ignore_index", -100)
-        found["right"] = float((predicted.argmax(1) == classes)[counted].float().mean())
+        labels, guesses = classes[counted], predicted.argmax(1)[counted]
+        if call.name == "cross_entropy":
+            found["right"] = float((guesses == labels).float().mean())
+        found["predicted"], found["labels"] = guesses[:SHOWN].tolist(), labels[:SHOWN].tolist()
     elif target is not None and target.shape == predicted.shape:
-        found["predicted"] = [float(v) for v in predicted.flatten()[:200]]
-        found["labels"] = [float(v) for v in target.flatten()[:200]]
+        shown = predicted.sigmoid() if call.name == "binary_cross_entropy_with_logits" else predicted
+        found["predicted"] = [float(v) for v in shown.flatten()[:SHOWN]]
+        found["labels"] = [float(v) for v in target.flatten()[:SHOWN]]
     return found
 
 
