@@ -5,8 +5,9 @@
 
 Three models (an MLP, a CNN and a transformer) train side by side: each round times a block of steps of every variant, in
 a new random order, so that a noisy machine disturbs all of them alike. Reported is the median over rounds of the ratio to
-the bare loop in the same round, and the extra microseconds per step. The steps are those after the first 200, which are
-the unsampled ones except where their number is a power of two.
+the bare loop in the same round, and the extra microseconds per step. A second bare loop tells how far these ratios can be
+trusted on the machine at hand. The steps are those after the first 200, which are the unsampled ones except where their
+number is a power of two.
 
 Memory is the largest resident size of a forked child that trains for 300 steps, those looked at in detail included; the
 experiments on copies of the model, which come afterwards, are not.
@@ -189,6 +190,7 @@ PEERS = {"torch-audit autopatch": ("torch_audit", torch_audit), "cockpit economy
 def measure(name: str, rounds: int) -> Iterator[str]:
     observers: dict[str, Observer] = {
         "bare": bare,
+        "bare, once more": bare,
         "trainrecipe": Observed(),
         "forward hooks with statistics": activation_hooks,
         **{peer: Once(build_in) for peer, (module, build_in) in PEERS.items() if importlib.util.find_spec(module)},
