@@ -22,7 +22,7 @@ from trainrecipe.capture import memory
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.replay import GRADIENT_TOLERANCE, Twin, verify
 from trainrecipe.capture.subjects import fill_parameters, steps
-from trainrecipe.capture.tape import SAMPLE, Gained
+from trainrecipe.capture.tape import LANES, Gained
 
 Program = Callable[[], tuple[list[nn.Module], Callable[[], Any]]]
 PROGRAMS: dict[str, Program] = {}
@@ -476,7 +476,7 @@ def test_a_model_too_large_for_copies_is_left_alone_and_named(monkeypatch: pytes
     assert state.same(expected), (models, bare)
     tape = next(iter(listener.backwards.tapes.values()))[0]
     assert len(tape.gradients) == sum(1 for m in models for _ in m.parameters())
-    assert all(g.sample is None and not g.zero for _, g in tape.gradients)
+    assert all(g.sums is None and not g.zero for _, g in tape.gradients)
     agreement = verify(tape)
     assert not agreement.exact
     assert "copies of it do not fit into half of the" in agreement.why
@@ -567,18 +567,24 @@ def test_a_loss_without_the_model_is_refused() -> None:
         Step(mlp(), torch.randn(4, 6), lambda m, b: b.sum())
 
 
-def test_gradients_are_compared_by_their_size_and_by_a_sample() -> None:
+def test_every_element_of_a_gradient_takes_part_in_the_comparison() -> None:
     torch.manual_seed(0)
     gradient = torch.randn(300, 50)
     kept = Gained.of(gradient)
-    assert kept.sample is not None
-    assert kept.sample.untyped_storage().nbytes() <= 4 * SAMPLE
+    assert kept.sums is not None
+    assert kept.sums.untyped_storage().nbytes() <= 4 * LANES
     assert kept.difference(Gained.of(gradient)) == 0
     assert 1e-3 < kept.difference(Gained.of(1.01 * gradient)) < 1e-1
-    unsampled = gradient.clone()
-    unsampled[0, 1] += 1  # between two elements of the sample: only the norm tells
-    assert kept.difference(Gained.of(unsampled)) > GRADIENT_TOLERANCE
-    assert kept.difference(Gained.of(gradient.flip(1))) > 0.1  # the norm is the same: only the sample tells
+    for at in torch.randint(gradient.numel(), (50,)).tolist():
+        other = gradient.clone()
+        other.view(-1)[at] += 1e-4 * gradient.abs().max()
+        assert kept.difference(Gained.of(other)) > GRADIENT_TOLERANCE
+    assert kept.difference(Gained.of(gradient.flip(1))) > 0.1
+    rows = torch.zeros(5000, 128)
+    rows[7] = torch.randn(128)
+    assert Gained.of(rows).difference(Gained.of(rows.roll(32, 0))) > 0.1  # an embedding's gradient in a wrong row
+    noisy = gradient * (1 + 1e-7 * torch.randn(300, 50))
+    assert kept.difference(Gained.of(noisy)) < GRADIENT_TOLERANCE
     broken = gradient.clone()
     broken[0, 0] = float("nan")
     assert not Gained.of(broken).finite
@@ -587,3 +593,4 @@ def test_gradients_are_compared_by_their_size_and_by_a_sample() -> None:
     assert Gained.of(torch.zeros(3)).zero
     assert Gained.of(torch.zeros(3)).difference(Gained.of(torch.ones(3))) == 1
     assert Gained.of(torch.eye(4).to_sparse()).largest == 1
+    assert Gained.of(torch.full((9000,), 300.0, dtype=torch.float16)).difference(Gained.of(torch.zeros(9000).half())) > 1

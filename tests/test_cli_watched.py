@@ -141,7 +141,7 @@ def test_wrong_use_gives_2_and_says_why(tmp_path: Path, name: str, text: str | N
     [
         ("print('no torch here')\n", 0, "never imported PyTorch"),
         ("import torch\nprint(torch.ones(3).sum())\n", 0, "no training was found"),
-        ("import torch\nraise ValueError('before the first step')\n", 1, "before the first step"),
+        ("import torch\nraise ValueError('no data')\n", 1, "before its first training step"),
         (
             "import torch\nm = torch.nn.Linear(2, 1)\nwith torch.no_grad():\n    for _ in range(9):\n"
             "        m.weight -= 0.1 * m(torch.ones(4, 2)).mean()\n",

@@ -45,8 +45,9 @@ LOSSES = frozenset(
     }
 )
 """PyTorch's loss functions, as they appear in a recording; the tensors given to them are kept."""
-SAMPLE = 4096
-"""Elements kept of a gradient: of most layers of a small model all, of a large one too few to weigh on its memory."""
+LANES = 4093
+"""Numbers kept of a gradient: of most layers of a small model all, of a large one too few to weigh on its memory. It is
+prime, so that rows that change places, as in an embedding, are added up elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,22 +175,20 @@ class RandomState:
 class Gained:
     """What backward added to the gradient of a leaf, small enough to be kept of every recorded step.
 
-    `largest` is the largest magnitude and `norm` the Euclidean norm, both over all elements; `sample` holds at most
-    `SAMPLE` of the elements, evenly spread, or None where no replay will be compared with it.
+    `largest` is the largest magnitude of an element. `sums` holds the sum of every `LANES`-th element, from each of the first
+    `LANES` on, divided by the root of how many they are, so that rounding weighs as much as in one element; of a tensor
+    with no more elements than that, the elements themselves. It is None where no replay will be compared with it.
     """
 
     largest: float
-    norm: float
-    sample: torch.Tensor | None
+    sums: torch.Tensor | None
 
     @classmethod
-    def of(cls, gradient: torch.Tensor, sample: bool = True) -> Gained:
+    def of(cls, gradient: torch.Tensor, sums: bool = True) -> Gained:
         """Measure a gradient of any layout and dtype."""
         elements = dense(gradient.detach()).reshape(-1)
-        if not elements.numel():
-            return cls(0.0, 0.0, elements if sample else None)
-        largest, norm = (float(torch.linalg.vector_norm(elements, ord)) for ord in (float("inf"), 2))
-        return cls(largest, norm, elements[:: -(-elements.numel() // SAMPLE)].clone() if sample else None)
+        largest = float(torch.linalg.vector_norm(elements, float("inf"))) if elements.numel() else 0.0
+        return cls(largest, _lanes(elements) if sums else None)
 
     @property
     def zero(self) -> bool:
@@ -202,22 +201,32 @@ class Gained:
         return math.isfinite(self.largest)
 
     def difference(self, other: Gained) -> float:
-        """How far the other is from this one, relative to this one's largest magnitude and norm; 0 where they are equal.
+        """The largest gap between the sums, relative to the largest magnitude; 0 where they are equal.
 
-        Elements that are not finite have to be so in both, else the difference is infinite.
+        Sums that are not finite have to be so in both, else the difference is infinite.
         """
-        assert self.sample is not None
-        assert other.sample is not None
-        finite = self.sample.isfinite()
-        if not torch.equal(finite, other.sample.isfinite()):
+        assert self.sums is not None
+        assert other.sums is not None
+        finite = self.sums.isfinite()
+        if not torch.equal(finite, other.sums.isfinite()):
             return math.inf
-        gaps = (self.sample - other.sample)[finite].abs()
-        scale = self.largest if self.finite else float(self.sample[finite].abs().max()) if gaps.numel() else 0.0
-        gap = float(gaps.max()) if gaps.numel() else 0.0
-        relative = gap / scale if scale else gap
-        if self.norm and math.isfinite(self.norm):
-            relative = max(relative, abs(self.norm - other.norm) / self.norm)
-        return relative
+        gap = _most((self.sums - other.sums)[finite])
+        scale = self.largest if self.finite else _most(self.sums[finite])
+        return gap / scale if scale else gap
+
+
+def _lanes(elements: torch.Tensor) -> torch.Tensor:
+    whole, rest = divmod(elements.numel(), LANES)
+    if not whole:
+        return elements.clone()
+    wide = torch.promote_types(elements.dtype, torch.float32)
+    sums = elements[: whole * LANES].view(whole, LANES).sum(0, dtype=wide)
+    sums[:rest] += elements[whole * LANES :]
+    return sums / math.sqrt(whole + bool(rest))
+
+
+def _most(values: torch.Tensor) -> float:
+    return float(values.abs().max()) if values.numel() else 0.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -288,7 +297,7 @@ class Tape:
             yield from (f for _, f in op.memo.pairs() if isinstance(f, torch.Tensor)) if op.memo is not None else ()
             yield from op.kept
         yield from (v.constant for v in self.values.values() if v.constant is not None)
-        yield from (g.sample for _, g in self.gradients if g.sample is not None)
+        yield from (g.sums for _, g in self.gradients if g.sums is not None)
 
     def slim(self) -> None:
         """Let go of every copy; what stays tells what happened, but cannot be replayed."""
@@ -297,7 +306,7 @@ class Tape:
             op.memo, op.kept = None, ()
         for value in self.values.values():
             value.constant = None
-        self.gradients = [(p, dataclasses.replace(g, sample=None)) for p, g in self.gradients]
+        self.gradients = [(p, dataclasses.replace(g, sums=None)) for p, g in self.gradients]
 
     def modules(self) -> list[Op]:
         """The atomic module calls, in order."""

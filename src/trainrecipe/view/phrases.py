@@ -50,6 +50,11 @@ def waived(record: Record) -> list[Finding]:
     return [f for f in record.findings if f.waived is not None]
 
 
+def undecided(record: Record) -> bool:
+    """Whether no check came to an answer."""
+    return not (record.findings or record.passed)
+
+
 def tally(findings: Iterable[Finding]) -> str:
     """Counts by severity, the gravest first: `2 errors, 1 warning and 1 note`; empty when there are none."""
     counts = Counter(f.severity for f in findings)
@@ -59,7 +64,7 @@ def tally(findings: Iterable[Finding]) -> str:
 def outcome(record: Record) -> str:
     """What was found, waived, passed and left out, in one sentence."""
     found, rest = tally(opened(record)), _coverage(record)
-    if not (record.findings or record.passed):
+    if undecided(record):
         return "Nothing was checked, so nothing can be said about this script."
     return listed([f"{found or 'Nothing'} found", *rest]) + "."
 
@@ -89,7 +94,7 @@ def headline(record: Record) -> str:
     found, script = tally(opened(record)), record.script.rpartition("/")[2]
     if not script:
         return f"{found} found" if found else "Nothing found"
-    if not (found or record.passed):
+    if undecided(record):
         return f"Nothing was checked in {script}"
     part = script if found or record.status in SOUND else f"the part of {script} that ran"
     return f"{found or 'Nothing found'} in {part}"

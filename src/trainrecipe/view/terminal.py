@@ -67,10 +67,10 @@ def _rest(record: Record, verbose: bool) -> Iterator[RenderableType]:
         yield from _section(f"Passed ({len(passed)})", saw, "green")
     missing = phrases.names(record.skipped)
     if missing:
-        nothing_seen = not record.findings and not record.passed and not verbose
         reasons = [_pair(", ".join(checks), why) for why, checks in phrases.grouped(record.skipped)]
-        nothing = [text("everything; -v lists for each check what it would need to see", "dim")]
-        yield from _section(f"Could not be checked ({len(missing)})", nothing if nothing_seen else reasons)
+        if phrases.undecided(record) and not verbose:
+            reasons = [text("everything; -v lists for each check what it would need to see", "dim")]
+        yield from _section(f"Could not be checked ({len(missing)})", reasons)
     if verbose and record.environment:
         rows = [(text(k, "dim"), text(v)) for k, v in record.environment.items()]
         yield from _section("Environment", [labelled(rows)])

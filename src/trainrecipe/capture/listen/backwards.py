@@ -265,7 +265,7 @@ class Backwards(Ear):
             if new is None or not (wanted or old is None or not torch.equal(dense(new), dense(old))):
                 continue
             gained = new.detach() - old if old is not None and not wanted else new
-            tape.gradients.append((parameter, Gained.of(gained, sample=tape.copied)))
+            tape.gradients.append((parameter, Gained.of(gained, sums=tape.copied)))
         if not self.recorder.copying:
             self._uncopied |= {tape.at} - self.tapes.keys()
             return

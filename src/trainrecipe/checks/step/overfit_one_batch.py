@@ -163,9 +163,9 @@ def _alignment(e: Evidence) -> Picture:
     title, titles = "Label and prediction", {"x_title": "prediction", "y_title": "label"}
     caption = "After training on this batch alone all should lie on the diagonal."
     labels, predicted = e["labels"], e["predicted"]
-    if e["kind"] != "softmax" or max(*labels, *predicted) >= CLASSES:
+    if e["kind"] != "softmax" or (highest := max(*labels, *predicted)) >= CLASSES:
         return points(title, caption, predicted, labels, diagonal=True, **titles)
-    counts = [[0.0] * (max(*labels, *predicted) + 1) for _ in range(max(*labels, *predicted) + 1)]
+    counts = [[0.0] * (highest + 1) for _ in range(highest + 1)]
     for label, guess in zip(labels, predicted, strict=True):
         counts[label][guess] += 1
     return heatmap(title, caption, counts, value_title="targets", **titles)
