@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,13 @@ def preload() -> None:
 
 
 def observe(
-    script: str, *, rehearsal: bool = True, twice: bool = False, seed_offset: int = 0, budget: float = 20.0
+    script: str,
+    *,
+    rehearsal: bool = True,
+    twice: bool = False,
+    seed_offset: int = 0,
+    budget: float = 20.0,
+    only: Sequence[str] = (),
 ) -> Observed:
     """Run one script in a forked child, in an empty folder, and read back its record."""
     started = time.perf_counter()
@@ -71,6 +77,7 @@ def observe(
             scratch=str(Path(folder, "scratch")),
             budget=budget,
             seed_offset=seed_offset,
+            only=list(only),
         )
         if twice:
             again = dataclasses.replace(order, log="", scratch=str(Path(folder, "s2")), fingerprint=str(Path(folder, "2.json")))
@@ -241,6 +248,7 @@ def main() -> None:
     parser.add_argument("--run", action="store_true", help="observe the whole training instead of a rehearsal")
     parser.add_argument("--twice", action="store_true", help="rehearse twice, to compare")
     parser.add_argument("--seed-offset", type=int, default=0)
+    parser.add_argument("--only", metavar="CHECK", nargs="+", default=[], help="make these checks and no others")
     parser.add_argument("--verbose", "-v", action="store_true", help="also what passed and what was skipped, with evidence")
     parser.add_argument("--serve", action="store_true", help="answer requests from standard input (for the tests)")
     options = parser.parse_args()
@@ -249,7 +257,9 @@ def main() -> None:
         return
     preload()
     for script in options.scripts:
-        seen = observe(script, rehearsal=not options.run, twice=options.twice, seed_offset=options.seed_offset)
+        seen = observe(
+            script, rehearsal=not options.run, twice=options.twice, seed_offset=options.seed_offset, only=options.only
+        )
         r = seen.record
         print(f"{script}: {r.status} code {seen.code} {seen.seconds:.1f}s, {r.facts.get('seen', '')}", flush=True)
         if r.status in ("failed", "broken"):

@@ -46,6 +46,7 @@ class Order:
     fingerprint: str = ""
     other_fingerprint: str = ""
     seed_offset: int = 0
+    only: list[str] = dataclasses.field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
         """The environment of the child process."""

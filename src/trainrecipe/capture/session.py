@@ -114,14 +114,14 @@ class Session:
             self.log("picture", picture=picture.to_json())
 
     def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:
-        from trainrecipe.cli.catalogue import catalogue
+        from trainrecipe.cli.catalogue import catalogue, chosen
         from trainrecipe.config import Config
         from trainrecipe.exam import examine
 
         config = Config.load()
         done = examine(
             *subjects,
-            checks=catalogue(config),
+            checks=chosen(catalogue(config), self.order.only),
             config=config,
             budget=self.order.budget,
             script=os.path.abspath(self.order.target),

@@ -44,6 +44,11 @@ def named(checks: tuple[Check, ...], name: str) -> Check:
     raise WrongUse(f"there is no check {name!r}; {hint}")
 
 
+def chosen(checks: tuple[Check, ...], only: Sequence[str]) -> tuple[Check, ...]:
+    """All checks, or those that `only` names; WrongUse for a name that is none."""
+    return tuple(dict.fromkeys(named(checks, name) for name in only)) or checks
+
+
 def _where(error: Exception, folders: Sequence[Path]) -> str:
     """The innermost line in the person's own files, for not every exception names one."""
     frames = traceback.extract_tb(error.__traceback__)

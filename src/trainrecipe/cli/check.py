@@ -23,6 +23,7 @@ def check(
     steps: Annotated[int | None, typer.Option(help="Stop the script after this many optimiser steps at the latest.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Let the script write its files for real.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Do not rehearse twice; reproducibility is then not checked.")] = False,
+    only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Rehearse a training script for a few steps and say what is wrong with it, where, why, and what to do.
@@ -46,6 +47,7 @@ def check(
         output=output,
         floor=fail_on or config.fail_on,
         verbose=verbose,
+        only=tuple(only or ()),
         in_place=in_place,
         budget=budget if budget is not None else config.budget_seconds,
         steps=steps or config.steps,

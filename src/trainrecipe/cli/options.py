@@ -19,4 +19,7 @@ FailOn = Annotated[
     Severity | None, typer.Option("--fail-on", help="From which severity on the exit code is 1. (Default: warning.)")
 ]
 Budget = Annotated[float | None, typer.Option(help="Seconds for experiments on the captured step. (Default: 20.)")]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="CHECK", help="Make this check and no other; can be repeated.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also what passed checks saw.")]

@@ -23,6 +23,7 @@ def run(
     experiments: Annotated[
         bool, typer.Option(help="Try hypotheses on a copy of the captured step, early in the training.")
     ] = True,
+    only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Run a whole training under observation: its results are bit for bit those without us.
@@ -46,6 +47,7 @@ def run(
         output=output,
         floor=fail_on or config.fail_on,
         verbose=verbose,
+        only=tuple(only or ()),
         in_place=True,
         budget=budget if budget is not None else config.budget_seconds,
         steps=None,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainrecipe.capture.launch import Order
+from trainrecipe.cli.catalogue import catalogue, chosen
 from trainrecipe.cli.output import Format, emit
 from trainrecipe.config import Config
 from trainrecipe.finding import Severity
@@ -39,11 +40,13 @@ class Wish:
     experiments: bool
     twice: bool
     seed_offset: int = 0
+    only: tuple[str, ...] = ()
 
 
 def watch(target: str, args: list[str], wish: Wish) -> int:
     """Run the script observed, show the record, and return the exit code. Raises WrongUse for a script that is none."""
     _must_exist(target, wish.module)
+    chosen(catalogue(defaults()), wish.only)
     log = _new_log(target, args, wish)
     with tempfile.TemporaryDirectory(prefix="trainrecipe-") as temporary:
         code = _run(_order(target, args, wish, log, Path(temporary)), wish, Path(temporary))
@@ -103,6 +106,7 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
         fingerprint=str(temporary / "first.json") if wish.twice else "",
         other_fingerprint=str(temporary / "second.json") if wish.twice else "",
         seed_offset=wish.seed_offset,
+        only=list(wish.only),
     )
 
 
