@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.gradients import GradientUse, NormShare, Scaler
 
 
 @dataclasses.dataclass(slots=True)
@@ -340,6 +341,9 @@ class Run:
     backwards: list[Backward] = dataclasses.field(default_factory=list)
     parameters: list[Parameter] = dataclasses.field(default_factory=list)
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    gradients: list[GradientUse] = dataclasses.field(default_factory=list)
+    norm_shares: list[NormShare] = dataclasses.field(default_factory=list)
+    scalers: list[Scaler] = dataclasses.field(default_factory=list)
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)
     unreached: list[Site] = dataclasses.field(default_factory=list)

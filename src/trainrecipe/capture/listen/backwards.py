@@ -14,6 +14,7 @@ from torch import nn
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
 from trainrecipe.capture.tape import Gained, Tape
@@ -181,6 +182,7 @@ class Backwards(Ear):
         run, listener = self.run, self.listener
         if not run.backwards or self.recorder.active:
             return False
+        listener.ledger.blind()
         record = self._last
         record.count += 1
         run.events += 1
@@ -212,6 +214,7 @@ class Backwards(Ear):
             self._measure_graph(record, roots[0])
             listener.sources.look()
             marks = listener.optimizers.before_backward()
+            listener.ledger.before_backward(factor_of(roots[0]))
             tape = self._cut(roots, weights, at)
         grads = []
         if tape is not None:
@@ -255,6 +258,8 @@ class Backwards(Ear):
         if before is None:
             return
         tape, grads, marks = before
+        if self.listener.detail:
+            self.listener.ledger.after_backward(self.run.backwards.index(self._last))
         self.listener.optimizers.after_backward(marks, self._last_spot)
         self.recorder.parameters_changed()
         if tape is None:

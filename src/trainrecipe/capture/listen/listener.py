@@ -15,9 +15,11 @@ from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.horizon import Horizon
+from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
@@ -68,6 +70,8 @@ class Listener:
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
+        self.scalers = Scalers(self)
+        self.ledger = Ledger(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -75,6 +79,7 @@ class Listener:
             self.optimizers,
             self.clips,
             self.schedulers,
+            self.scalers,
             self.seeds,
         )
         self.resumes = False
@@ -153,6 +158,7 @@ class Listener:
         """Count a step that was not looked at. Returns whether it was chosen whether to look at the next one."""
         self.run.steps += 1
         self.run.events += 1
+        self.ledger.blind()
         self.models.stepped()
         self._idle = 0
         if self.run.steps & (self.run.steps - 1):

@@ -42,6 +42,7 @@ class Watched:
         self.scheduled_event = -1
         self.last_scheduler: Scheduler | None = None
         self.before: list[torch.Tensor] = []
+        self.accounted = False
         self.held: torch.optim.Optimizer | None = None
 
     def rate(self, optimizer: torch.optim.Optimizer) -> float:
@@ -211,6 +212,7 @@ class Optimizers(Ear):
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if not self.listener.detail and self.recorder._mode is None:
             return
+        self._enter_step(optimizer)
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
             self.listener.interrupt_recording()
@@ -220,9 +222,17 @@ class Optimizers(Ear):
             self.find(optimizer).record.takes_closure = True
 
     @guarded
+    def _enter_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.listener.detail:
+            self.listener.ledger.enter_step(self.find(optimizer).record.number)
+
+    @guarded
     def _look_before_step(self, optimizer: torch.optim.Optimizer) -> None:
         watched = self.find(optimizer)
         watched.before = []
+        if self.listener.detail:
+            self.listener.ledger.use(watched.record.number, watched.parameters)
+            watched.accounted = True
         if self.listener.detail and sum(p.numel() for p in watched.parameters) <= _LARGEST:
             with torch.no_grad():
                 watched.before = [p.detach().clone() for p in watched.parameters]
@@ -250,11 +260,15 @@ class Optimizers(Ear):
         watched = self.find(optimizer)
         record = watched.record
         if listener.detail:
+            if not watched.accounted:  # its closure has computed the gradients meanwhile
+                listener.ledger.use(record.number, watched.parameters)
             self._detail_of_step(watched)
             self._belongs_to(watched, optimizer)
             self._note_held(watched, optimizer)
             current = listener.loaders.open
             listener.horizon.step(record.number, record.steps, current.number if current is not None else None)
+        watched.accounted = False
+        listener.ledger.after_step(record.number)
         record.steps += 1
         record.rates.append(watched.rate(optimizer))
         watched.backwards, watched.fresh = 0, None
