@@ -25,7 +25,7 @@ class Contribution:
     share of the optimiser's elements with a gradient that hold it, `norm` that of what it added. `reached` are the optimisers
     whose own parameters it gave a gradient to. `used` are the optimisers that had stepped with it before, over parameters
     of this one; `others` those that had stepped with it over parameters of their own.
-    `scale` is the factor of a `GradScaler` (1 without one).
+    `cosine` is that between what it added and what was there before it, `scale` the factor of a `GradScaler` (1 without one).
     """
 
     backward: int
@@ -39,6 +39,7 @@ class Contribution:
     used: list[int]
     others: list[int]
     scale: float = 1.0
+    cosine: float | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,9 +72,9 @@ class GradientUse:
 class NormShare:
     """One call that clips: how much of the squared norm before it comes from whom.
 
-    `limit` is the limit of this call. `clip` is the index of its line in `Run.clips`. `foreign` is the share of parameters that no optimiser holds, `stale` the
-    share of those of them whose gradients hold backward calls of earlier steps; `oldest` the most backward calls that one of
-    them holds; `scale` the factor of a `GradScaler` that was still in the gradients (1: none).
+    `limit` is the limit of this call, `clip` the index of its line in `Run.clips`. `foreign` is the share of parameters that
+    no optimiser holds, `stale` that of those of them whose gradients hold more backward calls than any that an optimiser
+    holds; `oldest` the most backward calls that one of them holds; `scale` the factor of a `GradScaler` that was still in the gradients (1: none).
     """
 
     clip: int

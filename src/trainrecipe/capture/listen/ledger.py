@@ -6,9 +6,9 @@ that changed during a backward holds that call as well; one that changed otherwi
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import weakref
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +25,8 @@ _CALLS = 64
 """Backward calls kept of one parameter, and of one step."""
 _LARGEST = 20_000_000
 """Elements above which gradients are not copied to measure what a further backward adds to them."""
+_ABANDONED = 3
+"""Steps of other optimisers after which a gradient that none of its own has used counts as abandoned."""
 _UNSEEN = -1
 """Stands for backward calls that were not seen in detail."""
 
@@ -43,6 +45,7 @@ class Call:
     reached: set[int] = dataclasses.field(default_factory=set)
     stepped: set[int] = dataclasses.field(default_factory=set)
     norms: dict[int, float] = dataclasses.field(default_factory=dict)
+    cosines: dict[int, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(slots=True)
@@ -80,6 +83,7 @@ class Ledger:
         self._before: dict[int, torch.Tensor] = {}
         self._blind = False
         self._inside: list[int] = []
+        self._steps: collections.deque[tuple[int, int]] = collections.deque(maxlen=64)
         self.by_scaler: set[int] = set()
 
     def note_trouble(self, where: str, error: BaseException) -> None:
@@ -164,7 +168,7 @@ class Ledger:
         current = listener.loaders.open
         number = current.number if current is not None else None
         call = Call(backward, self.run.events, number, listener.loaders.serial, self._scale_now)
-        added: dict[int, list[torch.Tensor]] = {}
+        added: dict[int, list[Any]] = {}
         for key, account in self.accounts.items():
             grad = account.gradient
             if grad is None or (mark := _mark(grad)) == account.mark:
@@ -175,22 +179,16 @@ class Ledger:
             for owner in account.owners:
                 call.reached.add(owner)
                 self._clipped.pop(owner, None)
-                self._add(added, owner, grad, self._before.get(key), len(account.holds) == 1)
+                before = self._before.get(key)
+                added.setdefault(owner, []).append(_gain(grad, before, first=len(account.holds) == 1))
         self._before = {}
-        call.norms = {owner: _norm(tensors) for owner, tensors in added.items() if None not in tensors}
+        for owner, gains in added.items():
+            if all(gain is not None for gain in gains):
+                call.norms[owner] = _norm([gain for gain, _ in gains])
+                call.cosines |= _cosine(owner, [(gain, before) for gain, before in gains if before is not None])
         self.calls[self._serial] = call
         for old in [s for s in self.calls if s < self._serial - 4 * _CALLS]:
             del self.calls[old]
-
-    def _add(
-        self, added: dict[int, list[Any]], owner: int, grad: torch.Tensor, before: torch.Tensor | None, only: bool
-    ) -> None:
-        if only:
-            added.setdefault(owner, []).append(grad)
-        elif before is not None and before.shape == grad.shape and not grad.is_sparse:
-            added.setdefault(owner, []).append(grad - before)
-        else:
-            added.setdefault(owner, []).append(None)
 
     @guarded
     def clipping(self, held: list[torch.Tensor], clip: int, coefficient: float | None, shares: Any) -> None:
@@ -219,9 +217,9 @@ class Ledger:
         total = sum(squares)
         if not 0 < total < float("inf"):
             return None
-        foreign = [(s, a) for s, a in zip(squares, accounts, strict=True) if not a.owners]
+        foreign = [(s, a) for s, a in zip(squares, accounts, strict=True) if self._abandoned(a)]
         stale = [(s, a) for s, a in foreign if len(a.holds) > self._held_by_owned(accounts)]
-        scaled = [a for a in accounts if a.owners and not a.unscaled and self._scale(a) > 1]
+        scaled = [a for a in accounts if not a.unscaled and self._scale(a) > 1]
         return NormShare(
             clip=-1,
             step=self.run.steps,
@@ -234,7 +232,17 @@ class Ledger:
         )
 
     def _held_by_owned(self, accounts: list[Account]) -> int:
-        return max((len(a.holds) for a in accounts if a.owners), default=0)
+        return max((len(a.holds) for a in accounts if not self._abandoned(a)), default=0)
+
+    def _abandoned(self, account: Account) -> bool:
+        """Whether no optimiser holds a parameter, or none of those has stepped while others have, several times."""
+        if not account.owners:
+            return True
+        oldest = min((s for s in account.holds if s in self.calls), default=None)
+        if oldest is None:
+            return False
+        since = [n for n, event in self._steps if event > self.calls[oldest].event]
+        return len(since) >= _ABANDONED and not set(since) & set(account.owners)
 
     def _scale(self, account: Account) -> float:
         return max((self.calls[s].scale for s in account.holds if s in self.calls), default=1.0)
@@ -264,6 +272,7 @@ class Ledger:
         if len(self.run.gradients) < USES:
             self.run.gradients.append(self._use(number, inside, holding))
         self.by_scaler.discard(number)
+        self._steps.append((number, self.run.events))
         for account in holding:
             for serial, users in account.holds.items():
                 users.add(number)
@@ -277,7 +286,7 @@ class Ledger:
 
     def _use(self, number: int, inside: int | None, holding: list[Account]) -> GradientUse:
         total = sum(a.elements for a in holding) or 1
-        elements: Counter[int] = Counter()
+        elements: collections.Counter[int] = collections.Counter()
         used: dict[int, set[int]] = {}
         stale = 0
         for account in holding:
@@ -286,12 +295,13 @@ class Ledger:
                 elements[serial] += account.elements
                 used.setdefault(serial, set()).update(users)
         record = self.run.optimizers[number]
+        serials = [s for s in sorted(elements) if s != _UNSEEN]
         current = self.listener.loaders.open
         return GradientUse(
             optimizer=number,
             step=record.steps,
             event=self.run.events,
-            contributions=[self._contribution(s, number, elements[s] / total, used[s]) for s in sorted(elements) if s > 0][-_CALLS:],
+            contributions=[self._contribution(s, number, elements[s] / total, used[s]) for s in serials[-_CALLS:]],
             known=_UNSEEN not in elements,
             modified=any(a.modified for a in holding),
             clipped=self._clipped.pop(number, None),
@@ -317,11 +327,30 @@ class Ledger:
             used=sorted(used),
             others=sorted(call.stepped - {number}),
             scale=call.scale,
+            cosine=call.cosines.get(number),
         )
 
 
 def _mark(grad: torch.Tensor) -> Mark:
     return id(grad), grad._version
+
+
+def _gain(grad: torch.Tensor, before: torch.Tensor | None, *, first: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    """What was added to a gradient, and what was there before; None where that was not kept."""
+    if first:
+        return grad.detach(), None
+    if before is None or before.shape != grad.shape or grad.is_sparse:
+        return None
+    return grad.detach() - before, before
+
+
+def _cosine(owner: int, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[int, float]:
+    """The cosine between gains and what was there before, over all tensors that had something."""
+    if not pairs:
+        return {}
+    dot = sum(float((g.float() * b.float()).sum()) for g, b in pairs)
+    size = _norm([g for g, _ in pairs]) * _norm([b for _, b in pairs])
+    return {owner: dot / size} if size > 0 else {}
 
 
 def _any_left(grads: list[torch.Tensor]) -> list[bool]:

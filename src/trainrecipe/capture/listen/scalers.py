@@ -111,9 +111,9 @@ def factor_of(root: torch.Tensor) -> float:
     seen, work = {root.grad_fn}, [root.grad_fn]
     while work and len(seen) < _NEAR:
         node = work.pop(0)
-        factor = node.metadata.get(_MARK)
-        if factor is not None:
-            return float(factor)
+        held: Any = node.metadata
+        if _MARK in held:
+            return float(held[_MARK])
         for child, _ in node.next_functions:
             if child is not None and child not in seen:
                 seen.add(child)
