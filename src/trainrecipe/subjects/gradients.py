@@ -7,7 +7,9 @@ call added to the gradients of one optimiser's parameters and that is still ther
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from trainrecipe.finding import Place
@@ -74,7 +76,8 @@ class NormShare:
 
     `limit` is the limit of this call, `clip` the index of its line in `Run.clips`. `foreign` is the share of parameters that
     no optimiser holds, `stale` that of those of them whose gradients hold more backward calls than any that an optimiser
-    holds; `oldest` the most backward calls that one of them holds; `scale` the factor of a `GradScaler` that was still in the gradients (1: none).
+    holds; `oldest` the most backward calls that one of them holds; `scale` the factor of a `GradScaler` that was still in
+    the gradients (1: none).
     """
 
     clip: int
@@ -86,6 +89,27 @@ class NormShare:
     scale: float = 1.0
     limit: float = 0.0
     names: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Window:
+    """How one line's backward calls make up the steps of an optimiser: `size` calls per step, at `steps` of `seen` steps.
+
+    `batches` tells that each call had a batch of its own from one loader, `turns` that the step is taken in some of the turns
+    of the very loop that calls backward. `modified`: the gradients were changed before most
+    of the steps; `clipped`: the median coefficient of a clipping, 1 without one; `scale`: the factor of a `GradScaler`.
+    """
+
+    size: int
+    steps: int
+    seen: int
+    batches: bool
+    turns: bool
+    modified: bool
+    clipped: float
+    scale: float
+    scale_free: bool
+    optimizer: str
 
 
 @dataclasses.dataclass(slots=True)
@@ -105,6 +129,40 @@ class Scaler:
 def uses_of(run: Run, optimizer: int) -> list[GradientUse]:
     """The steps of one optimiser whose gradients are known in full."""
     return [u for u in run.gradients if u.optimizer == optimizer and u.known and u.contributions]
+
+
+def window_of(run: Run, optimizer: int, line: int) -> Window | None:
+    """The window of one optimiser whose gradients come from the backward calls of one line alone; None without one."""
+    uses = [u for u in uses_of(run, optimizer) if u.inside is None]
+    uses = [u for u in uses if all(c.backward == line and optimizer not in c.used for c in u.contributions)]
+    if not uses:
+        return None
+    size, steps = Counter(len(u.contributions) for u in uses).most_common(1)[0]
+    own = [u for u in uses if len(u.contributions) == size]
+    separate = [u for u in own if _one_batch_each(run, u)]
+    record = run.optimizers[optimizer]
+    return Window(
+        size=size,
+        steps=steps,
+        seen=len(uses),
+        batches=len(separate) == len(own),
+        turns=record.loop is not None and record.loop == run.backwards[line].loop,
+        modified=2 * sum(u.modified for u in own) > len(own),
+        clipped=median(1.0 if u.clipped is None else u.clipped for u in own),
+        scale=max(c.scale for u in own for c in u.contributions),
+        scale_free=record.scale_free,
+        optimizer=record.name,
+    )
+
+
+def _one_batch_each(run: Run, use: GradientUse) -> bool:
+    """Whether each contribution came from a batch of its own, all of one pass over a loader."""
+    passes = {c.in_pass for c in use.contributions}
+    batches = [c.batch for c in use.contributions]
+    if None in passes or len(passes) != 1:
+        return False
+    current = run.passes[next(iter(p for p in passes if p is not None))]
+    return len(set(batches)) == len(batches) or (current.finished and current.batches == current.backwards)
 
 
 def lines(run: Run, contributions: Sequence[Contribution]) -> list[str]:

@@ -218,7 +218,10 @@ class Optimizer:
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
-    added a group of parameters.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `built_in` of that
+    around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
+    held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
+    this one had a state, such as running averages, before its first step.
     """
 
     number: int
@@ -239,13 +242,19 @@ class Optimizer:
     certain: bool = False
     standard: bool = True
     grown: list[Place] = dataclasses.field(default_factory=list)
+    loop: tuple[str, int] | None = None
+    replaces: int | None = None
+    resumes: bool = False
+    untouched: bool = False
+    born_pass: int = 0
+    built_in: tuple[str, int] | None = None
 
 
 @dataclasses.dataclass(slots=True)
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
     were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
-    `losses` the values seen."""
+    `losses` the values seen; `loop` the file and line of the innermost loop around it."""
 
     place: Place | None
     count: int = 0
@@ -257,6 +266,7 @@ class Backward:
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     held_at: Place | None = None
     held_name: str = ""
+    loop: tuple[str, int] | None = None
 
 
 @dataclasses.dataclass(slots=True)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.hashing import exact_hash
-from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
@@ -200,7 +200,7 @@ class Backwards(Ear):
         at = self._last_spot = spot(4)
         record = self._records.get(at)
         if record is None:
-            record = self._records[at] = Backward(place(at), first_event=self.run.events)
+            record = self._records[at] = Backward(place(at), first_event=self.run.events, loop=loops.innermost())
             self.run.backwards.append(record)
         self._last = record
         record.count += 1

@@ -120,6 +120,11 @@ class Ledger:
             known.owners = tuple(owners.get(key, ()))
             self.accounts[key] = known
 
+    def knows(self, parameter: torch.Tensor) -> bool:
+        """Whether this very tensor has an account: identities are given again when a tensor dies."""
+        account = self.accounts.get(id(parameter))
+        return account is not None and account.ref() is parameter
+
     def blind(self) -> None:
         """A backward or step was not looked at: what the gradients hold is not known until they are cleared."""
         self._blind = True

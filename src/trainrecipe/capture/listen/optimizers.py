@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
@@ -78,7 +78,7 @@ class Optimizers(Ear):
 
     `watched` is by id of the optimiser. By id of the parameter: `held_by` the numbers of the optimisers that hold it with
     the highest rate of a step, `updates` the norms of some of its updates, `moves` which of its elements ever had a
-    gradient and which ever moved.
+    gradient and which ever moved. `versions`: of an optimiser's first parameter after its last step, by number.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -87,6 +87,7 @@ class Optimizers(Ear):
         self.held_by: dict[int, dict[int, float]] = {}
         self.updates: dict[int, list[dict[str, float]]] = {}
         self.moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.versions: dict[int, int] = {}
 
     def install(self, put: Put) -> None:
         """Hear optimisers being built, grown and cleared."""
@@ -117,12 +118,33 @@ class Optimizers(Ear):
     def _watch(self, optimizer: torch.optim.Optimizer, at: Spot | None) -> Watched:
         record = describe.optimizer_record(optimizer, len(self.run.optimizers), place(at), self.run.steps)
         self.run.optimizers.append(record)
-        watched = self.watched[id(optimizer)] = Watched(record, optimizer)
+        watched = Watched(record, optimizer)
+        record.born_pass, record.built_in = len(self.run.passes), loops.innermost()
+        self._note_replaced(watched)
+        self.watched[id(optimizer)] = watched
         self._note_held(watched, optimizer, stepped=False)
         self.listener.horizon.birth(record.number)
         self.listener.sources.build()
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)
         return watched
+
+    def _note_replaced(self, watched: Watched) -> None:
+        """Whether an optimiser takes the place of an earlier one over the very same tensors."""
+        keys = [id(p) for p in watched.parameters]
+        if not keys or not all(self.listener.ledger.knows(p) for p in watched.parameters[:1]):
+            return
+        shared = set.intersection(*(set(self.held_by.get(key, ())) for key in keys))
+        for number in sorted(shared, reverse=True):
+            old = self.run.optimizers[number]
+            if (
+                number != watched.record.number
+                and old.steps
+                and old.name == watched.record.name
+                and old.parameters == len(keys)
+            ):
+                watched.record.replaces = number
+                watched.record.untouched = self.versions.get(number) == watched.parameters[0]._version
+                return
 
     def find(self, optimizer: torch.optim.Optimizer) -> Watched:
         """The optimiser under observation; one that was built unseen is so from now on."""
@@ -210,6 +232,9 @@ class Optimizers(Ear):
     # ---- their steps
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        known = self.watched.get(id(optimizer))
+        if known is not None and not known.record.steps:
+            known.record.resumes = bool(optimizer.state)
         if not self.listener.detail and self.recorder._mode is None:
             return
         self._enter_step(optimizer)
@@ -249,6 +274,7 @@ class Optimizers(Ear):
         if watched is None:
             return False
         watched.record.steps += 1
+        self.versions[watched.record.number] = watched.parameters[0]._version
         watched.record.rates.append(watched.rate(optimizer))
         if self.listener.stepped_lightly():
             watched.backwards, watched.fresh, watched.marks = 0, None, None
@@ -268,6 +294,8 @@ class Optimizers(Ear):
             current = listener.loaders.open
             listener.horizon.step(record.number, record.steps, current.number if current is not None else None)
         watched.accounted = False
+        if watched.parameters:
+            self.versions[record.number] = watched.parameters[0]._version
         listener.ledger.after_step(record.number)
         record.steps += 1
         record.rates.append(watched.rate(optimizer))
@@ -287,7 +315,7 @@ class Optimizers(Ear):
     def _detail_of_step(self, watched: Watched) -> None:
         record = watched.record
         if record.step_place is None:
-            record.step_place = place(spot(5))
+            record.step_place, record.loop = place(spot(5)), loops.innermost()
         empty = watched.gradients_are_zero()
         cleared_late = watched.cleared_event > watched.backward_event >= 0 and watched.backwards > 0
         cleared_late = cleared_late or (watched.backwards > 0 and watched.wiped and empty)

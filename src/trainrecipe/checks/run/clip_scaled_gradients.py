@@ -85,7 +85,8 @@ class ClipScaledGradients(Check):
             return Ruling.passed(f"{calls - evidence['scaled']} of {calls} clippings came after unscaling")
         if evidence["small"] < SHARE * calls:
             return Ruling.unsure(
-                f"gradients are clipped with the scaler's factor of {scale:g} in them, but the limit of {limit:g} may be meant so"
+                f"gradients are clipped with the scaler's factor of {scale:g} in them, but the limit of {limit:g} may be meant "
+                "for that"
             )
         return Ruling.found(
             Severity.ERROR,

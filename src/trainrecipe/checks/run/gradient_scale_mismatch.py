@@ -57,7 +57,7 @@ class GradientScaleMismatch(Check):
     def _look(self, run: Run, optimizer: Optimizer) -> Evidence:
         uses = [u for u in uses_of(run, optimizer.number) if u.inside is None and not u.modified]
         if len(uses) < FEWEST:
-            return Evidence(missing=f"only {len(uses)} steps of {optimizer.name} were seen with all that led to their gradients")
+            return Evidence(missing=f"only {len(uses)} steps of {optimizer.name} were seen with all that led to them")
         raw = [u for u in uses if not _taken_out(u) and all(c.scale > 1 for c in u.contributions)]
         above = all(s > 1 for scaler in run.scalers for s in scaler.scales)
         lost = [u for u in uses if above and _taken_out(u) and any(c.scale == 1 for c in u.contributions)]

@@ -68,7 +68,7 @@ class GradientsFromAnotherOptimizer(Check):
     def _look(self, run: Run, optimizer: Optimizer) -> Evidence:
         uses = [u for u in uses_of(run, optimizer.number) if u.inside is None and not u.modified]
         if len(uses) < FEWEST:
-            return Evidence(missing=f"only {len(uses)} steps of {optimizer.name} were seen with all that led to their gradients")
+            return Evidence(missing=f"only {len(uses)} steps of {optimizer.name} were seen with all that led to them")
         strangers = _strangers(run, optimizer.number)
         steps = {(u.optimizer, c.serial): u.event for u in reversed(run.gradients) for c in u.contributions}
         foreign = [(u, _foreign(u, strangers, steps)) for u in uses if u.partial <= MOST_STALE]

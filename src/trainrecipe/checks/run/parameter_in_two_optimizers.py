@@ -92,8 +92,8 @@ class ParameterInTwoOptimizers(Check):
         steps, double, names = evidence["steps"], evidence["double"], ", ".join(evidence["names"])
         if double < FEWEST or double < SHARE * steps:
             return Ruling.passed(
-                f"{evidence['shared']} tensors are in two optimisers, but {steps - double} of {steps} steps used gradients that "
-                "the other one had not used"
+                f"{evidence['shared']} tensors are in two optimisers, but {steps - double} of {steps} steps used gradients "
+                "that the other one had not used"
             )
         return Ruling.found(
             Severity.WARNING,
