@@ -314,6 +314,31 @@ class Parameter:
 
 
 @dataclasses.dataclass(slots=True)
+class Reseed:
+    """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
+
+    `stream` is torch, numpy or python; `seed` what was given to it. `seeded` is the state right after seeding, `forward` that
+    at the first forward after it, which had gradients on if `trains`; `state` that at the step, and `later` at the
+    optimiser's next step, where it was not seeded in between. `evaluated` tells that there was a forward without gradients in
+    between; `batch` is a hash of the input of that first forward.
+    """
+
+    stream: str
+    seed: str
+    place: Place | None
+    optimizer: int
+    step: int
+    in_pass: int | None
+    seeded: int
+    forward: int | None
+    trains: bool
+    batch: int | None
+    evaluated: bool
+    state: int
+    later: int | None = None
+
+
+@dataclasses.dataclass(slots=True)
 class Site:
     """A line of the user's source that was not reached. `kind`: `optimizer step`, `step` (of something unknown), `build`
     (an optimiser is built), `group` (parameters are added to one), `rate` (a learning rate is set)."""
@@ -354,6 +379,7 @@ class Run:
     gradients: list[GradientUse] = dataclasses.field(default_factory=list)
     norm_shares: list[NormShare] = dataclasses.field(default_factory=list)
     scalers: list[Scaler] = dataclasses.field(default_factory=list)
+    reseeds: list[Reseed] = dataclasses.field(default_factory=list)
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)
     unreached: list[Site] = dataclasses.field(default_factory=list)

@@ -263,6 +263,8 @@ class Optimizers(Ear):
                 watched.before = [p.detach().clone() for p in watched.parameters]
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self.listener.seeds.awaits:
+            self.listener.seeds.step(self.find(optimizer).record.number)
         if self.listener.detail or not self._step_lightly(optimizer):
             self._look_after_step(optimizer)
         self.listener.end_of_step()
