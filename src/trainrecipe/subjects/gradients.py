@@ -92,6 +92,25 @@ class NormShare:
 
 
 @dataclasses.dataclass(slots=True)
+class Scalar:
+    """Scalars with a graph to parameters that one line made: how many, and how many of them no backward depended on.
+
+    Those that went into another scalar that no backward depended on either are left out. Of the `lost` ones, `read` were
+    read as numbers or detached, and `part` were put together from terms of which some were part of a backward and others,
+    made at the places `missing`, were not. `loss`: it is the result of a loss function.
+    """
+
+    place: Place | None
+    name: str
+    made: int = 0
+    lost: int = 0
+    read: int = 0
+    part: int = 0
+    loss: bool = False
+    missing: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
 class Window:
     """How one line's backward calls make up the steps of an optimiser: `size` calls per step, at `steps` of `seen` steps.
 

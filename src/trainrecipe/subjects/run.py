@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
-from trainrecipe.subjects.gradients import GradientUse, NormShare, Scaler
+from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
 
 
 @dataclasses.dataclass(slots=True)
@@ -379,6 +379,7 @@ class Run:
     gradients: list[GradientUse] = dataclasses.field(default_factory=list)
     norm_shares: list[NormShare] = dataclasses.field(default_factory=list)
     scalers: list[Scaler] = dataclasses.field(default_factory=list)
+    scalars: list[Scalar] = dataclasses.field(default_factory=list)
     reseeds: list[Reseed] = dataclasses.field(default_factory=list)
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)

@@ -119,6 +119,8 @@ class Backwards(Ear):
             create = bool(kwargs.get("create_graph")) or (len(args) > 2 and bool(args[2]))
             leaves = all(t.is_leaf for t in wanted)
             if create or not leaves:
+                if ear.listener.detail:
+                    ear.listener.scalars.gradient(roots)
                 return original(outputs, inputs, *args, **kwargs)
             call = functools.partial(original, outputs, inputs, *args, **kwargs)
             given = args[0] if args else kwargs.get("grad_outputs")
@@ -216,6 +218,7 @@ class Backwards(Ear):
             marks = listener.optimizers.before_backward()
             listener.ledger.before_backward(factor_of(roots[0]))
             tape = self._cut(roots, weights, at)
+            listener.scalars.backward(tape)
         grads = []
         if tape is not None:
             self._note_stream(tape)

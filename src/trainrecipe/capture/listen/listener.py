@@ -19,6 +19,7 @@ from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
@@ -72,6 +73,7 @@ class Listener:
         self.schedulers = Schedulers(self)
         self.scalers = Scalers(self)
         self.ledger = Ledger(self)
+        self.scalars = Scalars(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -168,6 +170,7 @@ class Listener:
 
     def stepped(self) -> None:
         """Count a step that was looked at."""
+        self.scalars.step()
         self.run.steps += 1
         self.event()
         self.models.stepped()
@@ -198,6 +201,7 @@ class Listener:
             self.recorder.stop()
         self.resumes = False
         self.recorder.clear()
+        self.scalars.forget()
         self._boundaries.clear()
         self._backward_ends.clear()
 
