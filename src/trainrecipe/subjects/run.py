@@ -218,10 +218,12 @@ class Optimizer:
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
-    added a group of parameters. `loop`: file and line of the innermost loop around its step, `built_in` of that
-    around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
-    held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
-    this one had a state, such as running averages, before its first step.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `by_length`: in that loop it
+    stands under a condition that may ask for the end of a pass (any but a remainder).
+
+    `built_in` is the innermost loop around its construction, when `born_pass` passes had begun. `replaces` is an earlier
+    optimiser of the same class that held the very same tensors and took steps; `untouched` that nobody has changed them
+    since its last step, `resumes` that this one had a state, such as running averages, before its first step.
     """
 
     number: int
@@ -248,6 +250,7 @@ class Optimizer:
     untouched: bool = False
     born_pass: int = 0
     built_in: tuple[str, int] | None = None
+    by_length: bool = False
 
 
 @dataclasses.dataclass(slots=True)
