@@ -3,6 +3,7 @@
     python benchmarks/mutation.py                     # a sample of 6 programs per operator; writes benchmarks/mutation.md
     python benchmarks/mutation.py --each 0            # every program that an operator fits, which takes hours
     python benchmarks/mutation.py --operators drop-eval flip-loss
+    python benchmarks/mutation.py --pairs 40          # 40 programs with two faults each; writes benchmarks/mutation_pairs.md
     python benchmarks/mutation.py --show drop-eval zoo/batchnorm_cnn.py     # print the mutant
 
 The programs are the zoo and the healthy halves of the gallery, so that what is found does not depend on specimens made by
@@ -20,7 +21,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=6, help="programs per operator, drawn with a fixed seed; 0: all")
     parser.add_argument("--operators", nargs="+", choices=[o.name for o in OPERATORS], help="only these")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=0, help="plant two faults at once, into this many programs")
     parser.add_argument("--show", nargs=2, metavar=("OPERATOR", "SCRIPT"), help="print a mutant and stop")
     options = parser.parse_args()
     if options.show:
@@ -59,10 +61,12 @@ def main() -> None:
         return
     testing.preload()
     chosen = [o for o in OPERATORS if not options.operators or o.name in options.operators]
-    outcomes = list(sweep(chosen, options.each, options.workers))
-    text = table(chosen, outcomes)
+    if options.pairs:
+        text = table_of_pairs(list(sweep_pairs(chosen, options.pairs, options.workers)))
+    else:
+        text = table(chosen, list(sweep(jobs(chosen, options.each), options.workers)))
     if not options.operators:
-        (ROOT / "benchmarks" / "mutation.md").write_text(text)
+        (ROOT / "benchmarks" / ("mutation_pairs.md" if options.pairs else "mutation.md")).write_text(text)
     print(text)
 
 
@@ -80,17 +84,38 @@ def mutant(operator: Operator, path: Path) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def sweep(operators: Sequence[Operator], each: int, workers: int) -> Iterator[Outcome]:
+Job = tuple[Operator, Path, str]
+
+
+def jobs(operators: Sequence[Operator], each: int) -> Iterator[Job]:
     """Every operator on a sample of the programs that it fits."""
-    jobs = []
     for operator in operators:
-        fitting = [(p, text) for p in programs() if (text := mutant(operator, p))]
+        fitting = [(operator, p, text) for p in programs() if (text := mutant(operator, p))]
         random.Random(operator.name).shuffle(fitting)
-        jobs += [(operator, p, text) for p, text in fitting[: each or None]]
+        yield from fitting[: each or None]
+
+
+def sweep(given: Iterable[Job], workers: int) -> Iterator[Outcome]:
+    """Judge mutants, several at a time."""
     with tempfile.TemporaryDirectory(prefix="trainrecipe-mutants-") as folder, ThreadPoolExecutor(workers) as pool:
-        for outcome in pool.map(lambda job: judge(*job, Path(folder)), jobs):
+        for outcome in pool.map(lambda job: judge(*job, Path(folder)), given):
             print(f"{outcome.operator:32} {outcome.script:60} {outcome.fate:8} {', '.join(outcome.said)}", flush=True)
             yield outcome
+
+
+def sweep_pairs(operators: Sequence[Operator], number: int, workers: int) -> Iterator[tuple[Outcome, frozenset[str]]]:
+    """Programs in which two operators that no check names together each plant a fault, and what names the second."""
+    chance, made = random.Random(0), []
+    sure = [o for o in operators if not o.twice]
+    while len(made) < number:
+        first, second = chance.sample(sure, 2)
+        path = chance.choice(programs())
+        tree = ast.parse(path.read_text())
+        if not first.named_by & second.named_by and first.plant(tree) and second.plant(tree):
+            both = dataclasses.replace(first, name=f"{first.name} + {second.name}", silent=False)
+            made.append(((both, path, ast.unparse(ast.fix_missing_locations(tree))), second.named_by))
+    outcomes = sweep([job for job, _ in made], workers)
+    yield from zip(outcomes, [named for _, named in made], strict=True)
 
 
 def judge(operator: Operator, path: Path, text: str, folder: Path) -> Outcome:
@@ -114,8 +139,8 @@ def judge(operator: Operator, path: Path, text: str, folder: Path) -> Outcome:
     if seen.record.status not in ("rehearsed", "finished"):
         return Outcome(operator.name, name, "crashes")
     findings = seen.record.findings
-    said = tuple(f.check for f in findings)
     families = [{f.check, *(g.check for g in f.related)} for f in findings]
+    said = tuple("/".join([f.check, *(g.check for g in f.related)]) for f in findings)
     top = any(named & operator.named_by for named in families[:2])
     named = any(named & operator.named_by for named in families)
     alarm = any(f.counts(Severity.WARNING) for f in findings)
@@ -147,6 +172,22 @@ def table(operators: Sequence[Operator], outcomes: Sequence[Outcome]) -> str:
     missed = [o for o in outcomes if o.fate in ("lost", "alarm")]
     lines += ["", "## Not named", ""] + [f"- {o.operator}, {o.script}: {', '.join(o.said) or 'nothing'}" for o in missed]
     return "\n".join(lines) + "\n"
+
+
+def table_of_pairs(outcomes: Sequence[tuple[Outcome, frozenset[str]]]) -> str:
+    """How often both of two planted faults are named."""
+    lines = ["# Recall on programs with two planted faults", "", "Written by `benchmarks/mutation.py --pairs`.", ""]
+    faulty = [(o, named) for o, named in outcomes if o.fate not in ("same", "crashes")]
+    counts = {"both": 0, "first only": 0, "second only": 0, "none": 0}
+    rows = []
+    for outcome, second in faulty:
+        one = outcome.fate in ("top", "named")
+        two = any(set(said.split("/")) & second for said in outcome.said)
+        fate = "both" if one and two else "first only" if one else "second only" if two else "none"
+        counts[fate] += 1
+        rows.append(f"| {outcome.operator} | {outcome.script} | {fate} | {', '.join(outcome.said) or 'nothing'} |")
+    lines += [f"Of {len(faulty)} programs: " + ", ".join(f"{k} named {v}" for k, v in counts.items()) + ".", ""]
+    return "\n".join([*lines, "| operators | program | named | said |", "|---|---|---|---|", *rows]) + "\n"
 
 
 if __name__ == "__main__":

@@ -146,8 +146,11 @@ class Step:
         """Why no experiment can be made on this step; empty when it can."""
         if not self.agreement.exact:
             return f"the step cannot be replayed: {self.agreement.why}"
-        if not Twin(self.tape).single:
+        twin = Twin(self.tape)
+        if not twin.single:
             return "parameters change inside the step, so it is not a function of one set of weights"
+        if not self.trained(twin):
+            return "the loss depends on none of the weights that are trained"
         return ""
 
     def seconds_left(self) -> float:

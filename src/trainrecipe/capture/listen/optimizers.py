@@ -16,6 +16,8 @@ from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
 
 _PROBES = 8
 """Parameters of an optimiser that are looked at to tell whether a backward reached it."""
+_FEW = 4
+"""Optimisers that are kept although nothing recorded was made for them: their gradients may come from nowhere."""
 _LARGEST = 50_000_000
 """Elements above which an optimiser's weights are not copied to measure its updates."""
 
@@ -269,6 +271,8 @@ class Optimizers(Ear):
             if any(id(p) in own for p in tape.parameters):
                 tape.stepped = watched.record.number
                 watched.held = optimizer
+        if watched.record.steps < _FEW and sum(w.held is not None for w in self.watched.values()) < _FEW:
+            watched.held = optimizer
 
     def _detail_of_step(self, watched: Watched) -> None:
         record = watched.record
