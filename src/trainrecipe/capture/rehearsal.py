@@ -25,13 +25,19 @@ class RehearsalOver(BaseException):
 
 
 class Rehearsal:
-    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far."""
+    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far.
 
-    def __init__(self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS) -> None:
+    Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed.
+    """
+
+    def __init__(
+        self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS, rounds: bool = True
+    ) -> None:
         self.run = run
         self.batches = batches
         self.steps = steps
         self.seconds = seconds
+        self.rounds = rounds
         self.over = ""
         self.raised = 0
         self._first_step: float | None = None
@@ -61,6 +67,8 @@ class Rehearsal:
             return f"{self.seconds:.0f} seconds"
         if run.steps >= self.steps or self._backwards >= 4 * self.steps:
             return f"{run.steps} optimiser steps"
+        if not self.rounds:
+            return ""
         if kind == "batch":
             return self._seen_twice()
         return self._seen_twice_without_loader()

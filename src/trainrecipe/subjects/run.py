@@ -303,6 +303,50 @@ class Parameter:
 
 
 @dataclasses.dataclass(slots=True)
+class HotLine:
+    """A line of the user's and the `share` of the time that the program spent there or in what it calls."""
+
+    place: Place | None
+    share: float
+
+
+@dataclasses.dataclass(slots=True)
+class Clock:
+    """Seconds of `steps` training steps that were not looked at in detail, and what they were spent on.
+
+    `loading` waits for loaders, `forward` is calls of models with gradients, `evaluation` those without, `optimiser` its
+    steps; what is left of `whole` is the script's own Python, its loss, and clearing gradients. `lines` took most of the
+    time, where that was sampled.
+    """
+
+    steps: int = 0
+    whole: float = 0.0
+    loading: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimiser: float = 0.0
+    evaluation: float = 0.0
+    lines: list[HotLine] = dataclasses.field(default_factory=list)
+
+    @property
+    def rest(self) -> float:
+        """Seconds between the parts that are known."""
+        return max(0.0, self.whole - self.loading - self.forward - self.backward - self.optimiser - self.evaluation)
+
+    def shares(self) -> dict[str, float]:
+        """What part of the time went where."""
+        parts = {
+            "waiting for data": self.loading,
+            "forward": self.forward,
+            "backward": self.backward,
+            "optimiser": self.optimiser,
+            "evaluation": self.evaluation,
+            "loss and the script's own Python": self.rest,
+        }
+        return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+
+
+@dataclasses.dataclass(slots=True)
 class Site:
     """A line of the user's source that was not reached. `kind`: `optimizer step`, `step` (of something unknown), `build`
     (an optimiser is built), `group` (parameters are added to one), `rate` (a learning rate is set)."""
@@ -352,6 +396,7 @@ class Run:
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
+    clock: Clock = dataclasses.field(default_factory=Clock)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

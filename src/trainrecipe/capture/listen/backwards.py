@@ -13,6 +13,7 @@ from torch import nn
 
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
@@ -81,11 +82,12 @@ class Backwards(Ear):
             if ear.inside:
                 return original(tensor, gradient, retain_graph, create_graph, inputs)
             if not listener.detail and ear._note_lightly(tensor):
-                ear.inside = True
+                ear.inside, begun = True, now()
                 try:
                     result = original(tensor, gradient, retain_graph, create_graph, inputs)
                 finally:
                     ear.inside = False
+                listener.stopwatch.backward += now() - begun
                 if listener.on_event is not None:
                     listener.tell("backward")
                 return result
@@ -156,10 +158,12 @@ class Backwards(Ear):
         light = not listener.detail and self._note_lightly(roots[0])
         self.inside = True
         if light:
+            begun = now()
             try:
                 result = call()
             finally:
                 self.inside = False
+            listener.stopwatch.backward += now() - begun
             listener.tell("backward")
             return result
         try:

@@ -13,6 +13,7 @@ import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
+from trainrecipe.capture.listen.clock import Stopwatch
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.loaders import Loaders
@@ -36,7 +37,8 @@ _TROUBLE = 50
 
 
 class Listener:
-    """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only.
+    """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only,
+    `detail_never` for taking times.
 
     `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
     stop the script by raising. `on_tapes` is called once, when the steps at the beginning are recorded. `trouble` holds
@@ -47,6 +49,7 @@ class Listener:
         self,
         *,
         detail_always: bool = False,
+        detail_never: bool = False,
         on_event: Callable[[str], None] | None = None,
         on_tapes: Callable[[], None] | None = None,
         limit_batches: Callable[[Any, Any], Any] | None = None,
@@ -55,10 +58,13 @@ class Listener:
         self.recorder = Recorder()
         self.trouble: list[str] = []
         self.detail_always = detail_always
-        self.detail = True
+        self.detail_never = detail_never
+        self.detail = not detail_never
         self.on_event = on_event
         self.on_tapes = on_tapes
         self.limit_batches = limit_batches
+        self.stopwatch = Stopwatch()
+        self.run.clock = self.stopwatch.record
         self.horizon = Horizon()
         self.sources = Sources()
         self.seeds = Seeds(self)
@@ -156,6 +162,7 @@ class Listener:
         self.models.stepped()
         self._idle = 0
         if self.run.steps & (self.run.steps - 1):
+            self.stopwatch.commit()
             return False
         self._choose_detail()
         return True
@@ -176,6 +183,10 @@ class Listener:
     def _choose_detail(self) -> None:
         if self.detail_always:
             return
+        if self.detail_never:
+            self.stopwatch.commit()
+            return
+        self.stopwatch.restart()
         step = self.run.steps
         early = step < DETAILED * max(1, sum(1 for o in self.run.optimizers if o.steps))
         self.detail = early or step & (step - 1) == 0

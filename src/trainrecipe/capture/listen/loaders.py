@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data import dataloader as loading
 
 from trainrecipe.capture import hashing
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.tensors import tensors_in
@@ -124,12 +125,14 @@ class Loaders(Ear):
 
         def __next__(iterator: Any) -> Any:
             ear.listener.tell("batch")
+            begun = now()
             try:
                 with ear.recorder.pause():
                     batch = original(iterator)
             except StopIteration:
                 ear._end_pass(iterator)
                 raise
+            ear.listener.stopwatch.loading += now() - begun
             ear._note_batch(iterator, batch)
             return batch
 

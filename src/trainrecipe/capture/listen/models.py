@@ -11,6 +11,7 @@ from torch import nn
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.where import Spot, place, spot
@@ -104,10 +105,15 @@ class Models(Ear):
                 if seen.grad:
                     self._pending.append((seen, None))
                 self.depth += 1
+                begun = now()
                 try:
                     return original(module, *args, **kwargs)
                 finally:
                     self.depth -= 1
+                    if seen.grad:
+                        listener.stopwatch.forward += now() - begun
+                    else:
+                        listener.stopwatch.evaluation += now() - begun
         if listener.backwards.inside or module in self._hollow or self._is_hollow(module):
             if self.recorder.here():
                 return self.recorder.module(module, args, kwargs, original)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
@@ -212,6 +213,7 @@ class Optimizers(Ear):
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if not self.listener.detail and self.recorder._mode is None:
+            self.listener.stopwatch.stepping = now()
             return
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
@@ -242,6 +244,8 @@ class Optimizers(Ear):
             return False
         watched.record.steps += 1
         watched.record.rates.append(watched.rate(optimizer))
+        stopwatch = self.listener.stopwatch
+        stopwatch.optimiser += now() - stopwatch.stepping
         if self.listener.stepped_lightly():
             watched.backwards, watched.fresh, watched.marks = 0, None, None
         return True
