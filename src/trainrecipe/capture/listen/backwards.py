@@ -199,6 +199,7 @@ class Backwards(Ear):
     @guarded
     def _before(self, roots: list[torch.Tensor], weights: list[Any]) -> Any:
         listener = self.listener
+        self.recorder.wake()
         at = self._last_spot = spot(4)
         record = self._records.get(at)
         if record is None:

@@ -99,7 +99,7 @@ class Listener:
         for ear in self._ears:
             ear.install(self._patches.put)
         if recording:
-            self.recorder.start()
+            self.recorder.start_late()
 
     def remove(self) -> None:
         """Stop listening and restore everything."""

@@ -118,6 +118,7 @@ class Models(Ear):
             if self.recorder.here():
                 return self.recorder.module(module, args, kwargs, original)
             return original(module, *args, **kwargs)
+        self.recorder.wake()
         self._note_forward(module, args, kwargs)
         self.depth += 1
         try:

@@ -117,6 +117,7 @@ class Optimizers(Ear):
 
     @guarded
     def _watch(self, optimizer: torch.optim.Optimizer, at: Spot | None) -> Watched:
+        self.recorder.wake()
         record = describe.optimizer_record(optimizer, len(self.run.optimizers), place(at), self.run.steps)
         self.run.optimizers.append(record)
         watched = self.watched[id(optimizer)] = Watched(record, optimizer)
