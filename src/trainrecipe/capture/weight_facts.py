@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainrecipe.capture import discarded, freezes, norms, sharing
+from trainrecipe.capture import discarded, exits, freezes, norms, sharing
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.listen.weights import Sampled
@@ -16,6 +16,7 @@ from trainrecipe.capture.unused import user_files
 from trainrecipe.capture.where import Spot, place
 from trainrecipe.capture.windows import tapes_of
 from trainrecipe.finding import Place
+from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.weights import FrozenMove, Overwritten, Teacher, Weights
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         ("thaws", freezes.thaws),
     ):
         _fill(listener, facts, name, found)
+    _fill(listener, listener.run, "exits", lambda: exits.find(listener.run))
     for watched in listener.optimizers.watched.values():
         optimizer = watched.ref()
         if optimizer is not None and watched.record.standard:
@@ -51,7 +53,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
     facts.compared = max((_compared(k) for k in listener.weights.seen.values()), default=0)
 
 
-def _fill(listener: Listener, facts: Weights, name: str, find: Any) -> None:
+def _fill(listener: Listener, facts: Weights | Run, name: str, find: Any) -> None:
     try:
         held = getattr(facts, name)
         for fact in find():

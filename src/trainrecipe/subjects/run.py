@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.weights import Weights
 
 
@@ -326,7 +327,7 @@ class Run:
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
-    those that were built and never stepped. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a
+    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a
     second execution with the same seed, of which only the `fingerprint` is known.
     """
 
@@ -360,6 +361,7 @@ class Run:
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     weights: Weights = dataclasses.field(default_factory=Weights)
+    exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
