@@ -81,26 +81,30 @@ def _is_slip(name: str) -> bool:
 # ---- in the source
 
 
-def _statements() -> Iterator[tuple[str, ast.AST, str, bool]]:
-    """Every statement of the user's code, with its file, the function it is in, and whether that is in a loop or function."""
+def _statements() -> Iterator[tuple[str, ast.stmt, str, bool]]:
+    """Assignments and bare expressions of the user's code, with file, function, and whether a loop or function is around."""
     for file in user_files():
-        tree = tree_of(file)
-        if tree is not None:
-            yield from _walk(file, tree, "", False)
+        for statement, function, inside in _of_file(file):
+            yield file, statement, function, inside
 
 
-def _walk(file: str, node: ast.AST, function: str, inside: bool) -> Iterator[tuple[str, ast.AST, str, bool]]:
+@functools.cache
+def _of_file(file: str) -> list[tuple[ast.stmt, str, bool]]:
+    tree = tree_of(file)
+    return list(_walk(tree, "", False)) if tree is not None else []
+
+
+def _walk(node: ast.AST, function: str, inside: bool) -> Iterator[tuple[ast.stmt, str, bool]]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.stmt):
-            yield file, child, function, inside
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _walk(file, child, child.name, True)
+        if isinstance(child, ast.Assign | ast.Expr):
+            yield child, function, inside
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _walk(child, child.name, True)
         elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
-            within = inside or isinstance(child, ast.For | ast.While)
-            yield from _walk(file, child, function, within)
+            yield from _walk(child, function, inside or isinstance(child, ast.For | ast.While))
 
 
-def _set_in(statement: ast.AST) -> Iterator[tuple[ast.expr, str, ast.expr]]:
+def _set_in(statement: ast.stmt) -> Iterator[tuple[ast.expr, str, ast.expr]]:
     """(object, attribute, value) for each attribute that a statement sets, `setattr` included."""
     if isinstance(statement, ast.Assign):
         for target in statement.targets:
@@ -121,7 +125,7 @@ def _where(attribute: str, *, module: bool) -> tuple[Place | None, bool]:
         for target, name, value in _set_in(statement):
             if name != attribute or (isinstance(value, ast.Constant) and value.value):
                 continue
-            at = place((file, statement.lineno, function))  # type: ignore[attr-defined]
+            at = place((file, statement.lineno, function))
             if module and _over_parameters(file, statement, target):
                 continue
             if isinstance(target, ast.Name) and target.id == "self":
@@ -160,10 +164,10 @@ def thaws() -> list[Place]:
     for file, statement, function, _ in _statements():
         for _target, name, value in _set_in(statement):
             if name == RIGHT and not (isinstance(value, ast.Constant) and not value.value):
-                found.append(place((file, statement.lineno, function)))  # type: ignore[attr-defined]
+                found.append(place((file, statement.lineno, function)))
         call = statement.value if isinstance(statement, ast.Expr) else None
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "requires_grad_":
             given = [*call.args, *(k.value for k in call.keywords)]
             if not (given and isinstance(given[0], ast.Constant) and not given[0].value):
-                found.append(place((file, statement.lineno, function)))  # type: ignore[attr-defined]
+                found.append(place((file, statement.lineno, function)))
     return [p for p in found if p is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -181,13 +182,14 @@ def _teacher(listener: Listener, pair: Pair, modules: tuple[Any, Any], numbers: 
 def write_sites() -> list[Place]:
     """Lines of the user's code that may write to a model's weights while it is trained: in loops, and in functions that
     contain no loop themselves, constructors excepted."""
-    found = []
-    for file in user_files():
-        tree = tree_of(file)
-        for line, function in _writes(tree, "", False, False) if tree is not None else ():
-            if (at := place((file, line, function))) is not None:
-                found.append(at)
-    return found
+    sites = [(file, line, function) for file in user_files() for line, function in _sites(file)]
+    return [at for spot in sites if (at := place(spot)) is not None]
+
+
+@functools.cache
+def _sites(file: str) -> list[tuple[int, str]]:
+    tree = tree_of(file)
+    return list(_writes(tree, "", False, False)) if tree is not None else []
 
 
 def _writes(node: ast.AST, function: str, loop: bool, apart: bool) -> Iterator[tuple[int, str]]:

@@ -327,8 +327,9 @@ class Run:
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
-    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a
-    second execution with the same seed, of which only the `fingerprint` is known.
+    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
+    the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
+    known.
     """
 
     script: str = ""

@@ -6,7 +6,7 @@ from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
-    from trainrecipe.subjects.run import Run, Scheduler
+    from trainrecipe.subjects.run import Optimizer, Run, Scheduler
 
 FEWEST = 2
 """Passes over the training data that must have begun, so that a schedule per epoch was due."""
@@ -77,6 +77,7 @@ class SchedulerNeverStepped(Check):
                 "constant": len(set(rates)) <= 1,
                 "others": others[:3],
                 "finished": run.ended == "finished",
+                "foreign": any(p.cut for p in begun) and not _own_loop(optimizer),
                 "waits": [f"line {p.line}: {p.source}" for p in waits[:2]],
             },
             place=scheduler.place,
@@ -91,6 +92,8 @@ class SchedulerNeverStepped(Check):
         due = evidence["passes"] >= FEWEST or (not evidence["passes"] and evidence["steps"] >= STEPS)
         if not due and not evidence["finished"]:
             return Ruling.unsure(f"{name} was not stepped in {evidence['steps']} steps, which is too early to tell")
+        if evidence["foreign"]:
+            return Ruling.unsure(f"{name} was not stepped, but a library runs the loop, and its epochs were cut short")
         if evidence["waits"] and not evidence["finished"]:
             return Ruling.unsure(f"{name} was not stepped yet, but {evidence['waits'][0]} was not reached")
         low = 0 <= evidence["rate"] < 0.5 * evidence["base"]
@@ -104,3 +107,8 @@ class SchedulerNeverStepped(Check):
             f"the training data; a constant rate of {evidence['rate']:.3g}",
             fix="Call scheduler.step() in the training loop: once per epoch, or once per batch if its lengths are in batches.",
         )
+
+
+def _own_loop(optimizer: Optimizer) -> bool:
+    """Whether the program's own code calls the optimiser's step, and not a trainer of a library."""
+    return optimizer.step_place is not None and "step" in optimizer.step_place.source
