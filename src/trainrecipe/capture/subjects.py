@@ -13,6 +13,7 @@ from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.unused import Fates
+from trainrecipe.capture.weight_facts import fill as fill_weights
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.run import Parameter
@@ -181,6 +182,7 @@ def fill_parameters(listener: Listener) -> None:
         if owner is not None and tensor.requires_grad and not record.gradient and not record.reached:
             attribute = next((n for n, p in owner._parameters.items() if p is tensor), "")
             record.fate, record.part = fates.of(owner, attribute)
+    fill_weights(listener, names)
 
 
 def _fill_kin(listener: Listener) -> None:

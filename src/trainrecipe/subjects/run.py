@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.exits import LoopExit
+from trainrecipe.subjects.weights import Weights
 
 
 @dataclasses.dataclass(slots=True)
@@ -186,6 +188,10 @@ class Scheduler:
     only_rises: bool = False
     turns: int = 0
     beyond: float | None = None
+    lowest: float = 0.0
+    mode: str = ""
+    metric: str = ""
+    metrics: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -212,12 +218,12 @@ class OptimizerStep:
 
 @dataclasses.dataclass(slots=True)
 class Optimizer:
-    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`), and its steps seen in detail.
+    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`, other `settings`), and its steps seen in detail.
 
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
-    added a group of parameters.
+    added a group of parameters; `eps_share` is the share of the elements whose update Adam's eps sets the size of.
     """
 
     number: int
@@ -238,6 +244,7 @@ class Optimizer:
     certain: bool = False
     standard: bool = True
     grown: list[Place] = dataclasses.field(default_factory=list)
+    eps_share: float | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -363,8 +370,10 @@ class Run:
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
-    never seeded. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a second execution with the same
-    seed, of which only the `fingerprint` is known.
+    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
+    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
+    the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
+    known.
     """
 
     script: str = ""
@@ -397,6 +406,9 @@ class Run:
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     clock: Clock = dataclasses.field(default_factory=Clock)
+    weights: Weights = dataclasses.field(default_factory=Weights)
+    exits: list[LoopExit] = dataclasses.field(default_factory=list)
+    idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

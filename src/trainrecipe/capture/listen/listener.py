@@ -22,6 +22,7 @@ from trainrecipe.capture.listen.optimizers import Optimizers
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
+from trainrecipe.capture.listen.weights import WeightSamples
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.tensors import tensors_in
@@ -74,6 +75,7 @@ class Listener:
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
+        self.weights = WeightSamples(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -82,6 +84,7 @@ class Listener:
             self.clips,
             self.schedulers,
             self.seeds,
+            self.weights,
         )
         self.resumes = False
         self.released = False
@@ -95,7 +98,7 @@ class Listener:
 
     def install(self, recording: bool = True) -> None:
         """Begin to listen and, with `recording`, to record."""
-        self._handles = self.optimizers.hooks()
+        self._handles = [*self.weights.hooks(), *self.optimizers.hooks()]
         for ear in self._ears:
             ear.install(self._patches.put)
         if recording:

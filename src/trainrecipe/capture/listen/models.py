@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrecipe.capture import hashing
+from trainrecipe.capture import hashing, norms
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
@@ -31,7 +31,8 @@ class Models(Ear):
     """The program's models and their outermost calls.
 
     `births` is the line that built a module, `loaded` the modules that were given weights, `roots` those that the program
-    calls itself, `inputs` the arguments of some calls: (id of the module, arguments, forward, pass).
+    calls itself, `inputs` the arguments of some calls: (id of the module, arguments, forward, pass), `hollow_norms` forwards
+    in eval mode through batch-norm layers that never saw a batch.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -46,6 +47,7 @@ class Models(Ear):
         self._forwards: dict[Any, Forward] = {}
         self._seen: dict[Any, Forward] = {}
         self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.hollow_norms: list[norms.HollowForward] = []
         self._pending: list[tuple[Forward, tuple[int, Spot | None] | None]] = []
         self._of_batch: dict[tuple[int, int], int] = {}
         self._fed_since_step: dict[int, Forward] = {}
@@ -192,6 +194,9 @@ class Models(Ear):
         forward = Forward(model, place(at), module.training, grad, moody, number, self.run.events, 0, self.run.steps)
         self._forwards[key] = forward
         self.run.forwards.append(forward)
+        seen = norms.look(self.listener, module, forward) if len(self.hollow_norms) < _INPUTS else None
+        if seen is not None:
+            self.hollow_norms.append(seen)
         return forward
 
     def _model(self, module: nn.Module) -> int:
