@@ -16,6 +16,7 @@ from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.weight_facts import fill as fill_weights
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
+from trainrecipe.subjects.gradients import Window, window_of
 from trainrecipe.subjects.run import Parameter
 from trainrecipe.subjects.step import Step
 
@@ -39,6 +40,7 @@ def steps(listener: Listener) -> list[Step]:
         step.broken = listener.backwards.broken.get(tapes[0].at)
         step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
         step.graded, step.steppers = graded, steppers
+        step.window = _window(listener, step)
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
@@ -72,6 +74,13 @@ def _note_rates(listener: Listener, step: Step) -> None:
     step.built_rate = max((float(group.get("lr") or 0.0) for group in record.groups), default=0.0)
     clips = [c for c in listener.run.clips if record.number in c.optimizers and c.count > c.stale]
     step.clip = (clips[0].kind, clips[0].limit, clips[0].norm_type) if clips else None
+
+
+def _window(listener: Listener, step: Step) -> Window | None:
+    """How the backward calls at a step's line make up the steps of its optimiser."""
+    watched = listener.optimizers.watched.get(id(step.optimizer)) if step.optimizer is not None else None
+    line = next((i for i, b in enumerate(listener.run.backwards) if b.place == step.place), None)
+    return window_of(listener.run, watched.record.number, line) if watched is not None and line is not None else None
 
 
 def parameter_names(listener: Listener) -> dict[int, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainrecipe.finding import Place
 from trainrecipe.subjects.exits import LoopExit
+from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
 from trainrecipe.subjects.weights import Weights
 
 
@@ -224,6 +225,10 @@ class Optimizer:
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
     added a group of parameters; `eps_share` is the share of the elements whose update Adam's eps sets the size of.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `built_in` of that
+    around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
+    held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
+    this one had a state, such as running averages, before its first step.
     """
 
     number: int
@@ -245,13 +250,19 @@ class Optimizer:
     standard: bool = True
     grown: list[Place] = dataclasses.field(default_factory=list)
     eps_share: float | None = None
+    loop: tuple[str, int] | None = None
+    replaces: int | None = None
+    resumes: bool = False
+    untouched: bool = False
+    born_pass: int = 0
+    built_in: tuple[str, int] | None = None
 
 
 @dataclasses.dataclass(slots=True)
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
     were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
-    `losses` the values seen."""
+    `losses` the values seen; `loop` the file and line of the innermost loop around it."""
 
     place: Place | None
     count: int = 0
@@ -263,6 +274,7 @@ class Backward:
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     held_at: Place | None = None
     held_name: str = ""
+    loop: tuple[str, int] | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -351,6 +363,28 @@ class Clock:
             "loss and the script's own Python": self.rest,
         }
         return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+class Reseed:
+    """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
+
+    `stream` is torch, numpy or python; `seed` what was given to it. `seeded` is the state right after seeding, `forward` that
+    at the first forward after it, which had gradients on if `trains`; `state` that at the step, and `later` at the
+    optimiser's next step, where it was not seeded in between. `evaluated` tells that there was a forward without gradients in
+    between; `batch` is a hash of the input of that first forward.
+    """
+
+    stream: str
+    seed: str
+    place: Place | None
+    optimizer: int
+    step: int
+    in_pass: int | None
+    seeded: int
+    forward: int | None
+    trains: bool
+    batch: int | None
+    evaluated: bool
+    state: int
+    later: int | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -393,6 +427,11 @@ class Run:
     backwards: list[Backward] = dataclasses.field(default_factory=list)
     parameters: list[Parameter] = dataclasses.field(default_factory=list)
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    gradients: list[GradientUse] = dataclasses.field(default_factory=list)
+    norm_shares: list[NormShare] = dataclasses.field(default_factory=list)
+    scalers: list[Scaler] = dataclasses.field(default_factory=list)
+    scalars: list[Scalar] = dataclasses.field(default_factory=list)
+    reseeds: list[Reseed] = dataclasses.field(default_factory=list)
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)
     unreached: list[Site] = dataclasses.field(default_factory=list)

@@ -26,6 +26,7 @@ from trainrecipe.capture.tape import LOSSES, Gained, Op, RandomState, Ref, Tape
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
+from trainrecipe.subjects.gradients import Window
 from trainrecipe.subjects.names import RESHAPING
 
 
@@ -122,6 +123,7 @@ class Step:
         self.graded: frozenset[int] | None = None
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1
+        self.window: Window | None = None
         self.batch_sizes: frozenset[int] = frozenset()
         self.place = place(self.tape.at)
 

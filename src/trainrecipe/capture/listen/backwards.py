@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.hashing import exact_hash
-from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
 from trainrecipe.capture.tape import Gained, Tape
@@ -120,6 +121,8 @@ class Backwards(Ear):
             create = bool(kwargs.get("create_graph")) or (len(args) > 2 and bool(args[2]))
             leaves = all(t.is_leaf for t in wanted)
             if create or not leaves:
+                if ear.listener.detail:
+                    ear.listener.scalars.gradient(roots)
                 return original(outputs, inputs, *args, **kwargs)
             call = functools.partial(original, outputs, inputs, *args, **kwargs)
             given = args[0] if args else kwargs.get("grad_outputs")
@@ -185,6 +188,7 @@ class Backwards(Ear):
         run, listener = self.run, self.listener
         if not run.backwards or self.recorder.active:
             return False
+        listener.ledger.blind()
         record = self._last
         record.count += 1
         run.events += 1
@@ -203,7 +207,7 @@ class Backwards(Ear):
         at = self._last_spot = spot(4)
         record = self._records.get(at)
         if record is None:
-            record = self._records[at] = Backward(place(at), first_event=self.run.events)
+            record = self._records[at] = Backward(place(at), first_event=self.run.events, loop=loops.innermost())
             self.run.backwards.append(record)
         self._last = record
         record.count += 1
@@ -217,7 +221,9 @@ class Backwards(Ear):
             self._measure_graph(record, roots[0])
             listener.sources.look()
             marks = listener.optimizers.before_backward()
+            listener.ledger.before_backward(factor_of(roots[0]))
             tape = self._cut(roots, weights, at)
+            listener.scalars.backward(tape)
         grads = []
         if tape is not None:
             self._note_stream(tape)
@@ -260,6 +266,8 @@ class Backwards(Ear):
         if before is None:
             return
         tape, grads, marks = before
+        if self.listener.detail:
+            self.listener.ledger.after_backward(self.run.backwards.index(self._last))
         self.listener.optimizers.after_backward(marks, self._last_spot)
         self.recorder.parameters_changed()
         if tape is None:

@@ -16,9 +16,12 @@ from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.clock import Stopwatch
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.horizon import Horizon
+from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.scalars import Scalars
+from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
@@ -76,6 +79,9 @@ class Listener:
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
         self.weights = WeightSamples(self)
+        self.scalers = Scalers(self)
+        self.ledger = Ledger(self)
+        self.scalars = Scalars(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -83,6 +89,7 @@ class Listener:
             self.optimizers,
             self.clips,
             self.schedulers,
+            self.scalers,
             self.seeds,
             self.weights,
         )
@@ -162,6 +169,7 @@ class Listener:
         """Count a step that was not looked at. Returns whether it was chosen whether to look at the next one."""
         self.run.steps += 1
         self.run.events += 1
+        self.ledger.blind()
         self.models.stepped()
         self._idle = 0
         if self.run.steps & (self.run.steps - 1):
@@ -172,6 +180,7 @@ class Listener:
 
     def stepped(self) -> None:
         """Count a step that was looked at."""
+        self.scalars.step()
         self.run.steps += 1
         self.event()
         self.models.stepped()
@@ -206,6 +215,7 @@ class Listener:
             self.recorder.stop()
         self.resumes = False
         self.recorder.clear()
+        self.scalars.forget()
         self._boundaries.clear()
         self._backward_ends.clear()
 

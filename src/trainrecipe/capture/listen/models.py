@@ -100,6 +100,8 @@ class Models(Ear):
 
     def _outermost(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
         listener = self.listener
+        if listener.seeds.pending and not self.depth:
+            listener.seeds.forward((args, kwargs))
         if not listener.detail:
             seen = self._seen.get((id(module), module.training, torch.is_grad_enabled(), id(listener.loaders.open)))
             if seen is not None:
