@@ -209,3 +209,106 @@ def test_a_linear_autoencoder_is_meant() -> None:
     model = nn.Sequential(nn.Linear(16, 4), nn.Linear(4, 16))
     step = step_of(model, batch_of(24, 16), lambda m, b: F.mse_loss(m(b[0]), b[0]))
     assert grade("missing-nonlinearity", step) == "pass"
+
+
+# ---- scrambled-axes
+
+
+class Heads(nn.Module):
+    """Self-attention over several heads; `join` puts them together again."""
+
+    def __init__(self, join: Callable[[torch.Tensor], torch.Tensor], width: int = 16, heads: int = 4) -> None:
+        super().__init__()
+        self.join, self.heads = join, heads
+        self.qkv, self.out, self.head = nn.Linear(width, 3 * width), nn.Linear(width, width), nn.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, t, c = x.shape
+        q, k, v = (z.view(b, t, self.heads, c // self.heads).transpose(1, 2) for z in self.qkv(x).chunk(3, -1))
+        mixed = torch.softmax(q @ k.transpose(-2, -1) / (c // self.heads) ** 0.5, -1) @ v
+        return self.head((x + self.out(self.join(mixed).reshape(b, t, c))).mean(1))  # type: ignore[no-any-return]
+
+
+def _merge(x: torch.Tensor) -> torch.Tensor:
+    return x.transpose(1, 2)
+
+
+def reshaping_models() -> dict[str, tuple[str, nn.Module, Any]]:
+    torch.manual_seed(0)
+    series, images, odd = batch_of(8, 12, 16), batch_of(8, 3, 6, 9), batch_of(8, 32, 16)
+    lstm = nn.LSTM(16, 10, batch_first=True)
+    both = nn.LSTM(16, 10, batch_first=True, bidirectional=True)
+    time_first = nn.LSTM(16, 10)
+    out, wide, head = nn.Linear(10, 3), nn.Linear(20, 3), nn.Linear(32, 3)
+    conv = nn.Conv2d(3, 5, 3, padding=1)
+    rows = nn.GRU(30, 10, batch_first=True)
+    pyramid = nn.LSTM(32, 10, batch_first=True)
+    return {
+        "heads joined without a transposition": ("warning", Heads(lambda x: x), series),
+        "heads joined": ("pass", Heads(_merge), series),
+        "time first by view": (
+            "error",
+            Of(lambda m, x: m.o(m.r(x.view(x.shape[1], x.shape[0], -1))[0][-1]), r=time_first, o=out),
+            series,
+        ),
+        "time first": ("pass", Of(lambda m, x: m.o(m.r(x.transpose(0, 1))[0][-1]), r=time_first, o=out), series),
+        "both directions by view": (
+            "error",
+            Of(lambda m, x: m.o(m.r(x)[1][0].view(x.shape[0], -1)), r=both, o=wide),
+            series,
+        ),
+        "both directions": ("pass", Of(lambda m, x: m.o(m.r(x)[1][0].transpose(0, 1).flatten(1)), r=both, o=wide), series),
+        "columns by view": (
+            "warning",
+            Of(lambda m, x: m.o(m.r(m.c(x).relu().view(len(x), 9, -1))[0][:, -1]), c=conv, r=rows, o=out),
+            images,
+        ),
+        "columns": (
+            "pass",
+            Of(lambda m, x: m.o(m.r(m.c(x).relu().permute(0, 3, 1, 2).flatten(2))[0][:, -1]), c=conv, r=rows, o=out),
+            images,
+        ),
+        "channels last by view": (
+            "warning",
+            Of(lambda m, x: m.o(m.c(x).view(len(x), 6, 9, 5)).mean((1, 2)), c=conv, o=nn.Linear(5, 3)),
+            images,
+        ),
+        "there and back": (
+            "pass",
+            Of(lambda m, x: m.o(m.r(x.view(16, 12, -1).tanh().view_as(x))[0][:, -1]), r=lstm, o=out),
+            series,
+        ),
+        "every position on its own": (
+            "pass",
+            Of(lambda m, x: m.o(m.r(x)[0].reshape(-1, 10)).view(len(x), -1, 3).mean(1), r=lstm, o=out),
+            series,
+        ),
+        "pyramid": ("pass", Of(lambda m, x: m.o(m.r(x.reshape(len(x), x.shape[1] // 2, -1))[0][:, -1]), r=pyramid, o=out), odd),
+        "shifted rows": (
+            "pass",
+            Of(
+                lambda m, x: m.o((F.pad(x @ x.mT, (1, 0)).view(8, 13, 12)[:, 1:].view(8, 12, 12).softmax(-1) @ m.r(x)[0]).mean(1)),
+                r=lstm,
+                o=out,
+            ),
+            series,
+        ),
+        "unflattened": (
+            "pass",
+            Of(lambda m, x: m.h(m.c(m.i(x.flatten(1)).view(-1, 3, 6, 9)).flatten(1)), i=nn.Linear(192, 162), c=conv, h=nn.Linear(270, 3)),
+            series,
+        ),
+        "channels transposed by view": (
+            "warning",
+            Of(lambda m, x: m.o(F.conv1d(x.view(len(x), x.shape[2], -1), m.w).mean(2)), w=nn.Parameter(torch.randn(10, 16, 3)), o=out),
+            odd,
+        ),
+        "norm over merged axes": ("pass", Of(lambda m, x: m.o(m.c(x).view(len(x), 5, -1).mean(2)), c=conv, o=nn.Linear(5, 3)), images),
+        "head of all": ("pass", Of(lambda m, x: m.o(x.mean(1).repeat(1, 2)), o=head), series),
+    }
+
+
+@pytest.mark.parametrize("name", reshaping_models())
+def test_scrambled_axes(name: str) -> None:
+    expected, model, batch = reshaping_models()[name]
+    assert grade("scrambled-axes", step_of(model, batch)) == expected

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,7 +30,14 @@ class Flow:
     (batch, targets, masks), `env` the step's top-level values by number.
     """
 
-    def __init__(self, step: Step, *, evaluating: bool = False) -> None:
+    def __init__(
+        self,
+        step: Step,
+        *,
+        evaluating: bool = False,
+        overrides: Mapping[int, torch.Tensor] | None = None,
+        until: Iterable[int] | None = None,
+    ) -> None:
         self.step = step
         self.ops: list[Seen] = []
         self.made: dict[int, list[Seen]] = {}
@@ -38,8 +45,9 @@ class Flow:
         self.twin = step.twin()
         self.twin.evaluating = evaluating
         given = {i.number: i.tensor.detach().clone() for i in step.consumed if i.tensor.numel() > 1}
+        given |= overrides or {}
         self.data = {id(t) for t in given.values()}
-        self.env = run_watched(step, self.twin, self._look, overrides=given)
+        self.env = run_watched(step, self.twin, self._look, overrides=given, until=until)
 
     def _look(self, seen: Seen) -> None:
         self.ops.append(seen)
@@ -54,7 +62,7 @@ class Flow:
     @functools.cached_property
     def reaching(self) -> set[int]:
         """Positions in `ops` of the operations that the loss depends on."""
-        wanted = {id(self.env[n]) for n in self.step.tape.roots}
+        wanted = {id(self.env[n]) for n in self.step.tape.roots if n in self.env} or {id(t) for t in self.ops[-1].outputs}
         found = set()
         for op in reversed(self.ops):
             if any(id(t) in wanted for t in op.outputs):
