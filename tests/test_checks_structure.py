@@ -312,3 +312,122 @@ def reshaping_models() -> dict[str, tuple[str, nn.Module, Any]]:
 def test_scrambled_axes(name: str) -> None:
     expected, model, batch = reshaping_models()[name]
     assert grade("scrambled-axes", step_of(model, batch)) == expected
+
+
+# ---- attention-mask, padding-pooled
+
+
+def padded_tokens(width: int = 12, count: int = 10) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tokens 1…19, padded with 0, their lengths and labels."""
+    torch.manual_seed(0)
+    lengths = torch.randint(3, width - 3, (count,))
+    lengths[0] = width
+    tokens = torch.randint(1, 20, (count, width)) * (torch.arange(width) < lengths[:, None])
+    return tokens, lengths, torch.arange(count) % 3
+
+
+class Reader(nn.Module):
+    """Tokens to classes by attention; `mask` makes the mask of padded keys, `pool` the summary."""
+
+    def __init__(self, mask: Any, pool: Any, padding_idx: int | None = 0) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 16, padding_idx=padding_idx)
+        self.position = nn.Parameter(torch.randn(12, 16) * 0.1)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.out = nn.Linear(16, 3)
+        self.mask, self.pool = mask, pool
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embed(tokens) + self.position[: tokens.shape[1]]
+        mask = self.mask(tokens)
+        y, _ = self.attention(x, x, x, key_padding_mask=mask, need_weights=False)
+        return self.out(self.pool(x + y, tokens != 0))  # type: ignore[no-any-return]
+
+
+def _masked_mean(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    return (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+
+
+def padded_models() -> dict[str, tuple[str, str, nn.Module]]:
+    def scores(m: Any, x: torch.Tensor, mask: bool) -> torch.Tensor:
+        e = m.e(x)
+        s = m.q(e) @ m.k(e).mT / 4
+        s = s.masked_fill((x == 0)[:, None], -1e9) if mask else s
+        return m.o(_masked_mean(s.softmax(-1) @ e, x != 0))  # type: ignore[no-any-return]
+
+    def packed(m: Any, x: torch.Tensor) -> torch.Tensor:
+        given = nn.utils.rnn.pack_padded_sequence(m.e(x), (x != 0).sum(1), batch_first=True, enforce_sorted=False)
+        return m.o(m.r(given)[1][0][-1])  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    parts = {"e": nn.Embedding(20, 16, padding_idx=0), "o": nn.Linear(16, 3)}
+    attention = {**parts, "q": nn.Linear(16, 16), "k": nn.Linear(16, 16)}
+    lstm = {**parts, "r": nn.LSTM(16, 16, batch_first=True)}
+    both = {**parts, "r": nn.LSTM(16, 8, batch_first=True, bidirectional=True)}
+    conv = {**parts, "c": nn.Conv1d(16, 16, 3, padding=1)}
+    return {
+        "masked": ("pass", "pass", Reader(lambda t: t == 0, _masked_mean)),
+        "no mask": ("note", "pass", Reader(lambda t: None, _masked_mean)),
+        "inverted": ("note", "pass", Reader(lambda t: t != 0, _masked_mean)),
+        "mean over all": ("pass", "note", Reader(lambda t: t == 0, lambda x, real: x.mean(1))),
+        "first token": ("pass", "pass", Reader(lambda t: t == 0, lambda x, real: x[:, 0])),
+        "maximum": ("pass", "pass", Reader(lambda t: t == 0, lambda x, real: x.masked_fill(~real[..., None], -9).amax(1))),
+        "by hand": ("pass", "pass", Of(lambda m, x: scores(m, x, True), **attention)),
+        "by hand without a mask": ("note", "pass", Of(lambda m, x: scores(m, x, False), **attention)),
+        "last step": ("pass", "note", Of(lambda m, x: m.o(m.r(m.e(x))[0][:, -1]), **lstm)),
+        "last state": ("pass", "note", Of(lambda m, x: m.o(m.r(m.e(x))[1][0][-1]), **lstm)),
+        "packed": ("pass", "pass", Of(packed, **lstm)),
+        "own last step": (
+            "pass",
+            "pass",
+            Of(lambda m, x: m.o(m.r(m.e(x))[0][torch.arange(len(x)), (x != 0).sum(1) - 1]), **lstm),
+        ),
+        "both directions": (
+            "pass",
+            "note",
+            Of(lambda m, x: m.o(_masked_mean(m.r(m.e(x))[0], x != 0)), **both),
+        ),
+        "text cnn": ("pass", "pass", Of(lambda m, x: m.o(m.c(m.e(x).mT).relu().amax(2)), **conv)),
+    }
+
+
+@pytest.mark.parametrize("name", padded_models())
+def test_padding(name: str) -> None:
+    attention, pooled, model = padded_models()[name]
+    tokens, _, labels = padded_tokens()
+    step = step_of(model, (tokens, labels))
+    assert (grade("attention-mask", step), grade("padding-pooled", step)) == (attention, pooled)
+
+
+def test_padding_told_by_a_mask_or_lengths() -> None:
+    tokens, lengths, labels = padded_tokens()
+    real = tokens != 0
+    mean = Of(lambda m, x, mask: m.o(m.e(x).mean(1)), e=nn.Embedding(20, 16), o=nn.Linear(16, 3))
+    step = step_of(mean, (tokens, real, labels), lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
+    assert grade("padding-pooled", step) == "warning"
+    own = Of(
+        lambda m, x, n: m.o((m.e(x) * (torch.arange(x.shape[1]) < n[:, None])[..., None]).sum(1) / n[:, None]),
+        e=nn.Embedding(20, 16),
+        o=nn.Linear(16, 3),
+    )
+    step = step_of(own, (tokens, lengths, labels), lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
+    assert grade("padding-pooled", step) == "pass"
+
+
+def test_a_causal_model_cannot_see_padding() -> None:
+    tokens, _, _ = padded_tokens()
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        return m.o(m.t(m.e(x), src_mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]), is_causal=True))  # type: ignore[no-any-return]
+
+    model = Of(forward, e=nn.Embedding(20, 16, padding_idx=0), t=layer, o=nn.Linear(16, 20))
+    step = step_of(model, tokens, lambda m, b: F.cross_entropy(m(b[:, :-1]).flatten(0, 1), b[:, 1:].flatten(), ignore_index=0))
+    assert grade("attention-mask", step) == "pass"
+
+
+@pytest.mark.parametrize("batch", [(torch.zeros(8, 6),), (torch.randint(0, 9, (8, 6)),), (torch.randn(8, 6, 4),)])
+def test_what_is_not_known_to_be_padding_is_skipped(batch: Any) -> None:
+    layer = nn.Embedding(9, 4) if not batch[0].is_floating_point() else nn.Linear(batch[0].shape[-1], 4)
+    step = step_of(Of(lambda m, x: m.o(m.e(x)).flatten(1), e=layer, o=nn.Linear(4, 3)), (*batch, torch.arange(8) % 3))
+    assert grade("attention-mask", step) == "skip"

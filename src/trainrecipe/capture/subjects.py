@@ -39,6 +39,7 @@ def steps(listener: Listener) -> list[Step]:
         step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
         step.graded, step.steppers = graded, steppers
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
+        step.paddings = frozenset(listener.padding.values)
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))

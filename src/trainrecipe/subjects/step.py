@@ -123,6 +123,7 @@ class Step:
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1
         self.batch_sizes: frozenset[int] = frozenset()
+        self.paddings: frozenset[float] = frozenset()
         self.place = place(self.tape.at)
 
     # ---- trust
@@ -421,6 +422,7 @@ class Step:
             if not step.distrust:
                 step.inputs_seen, step.graded, step.steppers = self.inputs_seen, self.graded, self.steppers
                 step.repeats, step.deadline, step.batch_sizes = self.repeats, self.deadline, self.batch_sizes
+                step.paddings = self.paddings
                 return step
         return self
 

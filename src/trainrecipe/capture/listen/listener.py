@@ -18,6 +18,7 @@ from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.padding import Padding
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
@@ -68,6 +69,7 @@ class Listener:
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
+        self.padding = Padding(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -75,6 +77,7 @@ class Listener:
             self.optimizers,
             self.clips,
             self.schedulers,
+            self.padding,
             self.seeds,
         )
         self.resumes = False
