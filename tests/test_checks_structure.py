@@ -431,3 +431,76 @@ def test_what_is_not_known_to_be_padding_is_skipped(batch: Any) -> None:
     layer = nn.Embedding(9, 4) if not batch[0].is_floating_point() else nn.Linear(batch[0].shape[-1], 4)
     step = step_of(Of(lambda m, x: m.o(m.e(x)).flatten(1), e=layer, o=nn.Linear(4, 3)), (*batch, torch.arange(8) % 3))
     assert grade("attention-mask", step) == "skip"
+
+
+# ---- position-blind
+
+
+def text_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that repeat pairs of neighbours, as language does."""
+    torch.manual_seed(0)
+    following = torch.randint(0, 30, (30, 2))
+    rows = [torch.randint(0, 30, (24,))]
+    for _ in range(11):
+        pick = torch.randint(0, 3, (24,))
+        rows.append(torch.where(pick < 2, following[rows[-1], pick.clamp(max=1)], torch.randint(0, 30, (24,))))
+    return torch.stack(rows, 1), torch.arange(24) % 3
+
+
+def sequence_models() -> dict[str, tuple[str, Callable[[Any, torch.Tensor], torch.Tensor]]]:
+    def heads(m: Any, x: torch.Tensor) -> torch.Tensor:
+        return m.o(m.t(x).mean(1))  # type: ignore[no-any-return]
+
+    return {
+        "no positions": ("warning", lambda m, x: heads(m, m.e(x))),
+        "positions": ("pass", lambda m, x: heads(m, m.e(x) + m.p[: x.shape[1]])),
+        "class token": ("warning", lambda m, x: m.o(m.t(m.e(x))[:, 0])),
+        "last token": ("warning", lambda m, x: m.o(m.t(m.e(x))[:, -1])),
+        "bag": ("pass", lambda m, x: m.o(m.e(x).mean(1))),
+        "recurrent": ("pass", lambda m, x: heads(m, m.r(m.e(x))[0])),
+        "convolution": ("pass", lambda m, x: heads(m, m.c(m.e(x).mT).mT)),
+    }
+
+
+@pytest.mark.parametrize("name", sequence_models())
+def test_position_blind(name: str) -> None:
+    expected, call = sequence_models()[name]
+    torch.manual_seed(1)
+    layers = {
+        "t": nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True),
+        "e": nn.Embedding(30, 16),
+        "p": nn.Parameter(torch.randn(12, 16)),
+        "r": nn.GRU(16, 16, batch_first=True),
+        "c": nn.Conv1d(16, 16, 3, padding=1),
+        "o": nn.Linear(16, 3),
+    }
+    assert grade("position-blind", step_of(Of(call, **layers), text_batch())) == expected
+
+
+@pytest.mark.parametrize(
+    ("layers", "positions", "expected"), [(1, False, "warning"), (2, False, "pass"), (1, True, "pass"), (0, False, "skip")]
+)
+def test_position_blind_where_the_next_token_is_predicted(layers: int, positions: bool, expected: str) -> None:
+    tokens, _ = text_batch()
+    torch.manual_seed(1)
+
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        h = m.e(x) + (m.p[: x.shape[1]] if positions else 0)
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        for layer in m.t:
+            h = layer(h, src_mask=mask)
+        return m.o(h)  # type: ignore[no-any-return]
+
+    blocks = nn.ModuleList(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True) for _ in range(layers))
+    model = Of(forward, e=nn.Embedding(30, 16), p=nn.Parameter(torch.randn(12, 16)), t=blocks, o=nn.Linear(16, 30))
+    step = step_of(model, tokens, lambda m, b: F.cross_entropy(m(b[:, :-1]).flatten(0, 1), b[:, 1:].flatten()))
+    assert grade("position-blind", step) == expected
+
+
+def test_a_model_of_sets_is_meant_to_be_blind() -> None:
+    torch.manual_seed(0)
+    tokens, labels = torch.stack([torch.randperm(30)[:12] for _ in range(24)]), torch.arange(24) % 3
+    layers = {"t": nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), "e": nn.Embedding(30, 16), "o": nn.Linear(16, 3)}
+    model = Of(lambda m, x: m.o(m.t(m.e(x)).mean(1)), **layers)
+    assert grade("position-blind", step_of(model, (tokens, labels))) == "unsure"
+    assert grade("position-blind", step_of(model, (tokens.sort(1).values, labels))) == "unsure"
