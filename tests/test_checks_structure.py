@@ -504,3 +504,51 @@ def test_a_model_of_sets_is_meant_to_be_blind() -> None:
     model = Of(lambda m, x: m.o(m.t(m.e(x)).mean(1)), **layers)
     assert grade("position-blind", step_of(model, (tokens, labels))) == "unsure"
     assert grade("position-blind", step_of(model, (tokens.sort(1).values, labels))) == "unsure"
+
+
+# ---- attention-scale
+
+
+def _attend(m: Any, x: torch.Tensor, scale: float, mask: bool = False) -> torch.Tensor:
+    scores = m.q(x) @ m.k(x).mT * scale
+    if mask:
+        scores = scores.masked_fill(torch.ones(x.shape[1], x.shape[1]).triu(1).bool(), float("-inf"))
+    return m.o((F.dropout(scores.softmax(-1), 0.1, m.training) @ m.v(x)).mean(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("width", "scale", "mask", "expected"),
+    [
+        (128, 1.0, False, "warning"),
+        (128, 128**-0.5, False, "pass"),
+        (128, 1.0, True, "warning"),
+        (128, 128**-0.5, True, "pass"),
+        (16, 1.0, False, "pass"),
+    ],
+)
+def test_attention_scale(width: int, scale: float, mask: bool, expected: str) -> None:
+    torch.manual_seed(0)
+    layers = {n: nn.Linear(width, width) for n in "qkv"}
+    model = Of(lambda m, x: _attend(m, x, scale, mask), **layers, o=nn.Linear(width, 3))
+    assert grade("attention-scale", step_of(model, batch_of(12, 16, width))) == expected
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, "warning"), (128**-0.5, "pass")])
+def test_attention_scale_of_a_fused_call(scale: float, expected: str) -> None:
+    torch.manual_seed(0)
+    layers = {n: nn.Linear(128, 128) for n in "qkv"}
+    model = Of(
+        lambda m, x: m.o(F.scaled_dot_product_attention(m.q(x), m.k(x), m.v(x), scale=scale).mean(1)), **layers, o=nn.Linear(128, 3)
+    )
+    assert grade("attention-scale", step_of(model, batch_of(12, 16, 128))) == expected
+
+
+def test_attention_scale_where_there_are_no_queries() -> None:
+    experts = Of(
+        lambda m, x: m.o((m.g(x * 50).softmax(-1)[..., None] * torch.stack([m.a(x), m.b(x)], 1)).sum(1)),
+        g=nn.Linear(8, 2),
+        a=nn.Linear(8, 8),
+        b=nn.Linear(8, 8),
+        o=nn.Linear(8, 3),
+    )
+    assert grade("attention-scale", step_of(experts, batch_of(12, 8))) == "skip"

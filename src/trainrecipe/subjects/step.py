@@ -124,6 +124,7 @@ class Step:
         self.repeats = 1
         self.batch_sizes: frozenset[int] = frozenset()
         self.paddings: frozenset[float] = frozenset()
+        self.loaded = False
         self.place = place(self.tape.at)
 
     # ---- trust
@@ -422,7 +423,7 @@ class Step:
             if not step.distrust:
                 step.inputs_seen, step.graded, step.steppers = self.inputs_seen, self.graded, self.steppers
                 step.repeats, step.deadline, step.batch_sizes = self.repeats, self.deadline, self.batch_sizes
-                step.paddings = self.paddings
+                step.paddings, step.loaded = self.paddings, self.loaded
                 return step
         return self
 
