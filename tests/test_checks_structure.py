@@ -552,3 +552,52 @@ def test_attention_scale_where_there_are_no_queries() -> None:
         o=nn.Linear(8, 3),
     )
     assert grade("attention-scale", step_of(experts, batch_of(12, 8))) == "skip"
+
+
+# ---- dropout-placement
+
+
+def dropout_models() -> dict[str, tuple[str, nn.Module]]:
+    torch.manual_seed(0)
+
+    def mlp(p: float, width: int = 32, last: float = 0.0, norm: bool = False) -> nn.Module:
+        hidden = [nn.Linear(8, width), nn.ReLU(), nn.Dropout(p), *([nn.BatchNorm1d(width)] if norm else [])]
+        return nn.Sequential(*hidden, nn.Linear(width, 3), *([nn.Dropout(last)] if last else []))
+
+    return {
+        "usual": ("pass", mlp(0.5)),
+        "on logits": ("warning", mlp(0.2, last=0.3)),
+        "on logits, functional": (
+            "warning",
+            Of(lambda m, x: F.dropout(m.a(x), 0.3, m.training).view(len(x), 3), a=nn.Linear(8, 3)),
+        ),
+        "keep probability": ("warning", mlp(0.95)),
+        "strong but wide": ("note", mlp(0.8, width=4096)),
+        "before batch norm": ("note", mlp(0.3, norm=True)),
+        "switched off": ("skip", mlp(0.0)),
+        "on the input": ("pass", nn.Sequential(nn.Dropout(0.1), nn.Linear(8, 3))),
+    }
+
+
+@pytest.mark.parametrize("name", dropout_models())
+def test_dropout_placement(name: str) -> None:
+    expected, model = dropout_models()[name]
+    assert grade("dropout-placement", step_of(model, batch_of(24, 8), lr=2e-3)) == expected
+
+
+def test_dropout_on_predictions_of_a_written_out_loss() -> None:
+    model = nn.Sequential(nn.Linear(8, 1), nn.Dropout(0.2))
+    batch = (torch.randn(24, 8), torch.randn(24, 1))
+    assert grade("dropout-placement", step_of(model, batch, lambda m, b: ((m(b[0]) - b[1]) ** 2).mean())) == "warning"
+
+
+def test_two_dropped_views_may_be_compared() -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.2))
+    x = torch.randn(24, 8)
+    assert grade("dropout-placement", step_of(model, x, lambda m, b: F.mse_loss(m(b), m(b)))) == "pass"
+    contrast = step_of(
+        model,
+        x,
+        lambda m, b: F.cross_entropy(F.normalize(m(b), dim=1) @ F.normalize(m(b), dim=1).T, torch.arange(24)),
+    )
+    assert grade("dropout-placement", contrast) == "pass"
