@@ -42,6 +42,10 @@ def steps(listener: Listener) -> list[Step]:
         step.graded, step.steppers = graded, steppers
         step.window = _window(listener, step)
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
+        step.paddings = frozenset(listener.padding.values)
+        called = {id(op.call) for op in step.tape.modules()}
+        roots = listener.models.roots.values()
+        step.loaded = any(m.loaded for m, root in zip(listener.run.models, roots, strict=False) if id(root) in called)
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))

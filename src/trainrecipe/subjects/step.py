@@ -125,6 +125,8 @@ class Step:
         self.repeats = 1
         self.window: Window | None = None
         self.batch_sizes: frozenset[int] = frozenset()
+        self.paddings: frozenset[float] = frozenset()
+        self.loaded = False
         self.place = place(self.tape.at)
 
     # ---- trust
@@ -423,6 +425,7 @@ class Step:
             if not step.distrust:
                 step.inputs_seen, step.graded, step.steppers = self.inputs_seen, self.graded, self.steppers
                 step.repeats, step.deadline, step.batch_sizes = self.repeats, self.deadline, self.batch_sizes
+                step.paddings, step.loaded = self.paddings, self.loaded
                 return step
         return self
 

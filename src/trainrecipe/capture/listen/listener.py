@@ -22,6 +22,7 @@ from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
 from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
+from trainrecipe.capture.listen.padding import Padding
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
@@ -82,6 +83,7 @@ class Listener:
         self.scalers = Scalers(self)
         self.ledger = Ledger(self)
         self.scalars = Scalars(self)
+        self.padding = Padding(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -90,6 +92,7 @@ class Listener:
             self.clips,
             self.schedulers,
             self.scalers,
+            self.padding,
             self.seeds,
             self.weights,
         )
