@@ -7,13 +7,12 @@ A `Table` begins with the batches that were seen. Where the data set's own items
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import xxhash
@@ -24,7 +23,7 @@ from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.where import is_user_file, place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.data import Data, _arrays
-from trainrecipe.subjects.fed import Batch, of_one_kind
+from trainrecipe.subjects.fed import Batch, Held, of_one_kind
 
 SECONDS = 3.0
 """Time for reading examples out of data sets, for all loaders together."""
@@ -54,7 +53,8 @@ class Table:
     number per example where the target is that, `others` the further inputs of the batches that were seen.
 
     `seen` is how many rows were really fed; the others are known from the data set. `complete`: the split has no others.
-    `loader` numbers the loader, `place` is where the data set is defined, else its loader, else the line of the call.
+    `repeats` counts rows that were fed a second time, bit by bit; `loader` numbers the loader, `place` is where the data
+    set is defined, else its loader, else the line of the call.
     """
 
     x: torch.Tensor
@@ -64,6 +64,7 @@ class Table:
     batches: list[Batch]
     loader: int | None = None
     place: Place | None = None
+    repeats: int = 0
 
     @property
     def rows(self) -> int:
@@ -75,7 +76,7 @@ class Table:
         """The labels, where they are a few whole numbers; empty where they are measurements."""
         if self.y is None or not len(self.y) or not bool((self.y == self.y.round()).all()):
             return []
-        kinds = self.y.unique()
+        kinds = torch.unique(torch, self.y)
         return [int(k) for k in kinds] if len(kinds) <= max(2, len(self.y) // 5) else []
 
 
@@ -83,8 +84,8 @@ class Table:
 
 
 def examples(data: Data, number: int) -> Examples | None:
-    """Items of the data set that a loader reads, as many as fit into the time, in random order; None where it cannot be read."""
-    return _once(data, f"examples {number}", lambda: _read(data, number))
+    """Items of the data set that a loader reads, as many as fit into the time, at random; None where it cannot be read."""
+    return _once(data, f"examples {number}", lambda: _read(data, number))  # type: ignore[no-any-return]
 
 
 def _once(data: Data, key: str, make: Callable[[], Any]) -> Any:
@@ -135,7 +136,9 @@ def _items(dataset: Any, order: list[int], until: float) -> Examples | None:
 
 def training(data: Data) -> Table | None:
     """The training examples; None where none were seen."""
-    return _once(data, "training", lambda: _table(data, of_one_kind([b for b in data.fed if b.trains])))
+    return _once(  # type: ignore[no-any-return]
+        data, "training", lambda: _table(data, of_one_kind([b for b in data.fed if b.trains]))
+    )
 
 
 def evaluations(data: Data) -> list[Table]:
@@ -174,6 +177,7 @@ def _table(data: Data, batches: Sequence[Batch]) -> Table | None:
     loader = next(iter(loaders)) if len(loaders) == 1 else None
     y = torch.tensor(labels, dtype=torch.double) if all(v is not None for v in labels) else None
     made = Table(torch.stack(rows), y, len(rows), False, list(batches), loader, place_of(data, loader) or batches[0].place)
+    made.repeats = sum(b.rows for b in batches) - len(rows)
     return _completed(data, made) if loader is not None else made
 
 
@@ -279,43 +283,31 @@ def place_of(data: Data, loader: int | None) -> Place | None:
         return None
     record, held = data.loaders[loader]
     inner, _ = innermost(held.dataset)
-    return _definition(type(inner)) or record.born or record.place
+    return _definition(inner) or record.born or record.place
 
 
-@functools.cache
-def _definition(kind: type) -> Place | None:
-    try:
-        for method in (kind.__getitem__, kind.__init__):  # type: ignore[attr-defined, misc]
-            code = inspect.unwrap(method).__code__
-            if is_user_file(code.co_filename) and Path(code.co_filename).exists():
-                return place((code.co_filename, code.co_firstlineno, code.co_name))
-    except Exception:
-        return None
+def _definition(dataset: Any) -> Place | None:
+    for name in ("__getitem__", "__init__"):
+        code = getattr(inspect.unwrap(getattr(type(dataset), name, None) or _definition), "__code__", None)
+        if code is not None and is_user_file(code.co_filename) and Path(code.co_filename).exists():
+            return place((code.co_filename, code.co_firstlineno, code.co_name))
     return None
 
 
-# ---- comparing examples
+def held_arrays(data: Data) -> list[tuple[str, torch.Tensor]]:
+    """The tables of numbers that the script's variables and data sets held at the first step: (name in the code, values)."""
+    return _once(data, "arrays", lambda: list(_held(data)))  # type: ignore[no-any-return]
 
 
-def features(x: torch.Tensor, most: int = 1024) -> torch.Tensor:
-    """Rows as vectors of at most `most` numbers for comparison: values, or counts of tokens where they are whole numbers."""
-    flat = x.reshape(x.shape[0], -1)
-    if not flat.is_floating_point() and flat.shape[1] > 1 and int(flat.max()) > 1 and int(flat.min()) >= 0:
-        buckets = (flat.long() * 2654435761 % 2**32) % most if int(flat.max()) >= most else flat.long()
-        counts = torch.zeros(flat.shape[0], int(buckets.max()) + 1)
-        return counts.scatter_add_(1, buckets, torch.ones_like(buckets, dtype=torch.float))
-    values = flat.float()
-    if flat.shape[1] > most:
-        values = values[:, :: -(-flat.shape[1] // most)]
-    return values.nan_to_num(0.0, 0.0, 0.0)
-
-
-def nearest(train: torch.Tensor, test: torch.Tensor, k: int = 1, *, leave_out: bool = False) -> torch.Tensor:
-    """Indices of the k nearest training rows of each test row; with `leave_out` both are the same rows, and none is its own."""
-    mean, spread = train.mean(0), train.std(0, correction=0)
-    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-    a, b = (test - mean) / spread, (train - mean) / spread
-    distance = torch.cdist(a, b)
-    if leave_out:
-        distance.fill_diagonal_(float("inf"))
-    return distance.topk(min(k, b.shape[0]), largest=False).indices
+def _held(data: Data) -> Iterator[tuple[str, torch.Tensor]]:
+    given = list(data.arrays)
+    for _, loader in data.loaders if data.may_read else ():
+        inner, _ = innermost(loader.dataset)
+        for name, value in list(vars(inner).items()) if hasattr(inner, "__dict__") else ():
+            for part in value if isinstance(value, tuple) else (value,):
+                if hasattr(part, "shape") and not any(part is h.array for h in given):
+                    given.append(Held(f"{type(inner).__name__}.{name}", part))
+    for held in given:
+        found = held.tensor() if held.nbytes <= BYTES else None
+        if found is not None and found.ndim and len(found) and not found.is_complex():
+            yield held.name, found

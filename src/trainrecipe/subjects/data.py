@@ -43,9 +43,9 @@ class Rows:
 class Data:
     """Data sets and loaders of a program, with the run they were seen in.
 
-    `may_read` tells whether examples may be fetched from the data sets (after a rehearsal; never during a training). `fed` are
-    batches as the trained models were given them, for training and for evaluation, `arrays` what the script's variables
-    held at the first step; see subjects/contents.py for what is made of them (`memo` keeps it).
+    `may_read` tells whether examples may be fetched from the data sets (after a rehearsal; never during a training).
+    `fed` are batches as the trained models were given them, for training and for evaluation, `arrays` what the script's
+    variables held at the first step; see subjects/contents.py for what is made of them (`memo` keeps it).
     """
 
     run: Run

@@ -19,10 +19,10 @@ Signature = tuple[tuple[tuple[int, ...], torch.dtype], ...]
 class Batch:
     """One call of a model. `inputs` are its tensors, `target` what its loss was compared with (None where unknown).
 
-    `module` identifies the model that was called, `kind` is its class; `trains` tells whether a backward followed. `in_pass` and
-    `number` are the pass over a loader and the batch of it. `loss` is the PyTorch loss function that took the target,
-    `outputs` the shape of the predictions it took. `moved`: the share of rows that lie at another place than in the loader's batch,
-    while the target lies where it was.
+    `module` identifies the model that was called, `kind` is its class; `trains` tells whether a backward followed.
+    `in_pass` and `number` are the pass over a loader and the batch of it. `loss` is the PyTorch loss function that took
+    the target, `outputs` the shape of the predictions it took. `moved`: the share of rows that lie at another place than
+    in the loader's batch, while the target lies where it was.
     """
 
     module: int
@@ -63,6 +63,12 @@ class Held:
     name: str
     array: Any
     place: Place | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory, about."""
+        size = getattr(self.array, "nbytes", None)
+        return int(size) if isinstance(size, int) else 8 * int(getattr(self.array, "size", 0))
 
     def tensor(self) -> torch.Tensor | None:
         """As a tensor; None where it holds no numbers."""

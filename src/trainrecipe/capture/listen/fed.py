@@ -33,9 +33,9 @@ _LOOK_BACK = 64
 class Fed(Ear):
     """What the program's models were fed, in steps that are looked at in detail.
 
-    `training` are batches that a backward followed, `evaluation` calls without gradients or in evaluation mode, with the record of
-    the call (which tells whether a backward followed after all); `arrays` what the user's frames held at the first step of
-    a rehearsal.
+    `training` are batches that a backward followed, `evaluation` calls without gradients or in evaluation mode, with the
+    record of the call (which tells whether a backward followed after all); `arrays` what the user's frames held at the
+    first step of a rehearsal.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -79,7 +79,7 @@ class Fed(Ear):
             self.arrays = list(_arrays())[:_ARRAYS]
         module, inputs, at = _fed(tape)
         found = target_of(tape)
-        target = None if found is None else found[2]
+        target = found[2] if found is not None and _is_plain(found[2]) else None
         inputs = [t for t in inputs if target is None or t.shape != target.shape or not torch.equal(t, target)]
         if not inputs or not self._fits(True, inputs, target):
             return
@@ -96,7 +96,7 @@ class Fed(Ear):
         """A model is called without gradients, or in evaluation mode: keep its arguments and the labels beside them."""
         with self.recorder.pause(), torch.no_grad():
             self._settle()
-            inputs = [t for t in tensors_in((args, kwargs)) if t.ndim and t.layout == torch.strided and not t.is_complex()]
+            inputs = [t for t in tensors_in((args, kwargs)) if t.ndim and _is_plain(t)]
             if not inputs or not self._fits(False, inputs, None):
                 return
             copies = [t.detach().clone() for t in inputs]
@@ -115,7 +115,7 @@ class Fed(Ear):
 
     def _compared(self, op: Op, rows: int) -> torch.Tensor | None:
         if op.name in LOSSES and len(op.kept) > 1:
-            return op.kept[1] if op.kept[1].ndim and op.kept[1].shape[0] == rows else None
+            return op.kept[1] if op.kept[1].ndim and op.kept[1].shape[0] == rows and _is_plain(op.kept[1]) else None
         if op.name not in ("eq", "ne", "__eq__", "__ne__") or len(op.inputs) != 2:
             return None
         for number in reversed(op.inputs):
@@ -180,7 +180,11 @@ def _fed(tape: Tape) -> tuple[Any, list[torch.Tensor], Spot | None]:
 
 
 def _strided(found: dict[int, torch.Tensor]) -> list[torch.Tensor]:
-    return [t for t in found.values() if t.layout == torch.strided and not t.is_complex()]
+    return [t for t in found.values() if _is_plain(t)]
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_complex() and not tensor.is_meta and not tensor.is_quantized
 
 
 # ---- arrays in the user's frames
