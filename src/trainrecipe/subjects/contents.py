@@ -76,7 +76,7 @@ class Table:
         """The labels, where they are a few whole numbers; empty where they are measurements."""
         if self.y is None or not len(self.y) or not bool((self.y == self.y.round()).all()):
             return []
-        kinds = torch.unique(torch, self.y)
+        kinds = torch.unique(self.y)
         return [int(k) for k in kinds] if len(kinds) <= max(2, len(self.y) // 5) else []
 
 

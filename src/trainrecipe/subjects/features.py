@@ -54,7 +54,7 @@ def grid_of(values: torch.Tensor) -> tuple[float, float, int] | None:
     >>> (least, round(step, 4), levels)
     (0.0, 0.0625, 16)
     """
-    kinds = torch.unique(torch, values.double())
+    kinds = torch.unique(values.double())
     if not LEVELS < len(kinds) <= 2048 or len(values) < 4 * len(kinds):
         return None
     gaps = kinds.diff()

@@ -144,7 +144,7 @@ def _blank(table: Table) -> dict[str, int]:
     if flat.shape[1] < WIDE or not flat.is_floating_point():
         return {"blank": 0, "blank_labels": 0}
     blank = (flat == flat[:, :1]).all(1)
-    labels = 0 if table.y is None else len(torch.unique(torch, table.y[blank]))
+    labels = 0 if table.y is None else len(torch.unique(table.y[blank]))
     return {"blank": int(blank.sum()), "blank_labels": labels}
 
 
@@ -159,7 +159,7 @@ def _copies(x: torch.Tensor) -> list[list[int]]:
     first: dict[int, int] = {}
     pairs = []
     for c, h in enumerate(hashes(x.T.contiguous())):
-        if h in first and len(torch.unique(torch, x[:, c])) >= VALUES:
+        if h in first and len(torch.unique(x[:, c])) >= VALUES:
             pairs.append([first[h], c])
         first.setdefault(h, c)
     return pairs[:20]

@@ -11,6 +11,7 @@ from trainrecipe.picture import Picture, bars
 if TYPE_CHECKING:
     import torch
 
+    from trainrecipe.subjects.contents import Table
     from trainrecipe.subjects.data import Data
 
 SIDE = 6
@@ -59,21 +60,14 @@ class ChannelOrder(Check):
     faults = (136,)
     price = Price.FREE
 
-    def measure(self, data: Data) -> Evidence | list[Evidence]:
+    def measure(self, data: Data) -> Evidence:
         from trainrecipe.subjects.contents import evaluations, training
 
         train = training(data)
         tables = [t for t in ([train] if train is not None else []) + evaluations(data) if _is_image(t.x)]
         if not tables:
             return Evidence(missing="no batch of images with two to four channels was fed")
-        found = []
-        for table in tables:
-            x = table.x[:IMAGES].float()
-            n, c, h, w = x.shape
-            as_fed, other = _roughness(x), _roughness(x.reshape(n, h, w, c).permute(0, 3, 1, 2))
-            call = table.batches[0].place
-            found.append(Evidence({"as_fed": as_fed, "other": other, "shape": [n, c, h, w]}, place=table.place or call))
-        return found
+        return max((_look(t) for t in tables), key=lambda e: e["as_fed"] / max(e["other"], 1e-9))
 
     def judge(self, evidence: Evidence) -> Ruling:
         as_fed, other = evidence["as_fed"], evidence["other"]
@@ -94,6 +88,14 @@ class ChannelOrder(Check):
         return bars(
             "Roughness of the images", "Mean squared difference of neighbouring pixels over the variance; 1 is noise.", values
         )
+
+
+def _look(table: Table) -> Evidence:
+    x = table.x[:IMAGES].float()
+    n, c, h, w = x.shape
+    other = x.reshape(n, h, w, c).permute(0, 3, 1, 2)
+    data = {"as_fed": _roughness(x), "other": _roughness(other), "shape": [n, c, h, w]}
+    return Evidence(data, place=table.place or table.batches[0].place)
 
 
 def _is_image(x: torch.Tensor) -> bool:

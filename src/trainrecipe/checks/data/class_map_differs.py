@@ -139,7 +139,7 @@ def _permutation(told: torch.Tensor, label: torch.Tensor) -> tuple[list[list[int
     import torch
 
     found: dict[int, int] = {}
-    for k in torch.unique(torch, told).tolist():
+    for k in torch.unique(told).tolist():
         mine = told == k
         halves = [label[0::2][mine[0::2]], label[1::2][mine[1::2]]]
         if min(map(len, halves)) < EACH:

@@ -64,6 +64,8 @@ class ConflictingLabels(Check):
         table = training(data)
         if table is None or table.y is None or not table.classes:
             return Evidence(missing="no class labels were seen with the training inputs")
+        if not table.x.is_floating_point():
+            return Evidence(missing="the inputs are tokens, and short texts repeat")
         if any(len(b.inputs) > 1 for b in table.batches):
             return Evidence(missing="the model takes several inputs, so equal ones may differ in another")
         return Evidence(_count(table), place=table.place)

@@ -61,7 +61,7 @@ class InputsAndLabelsUnrelated(Check):
     rows = ("S10", "D5")
     faults = (129,)
     price = Price.FREE
-    explains = ("unused-inputs", "overfit-one-batch", "input-independent-baseline")
+    explains = ("conflicting-labels", "unused-inputs", "overfit-one-batch", "input-independent-baseline")
 
     def measure(self, data: Data) -> Evidence:
         from trainrecipe.subjects.contents import evaluations, training
@@ -155,7 +155,7 @@ def _told(table: Table) -> list[float] | None:
 
     assert table.y is not None
     x, y = table.x[:ROWS], table.y[:ROWS]
-    if len(torch.unique(torch, y)) < 2:
+    if len(torch.unique(y)) < 2:
         return None
     return list(told(x, y, bool(table.classes)))
 
@@ -179,12 +179,12 @@ def _in_arrays(data: Data, train: Table) -> dict[str, Any]:
     arrays = held_arrays(data)
     width = train.x[0].numel()
     assert train.y is not None
-    kinds = set(torch.unique(torch, train.y).tolist())
+    kinds = set(torch.unique(train.y).tolist())
     inputs = [(n, a) for n, a in arrays if a.ndim > 1 and a[0].numel() == width and len(a) >= ENOUGH][:4]
     labels = [(n, a.reshape(-1).double()) for n, a in arrays if a.numel() == len(a) and len(a) >= ENOUGH][:8]
     for name, x in inputs:
         for label, y in labels:
-            same = set(torch.unique(torch, y)[:500].tolist()) == kinds if train.classes else len(torch.unique(torch, y)) > 10
+            same = set(torch.unique(y)[:500].tolist()) == kinds if train.classes else len(torch.unique(y)) > 10
             if len(x) == len(y) and same:
                 found = list(told(x[:ROWS].float(), y[:ROWS], bool(train.classes)))
                 if _tells(found):

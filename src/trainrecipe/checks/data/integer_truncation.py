@@ -97,7 +97,7 @@ def _inputs(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | 
 
     fed = table.x.double().reshape(-1)
     fed = fed[:: max(1, len(fed) // 200_000)]
-    if not bool((fed == fed.round()).all()) or not 1 <= len(torch.unique(torch, fed)) <= FEW or table.x[0].numel() < 4:
+    if not bool((fed == fed.round()).all()) or not 1 <= len(torch.unique(fed)) <= FEW or table.x[0].numel() < 4:
         return None
     width = table.x[0].numel()
     sources = [(n, a) for n, a in arrays if a.ndim > 1 and a[0].numel() == width and len(a) >= min(32, table.rows // 2)]
@@ -105,8 +105,8 @@ def _inputs(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | 
         return None
     for name, array in sources:
         raw = array.reshape(len(array), -1).double()
-        kinds = torch.unique(torch, raw[:4096])
-        if not bool(raw.isfinite().all()) or len(kinds) < RICHER * len(torch.unique(torch, fed)) or len(kinds) < 5:
+        kinds = torch.unique(raw[:4096])
+        if not bool(raw.isfinite().all()) or len(kinds) < RICHER * len(torch.unique(fed)) or len(kinds) < 5:
             continue
         for how, scaled in _scalings(raw):
             if _same_shares(fed, scaled.trunc().reshape(-1), table.rows):
@@ -129,7 +129,7 @@ def _targets(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence |
         lost = float((raw - raw.trunc()).var() / raw.var().clamp_min(1e-30))
         fractions = float((raw != raw.round()).double().mean())
         if fractions > 0.5 and lost > LOSS and _same_shares(y, raw.trunc(), table.rows):
-            return _evidence(table, "targets", y, name, "as it is", len(torch.unique(torch, raw)))
+            return _evidence(table, "targets", y, name, "as it is", len(torch.unique(raw)))
     return Evidence({"cut": False, "what": "targets"}, place=table.place)
 
 
@@ -165,11 +165,11 @@ def _same_shares(fed: torch.Tensor, cut: torch.Tensor, rows: int) -> bool:
     """Whether two lists of whole numbers hold each value in the same share, up to sampling, and more than one value at all."""
     import torch
 
-    kinds = torch.unique(torch, cut)
-    if len(kinds) > 4 * FEW or not set(torch.unique(torch, fed).tolist()) <= set(kinds.tolist()):
+    kinds = torch.unique(cut)
+    if len(kinds) > 4 * FEW or not set(torch.unique(fed).tolist()) <= set(kinds.tolist()):
         return False
     apart = max(abs(float((fed == k).double().mean()) - float((cut == k).double().mean())) for k in kinds)
-    varied = len(torch.unique(torch, fed)) > 1 or len(kinds) == 1
+    varied = len(torch.unique(fed)) > 1 or len(kinds) == 1
     rare = min(float((cut == k).double().mean()) for k in kinds)
     return (
         varied and apart <= max(0.3 * rare, min(AGREE, 1 / rows**0.5))

@@ -131,5 +131,5 @@ def _unknown(train: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
         "token": token,
         "share": float((text == token).double().mean()),
         "train": float((train == token).double().mean()),
-        "kinds": len(torch.unique(torch, train)),
+        "kinds": len(torch.unique(train)),
     }

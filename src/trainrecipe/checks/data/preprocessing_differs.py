@@ -22,9 +22,13 @@ FAR = 3.0
 """The same where values lie on no grid and only their distributions can be compared."""
 MOVED = 0.7
 """Shift of the mean, in units of the larger spread, beyond which the same grid of values is a different scaling."""
+UNEVEN = 5.0
+"""Ratio between the largest and the smallest stretch of a feature, from which shifts of the mean count without a grid, too."""
+AWAY = 1.5
+"""That shift of the mean, in units of the larger spread."""
 MOST_FEATURES = 0.6
 """Share of the features that must differ."""
-STRAIGHT = 0.95
+STRAIGHT = 0.9
 """Share of the quantiles' variance that one straight line explains, where one scaling is the only difference."""
 
 
@@ -36,8 +40,8 @@ class PreprocessingDiffers(Check):
     The inputs as the net is fed them, feature by feature (per channel for images). Numbers that come from integers or
     from a fixed number of decimals lie on a grid of equal steps, and scaling keeps the grid: where both splits have a
     grid with the same number of steps between smallest and largest, but steps of another size or another origin, one was
-    scaled differently. Where there is no grid, most features must have spreads apart by more than a factor of three, with
-    quantiles on a straight line.
+    scaled differently. Where there is no grid, most features must have spreads (or, where these are uneven, means)
+    far apart, with quantiles on a straight line.
 
     Why it matters
     --------------
@@ -130,11 +134,11 @@ def _compare(train: Table, other: Table) -> Evidence | None:
     if not bool(alive.any()):
         return None
     a, b, spread, spread_b = a[:, alive], b[:, alive], spread[alive], spread_b[alive]
-    ratio = (spread_b / spread).log().abs()
+    ratio = (spread_b / spread).log()
     shift = (b.mean(0) - a.mean(0)).abs() / spread.maximum(spread_b)
-    grid = _grids(a, b) if bool(((ratio > _log(STRETCH)) | (shift > MOVED)).any()) else {}
-    near = (ratio > _log(STRETCH)) | (shift > MOVED)
-    differs = near if grid else (ratio > _log(FAR)) & (_straightness(a, b) > STRAIGHT)
+    near = (ratio.abs() > _log(STRETCH)) | (shift > MOVED)
+    grid = _grids(a, b) if bool(near.any()) else {}
+    differs = near if grid else _far(ratio, shift) & (_straightness(a, b) > STRAIGHT)
     count = int(differs.sum())
     factor = float((spread_b / spread).median())
     return Evidence(
@@ -160,6 +164,13 @@ def _log(value: float) -> float:
     import math
 
     return math.log(value)
+
+
+def _far(ratio: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Features that differ far beyond sampling, where they do not all drift alike, as the lags of a growing series do."""
+    stretched = ratio.abs() > _log(FAR)
+    uneven = float(ratio.max() - ratio.min()) > _log(UNEVEN)
+    return stretched | (shift > AWAY) if uneven else stretched
 
 
 def _straightness(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

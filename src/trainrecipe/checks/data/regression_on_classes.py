@@ -94,7 +94,7 @@ def _order(table: Table) -> float:
     assert table.y is not None
     x = features(table.x)
     x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6)
-    kinds = torch.unique(torch, table.y)
+    kinds = torch.unique(table.y)
     means = torch.stack([x[table.y == k].mean(0) for k in kinds])
     apart = torch.cdist(means, means)
     steps = (kinds[:, None] - kinds[None]).abs()

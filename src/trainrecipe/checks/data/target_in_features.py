@@ -88,7 +88,7 @@ class TargetInFeatures(Check):
                 "columns": int(varying.sum()),
                 "others": others,
                 "rows": table.rows,
-                "kinds": len(torch.unique(torch, y)),
+                "kinds": len(torch.unique(y)),
                 "x": [float(v) for v in x[:300, shown[0]]] if shown else [],
                 "y": [float(v) for v in y[:300]] if shown else [],
             },
@@ -135,7 +135,7 @@ def _copies(x: torch.Tensor, y: torch.Tensor) -> list[int]:
     """Columns that are the target up to an offset and a factor."""
     import torch
 
-    if len(torch.unique(torch, y)) < KINDS:
+    if len(torch.unique(y)) < KINDS:
         return []
     a, b = x - x.mean(0), (y - y.mean())[:, None]
     left = 1 - (a * b).sum(0).square() / (a.square().sum(0) * b.square().sum()).clamp_min(1e-300)
@@ -154,7 +154,7 @@ def _classes(x: torch.Tensor, table: Table) -> tuple[list[int], str]:
     high = torch.stack([x[index == k].max(0).values for k in range(len(kinds))])
     low = torch.stack([x[index == k].min(0).values for k in range(len(kinds))])
     constant = (high == low).all(0)  # within each class
-    codes = [int(c) for c in constant.nonzero().flatten() if len(torch.unique(torch, high[:, c])) == len(kinds)]
+    codes = [int(c) for c in constant.nonzero().flatten() if len(torch.unique(high[:, c])) == len(kinds)]
     if codes and len(kinds) > 1 and not (len(kinds) == 2 and len(codes) == 2):
         return codes, "a code"
     one_hot: dict[int, int] = {}
