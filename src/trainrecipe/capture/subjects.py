@@ -282,4 +282,9 @@ def _differs(tensor: torch.Tensor, before: torch.Tensor | str) -> bool:
 def data(listener: Listener, may_read: bool) -> Data:
     """The data of the program."""
     numbered = sorted(((record_number, loader) for loader, record_number in listener.loaders.held.values()), key=lambda p: p[0])
-    return Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)
+    made = Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)
+    trained = {b.kind for b in listener.fed.training}
+    evaluations = {id(f) for f in listener.run.evaluations()}
+    evaluated = [b for b, forward in listener.fed.evaluation if id(forward) in evaluations and b.kind in trained]
+    made.fed, made.arrays = [*listener.fed.training, *evaluated], listener.fed.arrays
+    return made

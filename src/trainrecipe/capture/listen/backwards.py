@@ -241,6 +241,7 @@ class Backwards(Ear):
         if current is not None and column is not None:
             loader = self.run.loaders[current.loader]
             loader.label = column if loader.label is None else loader.label
+        self.listener.fed.train(tape)
 
     def _note_loss(self, record: Backward, value: float) -> None:
         entry = (self.run.steps, value)

@@ -15,6 +15,7 @@ from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.clock import Stopwatch
 from trainrecipe.capture.listen.ear import Ear, guarded
+from trainrecipe.capture.listen.fed import Fed
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
@@ -75,6 +76,7 @@ class Listener:
         self.seeds = Seeds(self)
         self.models = Models(self)
         self.loaders = Loaders(self)
+        self.fed = Fed(self)
         self.backwards = Backwards(self)
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
@@ -87,6 +89,7 @@ class Listener:
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
+            self.fed,
             self.backwards,
             self.optimizers,
             self.clips,
@@ -234,6 +237,7 @@ class Listener:
         for tape in self.backwards.every():
             yield from tape.held()
         yield from tensors_in([given for _, given, _, _ in self.models.inputs])
+        yield from self.fed.held()
 
     def release(self) -> None:
         """Let go of what was recorded, and make no more copies of the model."""
@@ -242,6 +246,7 @@ class Listener:
             tape.slim()
         self.recorder.clear()
         self.models.inputs.clear()
+        self.fed.release()
 
     def fill_plan(self) -> None:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""

@@ -155,6 +155,7 @@ class Loaders(Ear):
                 given = list(tensors_in(batch))
                 current.batch_hashes.append(hashing.batch_hash(given))
                 current.labels.append(hashing.label_columns(given))
+                self.listener.fed.batch(given, current.labels[-1])
         self.recorder.wake()
         if self.recorder.active:
             self.recorder.mark_batch(batch, "batch")

@@ -187,6 +187,8 @@ class Models(Ear):
             serial = (batch, id(forward))
             self._of_batch[serial] = self._of_batch.get(serial, 0) + 1
             forward.repeats = max(forward.repeats, self._of_batch[serial])
+        if self.listener.detail and (not grad or not module.training):
+            self.listener.fed.evaluate(forward, module, args, kwargs, at)
         if grad and len(self._pending) < _PENDING:
             self._pending.append((forward, (id(module), at)))
 
