@@ -43,12 +43,14 @@ class Data:
     """Data sets and loaders of a program, with the run they were seen in.
 
     `may_read` tells whether examples may be fetched from the data sets (after a rehearsal; never during a training).
+    `memo` keeps what was read, for other checks.
     """
 
     run: Run
     loaders: Sequence[tuple[Loader, Any]]
     may_read: bool = True
     seconds: float = SECONDS
+    memo: dict[str, Any] = dataclasses.field(default_factory=dict)
     _known: dict[tuple[int, tuple[int, ...] | None], Rows | None] = dataclasses.field(default_factory=dict)
 
     def loader(self, number: int) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.draws import Draw
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,7 +107,8 @@ class Pass:
 
 @dataclasses.dataclass(slots=True)
 class Loader:
-    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it.
+    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it,
+    `sampler_born` the one that built its sampler.
 
     `label` tells which tensor of its batches the loss takes as target, where that was seen.
     """
@@ -124,6 +126,7 @@ class Loader:
     length: int | None
     born: Place | None = None
     label: int | None = None
+    sampler_born: Place | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -334,6 +337,7 @@ class Run:
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0
+    draws: list[Draw] = dataclasses.field(default_factory=list)
     clips: list[Clip] = dataclasses.field(default_factory=list)
     schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     optimizers: list[Optimizer] = dataclasses.field(default_factory=list)

@@ -13,6 +13,7 @@ import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
+from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.loaders import Loaders
@@ -64,6 +65,7 @@ class Listener:
         self.seeds = Seeds(self)
         self.models = Models(self)
         self.loaders = Loaders(self)
+        self.draws = Draws(self)
         self.backwards = Backwards(self)
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
@@ -71,6 +73,7 @@ class Listener:
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
+            self.draws,
             self.backwards,
             self.optimizers,
             self.clips,

@@ -76,6 +76,8 @@ class Loaders(Ear):
         self.run.passes.append(new)
         self._passes[iterator] = new
         self.listener.horizon.open_pass(new.number)
+        self.listener.draws.follow(loader, iterator)
+        self.listener.draws.begin(iterator, number, new.number)
         if self.listener.limit_batches is not None:
             new.cut = bool(self.listener.limit_batches(loader, iterator))
 
@@ -104,6 +106,7 @@ class Loaders(Ear):
             workers=int(loader.num_workers),
             length=_length(loader),
             born=place(self._births.get(loader)),
+            sampler_born=place(self.listener.draws.births.get(inner) or self.listener.draws.births.get(sampler)),
         )
         self.run.loaders.append(record)
         self.held[id(loader)] = (loader, record.number)
@@ -114,6 +117,7 @@ class Loaders(Ear):
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
             original(iterator, loader, first_iter)
+            listener.draws.follow(loader, iterator)
             if listener.limit_batches is not None:
                 listener.limit_batches(loader, iterator)
 
