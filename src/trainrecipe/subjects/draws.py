@@ -7,6 +7,8 @@ import itertools
 from array import array
 from collections.abc import Iterator
 
+from trainrecipe.finding import Place
+
 
 @dataclasses.dataclass(slots=True)
 class Draw:
@@ -34,3 +36,11 @@ class Draw:
     def in_order(self) -> bool:
         """Whether the indices only grow: nothing shuffles them."""
         return all(a < b for a, b in itertools.pairwise(self.indices))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Carried:
+    """Recurrent state that a module was given again after the next batch of a loader had come, and where."""
+
+    place: Place | None
+    loader: int

@@ -5,6 +5,7 @@ Experiments run apart, in a forked process, so that nothing of the program is ch
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import random
 import time
@@ -26,6 +27,8 @@ from trainrecipe.subjects.run import Loader
 
 SECONDS = 1.0
 """Time for reading the labels of one loader."""
+COLLATED = 4
+"""Examples in the batches that are made to see what collation does."""
 PATIENCE = 10
 """Seconds after which an experiment apart is given up."""
 
@@ -255,3 +258,63 @@ def _content_aside(items: list[Any]) -> list[int]:
 
 def _varies(read: list[Any]) -> bool:
     return any(len({tuple(r) for r in read[i : i + 3]}) > 1 for i in range(3, len(read) - 2, 4))
+
+
+# ---- collation
+
+
+@dataclasses.dataclass(frozen=True)
+class Collated:
+    """What became of `items` examples in a batch: for each numeric part of it that holds more than one number, how many of
+    the examples it depends on, and its number of elements."""
+
+    items: int
+    depends: list[int]
+    sizes: list[int]
+
+
+def collated(data: Data, number: int) -> Collated:
+    """Make small batches with a loader's own `collate_fn`, exchanging one example at a time; raises Unreadable."""
+    record, loader = data.loaders[number]
+    size = min(record.batch_size or 1, COLLATED)
+    if not data.may_read:
+        raise Unreadable("examples are read again after a rehearsal only")
+    if (record.examples or 0) < 2 * size:
+        raise Unreadable("there are too few examples to exchange")
+    found: Collated = apart(lambda: _collate(loader.dataset, loader.collate_fn, size))
+    return found
+
+
+def _collate(dataset: Any, collate: Callable[[list[Any]], Any], size: int) -> Collated:
+    def batch(indices: list[int]) -> Any:
+        items = []
+        for i in indices:
+            seed_all(i)
+            items.append(dataset[i])
+        seed_all(0)
+        return collate(items)
+
+    first, others = list(range(size)), list(range(size, 2 * size))
+    whole = batch(first)
+    hashes = content(whole)
+    sizes = [t.numel() for t in numbers(whole)]
+    depends = [0] * len(hashes)
+    for k in range(size):
+        changed = content(batch([*first[:k], others[k], *first[k + 1 :]]))
+        for j, (a, b) in enumerate(zip(hashes, changed, strict=False)):
+            depends[j] += a != b
+    return Collated(size, depends, sizes)
+
+
+def own_collation(loader: Any) -> bool:
+    """Whether a loader puts batches together by a function that is not PyTorch's."""
+    return not getattr(loader.collate_fn, "__module__", "").startswith("torch.utils.data")
+
+
+def function_place(function: Any) -> Place | None:
+    """The line where the user's own function, or callable object, begins."""
+    function = getattr(function, "func", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return method_place(function, "__call__")
+    return place((code.co_filename, code.co_firstlineno, code.co_name)) if is_user_file(code.co_filename) else None

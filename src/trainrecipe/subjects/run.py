@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
-from trainrecipe.subjects.draws import Draw
+from trainrecipe.subjects.draws import Carried, Draw
 
 
 @dataclasses.dataclass(slots=True)
@@ -319,7 +319,8 @@ class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
-    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
+    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
+    state was handed from one batch of a loader to the next. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a second execution with the same
@@ -349,6 +350,7 @@ class Run:
     unreached: list[Site] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
     carries_state: bool = False
+    carried: Carried | None = None
     input_gradients: bool = False
     targets: list[list[float]] = dataclasses.field(default_factory=list)
     targets_place: Place | None = None

@@ -25,7 +25,7 @@ class Loaders(Ear):
     """The program's loaders and the passes over them.
 
     `held` are the loaders with the numbers of their records, by id; `open` is the pass that gave the last batch, `serial`
-    the number of batches so far.
+    the number of batches so far, `mark` the number of operations that were recorded when the last batch came.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -33,6 +33,7 @@ class Loaders(Ear):
         self.held: dict[int, tuple[Any, int]] = {}
         self.open: Pass | None = None
         self.serial = 0
+        self.mark = 0
         self._datasets: dict[int, tuple[int, Any]] = {}
         self._births: weakref.WeakKeyDictionary[Any, Spot | None] = weakref.WeakKeyDictionary()
         self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
@@ -150,6 +151,7 @@ class Loaders(Ear):
         current.fetched += 1
         current.last_event = self.listener.event()
         self.serial += 1
+        self.mark = len(self.recorder.ops)
         self.listener.models.new_batch(first)
         if self.listener.detail and current.batches <= _BATCHES:
             with self.recorder.pause(), torch.no_grad():
