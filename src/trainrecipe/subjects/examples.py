@@ -265,12 +265,12 @@ def _varies(read: list[Any]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Collated:
-    """What became of `items` examples in a batch: for each numeric part of it that holds more than one number, how many of
-    the examples it depends on, and its number of elements."""
+    """What became of `items` examples in a batch: on how many of them it depends as a whole (`used`), and, where it has as
+    many numeric parts as an example, on how many each part with more than one number depends (`parts`)."""
 
     items: int
-    depends: list[int]
-    sizes: list[int]
+    used: int
+    parts: list[int]
 
 
 def collated(data: Data, number: int) -> Collated:
@@ -299,11 +299,14 @@ def _collate(dataset: Any, collate: Callable[[list[Any]], Any], size: int) -> Co
     hashes = content(whole)
     sizes = [t.numel() for t in numbers(whole)]
     depends = [0] * len(hashes)
+    used = 0
     for k in range(size):
         changed = content(batch([*first[:k], others[k], *first[k + 1 :]]))
+        used += changed != hashes
         for j, (a, b) in enumerate(zip(hashes, changed, strict=False)):
             depends[j] += a != b
-    return Collated(size, depends, sizes)
+    alike = len(hashes) == len(content(dataset[0]))
+    return Collated(size, used, [d for d, n in zip(depends, sizes, strict=True) if n > 1 and d] if alike else [])
 
 
 def own_collation(loader: Any) -> bool:

@@ -49,6 +49,14 @@ class Draws(Ear):
 
         return __init__
 
+    def born(self, *samplers: Any) -> Spot | None:
+        """The line that built the first of these samplers that was seen being built; any object may take that place."""
+        for sampler in samplers:
+            with contextlib.suppress(TypeError):
+                if sampler in self.births:
+                    return self.births[sampler]
+        return None
+
     @guarded
     def follow(self, loader: Any, iterator: Any) -> None:
         """Keep what the iterator's sampler draws from now on; at most once per pass."""

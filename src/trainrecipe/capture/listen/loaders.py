@@ -107,7 +107,7 @@ class Loaders(Ear):
             workers=int(loader.num_workers),
             length=_length(loader),
             born=place(self._births.get(loader)),
-            sampler_born=place(self.listener.draws.births.get(inner) or self.listener.draws.births.get(sampler)),
+            sampler_born=place(self.listener.draws.born(inner, sampler)),
         )
         self.run.loaders.append(record)
         self.held[id(loader)] = (loader, record.number)

@@ -59,26 +59,27 @@ class BatchCollapse(Check):
             except Unreadable as error:
                 why = str(error)
                 continue
-            parts = [d for d, size in zip(told.depends, told.sizes, strict=True) if size > 1 and d]
             at = function_place(loader.collate_fn) or record.born or record.place
-            found.append(Evidence({"items": told.items, "depends": parts, "size": record.batch_size}, place=at))
+            counts = {"items": told.items, "used": told.used, "parts": told.parts, "size": record.batch_size}
+            found.append(Evidence(counts, place=at))
         return found or [Evidence(missing=why)]
 
     def judge(self, evidence: Evidence) -> Ruling:
         """A part of the batch hangs on one example only."""
-        items, depends = evidence["items"], evidence["depends"]
-        if not depends:
+        items, used, parts = evidence["items"], evidence["used"], evidence["parts"]
+        if not used:
             return Ruling.unsure("nothing numeric in the batch depends on the examples that were exchanged")
-        if 1 not in depends or items < 3:
-            return Ruling.passed(f"batches depend on {min(depends)} to {max(depends)} of {items} examples")
-        every = max(depends) == 1
+        first = bool(parts) and parts[0] == 1
+        if items < 3 or (used > 1 and not first):
+            return Ruling.passed(f"a batch depends on {used} of {items} examples")
         return Ruling.found(
-            Severity.ERROR if every or depends[0] == 1 else Severity.NOTE,
+            Severity.ERROR,
             "The batch holds one example, whatever its size: the others are thrown away."
-            if every
-            else "A part of the batch holds one example only, while others hold them all.",
+            if used == 1
+            else "The inputs of a batch hold one example, its other parts hold more.",
             expected=f"a batch that depends on all of its {items} examples",
-            observed=f"of {items} examples, the parts of the batch depend on {', '.join(map(str, depends))}; "
-            f"batch_size is {evidence['size']}",
+            observed=f"exchanging each of {items} examples in turn, {used} changed the batch"
+            + (f", and {parts[0]} its first part" if used > 1 else "")
+            + f"; batch_size is {evidence['size']}",
             fix="Let collate_fn use every entry of the list that it is given.",
         )

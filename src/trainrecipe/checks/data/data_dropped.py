@@ -101,7 +101,7 @@ def _loader(data: Data, record: Loader, trains: bool) -> Evidence | None:
             "trains": trains,
             "drop_last": record.drop_last,
             "same": not record.shuffled,
-            "siblings": sum(1 for other in data.run.loaders if other.born == record.born and other.length) > 0,
+            "siblings": record.born is not None and any(o.born == record.born and o.length for o in data.run.loaders),
             "sampler": record.sampler,
         },
         place=(record.sampler_born or born) if drawn < size and length else born,
@@ -154,7 +154,7 @@ def _drawn(data: Data, record: Loader) -> Evidence | None:
     number, _ = data.positions(record.number)
     mine = [other for other, _ in data.loaders if other.dataset == number]
     known = [d for d in run.draws if run.loaders[d.loader].dataset == number]
-    whole = len(mine) == 1 and run.loaders_built == len(run.loaders)
+    whole = len(mine) == 1 and run.loaders_built <= len(run.loaders)
     part = {i for d in known for i in d.indices}
     return Evidence(
         {

@@ -42,7 +42,8 @@ class LoopLeftEarly(Check):
 
     When it is wrong
     ----------------
-    A limit on the steps per epoch, by a condition, is common: with shuffled data it is not reported. Taking the first
+    A limit on the steps per epoch, by a condition, is common: with shuffled data it is not reported, and a `break` that
+    always ends the loop is a note there, since it draws one batch at random. Taking the first
     batch only, by a loop that does nothing else, and limits set in a framework's trainer are not reported either. Loops
     that train on a single batch on purpose look the same: silence the check there.
 
@@ -70,12 +71,13 @@ class LoopLeftEarly(Check):
             return Ruling.passed(f"{evidence['passes']} training passes: loops over the loader are not left early")
         if length is not None and (length < FEWEST or batches > SHARE * length):
             return Ruling.passed(f"passes use {batches} of {length} batches")
-        if evidence["condition"] and (evidence["shuffled"] or length is None):
+        loose = evidence["shuffled"] or length is None
+        if evidence["condition"] and loose:
             return Ruling.passed(f"a condition ends each pass after {batches} batches, and the data are shuffled or a stream")
         total = f"{length}" if length is not None else "all"
         same = "" if evidence["shuffled"] else "; the data are not shuffled, so these are the same in each epoch"
         return Ruling.found(
-            Severity.WARNING,
+            Severity.NOTE if loose and how == "break" else Severity.WARNING,
             f"Each epoch trains on {batches} of {total} batches: a `{how}` in the loop ends it.",
             expected=f"{total} batches in each epoch",
             observed=f"{evidence['passes']} passes left after {batches} batch{'es' if batches > 1 else ''}{same}",

@@ -179,14 +179,16 @@ def _classes(weights: Sequence[float], known: Mapping[int, float], classes: Coun
     total = sum(weights[i] for i in known)
     shares = {c: sum(w * n for w, n in by_class[c].items()) / max(total, 1e-12) for c in classes}
     drawn = [s for s in shares.values() if s > 0]
-    ratio = [usual[c] / n for c, n in classes.items()]
+    whole_groups = Counter(map(_rounded, weights))
+    ratios = [[usual[c] / n for c, n in classes.items()], [w / n for w, n in whole_groups.items()]]
+    varied = len(set(usual.values())) > 1
     return {
         "misplaced": whole and 2 <= len(groups) and sorted(groups.values()) == sizes and agree < 0.9,
         "agree": agree,
-        "follow": agree == 1.0 and len(set(usual.values())) > 1,
+        "follow": agree == 1.0 and varied,
         "uneven": sizes[-1] / sizes[0],
         "uneven_drawn": max(drawn) / min(drawn) if len(drawn) > 1 else 0.0,
-        "sizes": max(ratio) - min(ratio) <= EXACT * max(ratio) and len(set(usual.values())) > 1,
+        "sizes": varied and any(max(r) - min(r) <= EXACT * max(r) for r in ratios),
         "counts": {f"{c:g}": n for c, n in sorted(classes.items())},
         "shares": {f"{c:g}": s for c, s in sorted(shares.items())},
     }
