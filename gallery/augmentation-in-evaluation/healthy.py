@@ -7,13 +7,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 
 class RandomShift:
-    """Moves an image by up to two pixels and erases a random square."""
+    """Moves an image by up to one pixel and erases a random square."""
 
     def __call__(self, image):
-        dy, dx = torch.randint(-2, 3, (2,)).tolist()
+        dy, dx = torch.randint(-1, 2, (2,)).tolist()
         image = torch.roll(image, (dy, dx), dims=(1, 2))
-        y, x = torch.randint(0, 6, (2,)).tolist()
-        image[:, y : y + 3, x : x + 3] = 0.0
+        y, x = torch.randint(0, 7, (2,)).tolist()
+        image[:, y : y + 2, x : x + 2] = 0.0
         return image
 
 

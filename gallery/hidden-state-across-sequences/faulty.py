@@ -1,29 +1,23 @@
-"""Tell which of four oscillators a short, noisy recording comes from, with an LSTM over the recording."""
-import math
-
+"""Does a fortnight of daily changes end above or below where it began? An LSTM has to keep count."""
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-LENGTH = 40
-PERIODS = (7.0, 9.0, 12.0, 16.0)
+DAYS = 15
 
 
-def recordings(count, generator):
-    label = torch.randint(0, len(PERIODS), (count,), generator=generator)
-    period = torch.tensor(PERIODS)[label].unsqueeze(1)
-    phase = torch.rand(count, 1, generator=generator) * 2 * math.pi
-    t = torch.arange(LENGTH).float()
-    wave = torch.sin(2 * math.pi * t / period + phase)
-    noise = 0.4 * torch.randn(count, LENGTH, generator=generator)
-    return TensorDataset((wave + noise).unsqueeze(-1), label)
+def accounts(count, generator):
+    """Changes up or down by one, with a little noise; the label is whether there were more ups."""
+    ups = torch.rand(count, DAYS, generator=generator) < 0.5
+    changes = 2.0 * ups - 1.0 + 0.1 * torch.randn(count, DAYS, generator=generator)
+    return TensorDataset(changes.unsqueeze(-1), (ups.sum(1) > DAYS / 2).long())
 
 
-class Listener(nn.Module):
+class Counter(nn.Module):
     def __init__(self, hidden=32):
         super().__init__()
         self.lstm = nn.LSTM(1, hidden, batch_first=True)
-        self.head = nn.Linear(hidden, len(PERIODS))
+        self.head = nn.Linear(hidden, 2)
 
     def forward(self, x, state=None):
         out, state = self.lstm(x, state)
@@ -33,9 +27,9 @@ class Listener(nn.Module):
 def main():
     torch.manual_seed(2)
     generator = torch.Generator().manual_seed(2)
-    train = DataLoader(recordings(1024, generator), batch_size=32, shuffle=True, drop_last=True)
-    test = DataLoader(recordings(256, generator), batch_size=32)
-    model = Listener()
+    train = DataLoader(accounts(1024, generator), batch_size=32, shuffle=True, drop_last=True)
+    test = DataLoader(accounts(256, generator), batch_size=32)
+    model = Counter()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for epoch in range(5):
         model.train()
