@@ -133,7 +133,7 @@ class _Shortened:
     """The first `most() - 1` entries of a sampler and its last one; only the first `most()` where its length is unknown."""
 
     def __init__(self, sampler: Iterator[Any], most: Callable[[], int], length: int | None) -> None:
-        self._sampler = sampler
+        self.sampler = sampler
         self._most = most
         self._known = length is not None
         self._given = 0
@@ -146,9 +146,9 @@ class _Shortened:
         if self._over:
             raise StopIteration
         self._given += 1
-        chosen = next(self._sampler)
+        chosen = next(self.sampler)
         self._over = self._given >= self._most()
         if self._over and self._known:
-            for chosen in self._sampler:  # noqa: B007  the last one is wanted
+            for chosen in self.sampler:  # noqa: B007  the last one is wanted
                 pass
         return chosen

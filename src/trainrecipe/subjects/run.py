@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.draws import Carried, Draw
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
 from trainrecipe.subjects.weights import Weights
@@ -109,7 +110,8 @@ class Pass:
 
 @dataclasses.dataclass(slots=True)
 class Loader:
-    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it.
+    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it,
+    `sampler_born` the one that built its sampler.
 
     `label` tells which tensor of its batches the loss takes as target, where that was seen.
     """
@@ -127,6 +129,7 @@ class Loader:
     length: int | None
     born: Place | None = None
     label: int | None = None
+    sampler_born: Place | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -401,7 +404,8 @@ class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
-    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
+    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
+    state was handed from one batch of a loader to the next. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
@@ -421,6 +425,7 @@ class Run:
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0
+    draws: list[Draw] = dataclasses.field(default_factory=list)
     clips: list[Clip] = dataclasses.field(default_factory=list)
     schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     optimizers: list[Optimizer] = dataclasses.field(default_factory=list)
@@ -437,6 +442,7 @@ class Run:
     unreached: list[Site] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
     carries_state: bool = False
+    carried: Carried | None = None
     input_gradients: bool = False
     targets: list[list[float]] = dataclasses.field(default_factory=list)
     targets_place: Place | None = None

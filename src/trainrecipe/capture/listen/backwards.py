@@ -15,12 +15,14 @@ from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.recurrence import carried_state
 from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
 from trainrecipe.capture.tape import Gained, Tape
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.draws import Carried
 from trainrecipe.subjects.run import Backward
 
 TAPES = 3
@@ -238,6 +240,9 @@ class Backwards(Ear):
         """Remember what the step was fed: its targets, or which tensor of the loader's batch they are."""
         current = self.listener.loaders.open
         column = self.stream.note(self.recorder, tape, self.listener.since, keep=not self.run.passes)
+        if current is not None and self.run.carried is None:
+            at = carried_state(self.recorder, self.listener.loaders.mark)
+            self.run.carried = None if at is None else Carried(place(at), current.loader)
         if current is not None and column is not None:
             loader = self.run.loaders[current.loader]
             loader.label = column if loader.label is None else loader.label

@@ -14,6 +14,7 @@ import torch
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.clock import Stopwatch
+from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.fed import Fed
 from trainrecipe.capture.listen.horizon import Horizon
@@ -21,9 +22,9 @@ from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.padding import Padding
 from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
-from trainrecipe.capture.listen.padding import Padding
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
@@ -77,6 +78,7 @@ class Listener:
         self.models = Models(self)
         self.loaders = Loaders(self)
         self.fed = Fed(self)
+        self.draws = Draws(self)
         self.backwards = Backwards(self)
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
@@ -90,6 +92,7 @@ class Listener:
             self.models,
             self.loaders,
             self.fed,
+            self.draws,
             self.backwards,
             self.optimizers,
             self.clips,

@@ -26,7 +26,7 @@ class Loaders(Ear):
     """The program's loaders and the passes over them.
 
     `held` are the loaders with the numbers of their records, by id; `open` is the pass that gave the last batch, `serial`
-    the number of batches so far.
+    the number of batches so far, `mark` the number of operations that were recorded when the last batch came.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -34,6 +34,7 @@ class Loaders(Ear):
         self.held: dict[int, tuple[Any, int]] = {}
         self.open: Pass | None = None
         self.serial = 0
+        self.mark = 0
         self._datasets: dict[int, tuple[int, Any]] = {}
         self._births: weakref.WeakKeyDictionary[Any, Spot | None] = weakref.WeakKeyDictionary()
         self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
@@ -77,6 +78,8 @@ class Loaders(Ear):
         self.run.passes.append(new)
         self._passes[iterator] = new
         self.listener.horizon.open_pass(new.number)
+        self.listener.draws.follow(loader, iterator)
+        self.listener.draws.begin(iterator, number, new.number)
         if self.listener.limit_batches is not None:
             new.cut = bool(self.listener.limit_batches(loader, iterator))
 
@@ -105,6 +108,7 @@ class Loaders(Ear):
             workers=int(loader.num_workers),
             length=_length(loader),
             born=place(self._births.get(loader)),
+            sampler_born=place(self.listener.draws.born(inner, sampler)),
         )
         self.run.loaders.append(record)
         self.held[id(loader)] = (loader, record.number)
@@ -115,6 +119,7 @@ class Loaders(Ear):
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
             original(iterator, loader, first_iter)
+            listener.draws.follow(loader, iterator)
             if listener.limit_batches is not None:
                 listener.limit_batches(loader, iterator)
 
@@ -149,6 +154,7 @@ class Loaders(Ear):
         current.fetched += 1
         current.last_event = self.listener.event()
         self.serial += 1
+        self.mark = len(self.recorder.ops)
         self.listener.models.new_batch(first)
         if self.listener.detail and current.batches <= _BATCHES:
             with self.recorder.pause(), torch.no_grad():
