@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.evaluation import Evaluation
 
 
 @dataclasses.dataclass(slots=True)
@@ -331,6 +332,7 @@ class Run:
     planned_epochs: int | None = None
     models: list[Model] = dataclasses.field(default_factory=list)
     forwards: list[Forward] = dataclasses.field(default_factory=list)
+    evaluated: list[Evaluation] = dataclasses.field(default_factory=list)
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0

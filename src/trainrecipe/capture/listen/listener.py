@@ -14,6 +14,7 @@ import torch
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.ear import Ear, guarded
+from trainrecipe.capture.listen.evaluations import Evaluations
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
@@ -68,6 +69,7 @@ class Listener:
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
+        self.evaluations = Evaluations(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -76,6 +78,7 @@ class Listener:
             self.clips,
             self.schedulers,
             self.seeds,
+            self.evaluations,
         )
         self.resumes = False
         self.released = False
@@ -97,6 +100,7 @@ class Listener:
 
     def remove(self) -> None:
         """Stop listening and restore everything."""
+        self.evaluations.close()
         self.recorder.stop()
         for handle in self._handles:
             handle.remove()
@@ -137,6 +141,12 @@ class Listener:
             self.detail = False
             self._rest()
             self._tapes_are_there()
+
+    def about_to_train(self) -> None:
+        """A backward or an optimiser's step comes: what was evaluated before it is over."""
+        evaluations = self.evaluations
+        if evaluations.open is not None or evaluations.reports.waiting:
+            evaluations.boundary()
 
     def interrupt_recording(self) -> None:
         """An optimiser's step is not recorded; `end_of_step` goes on."""
@@ -220,6 +230,7 @@ class Listener:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
         self._fill(self.horizon.fill)
         self.schedulers.fill()
+        self.evaluations.reports.at_end()
         self._fill(self.sources.fill)
 
     @guarded

@@ -211,6 +211,7 @@ class Optimizers(Ear):
     # ---- their steps
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.listener.about_to_train()
         if not self.listener.detail and self.recorder._mode is None:
             return
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
