@@ -36,7 +36,7 @@ class Comparison:
     operations from the output to here. `floating`: it holds floating-point numbers, `whole`: all of them are whole.
     `agree` of `total` elements were equal; `better` of `better_total` would be with the output decided properly. `stale`
     counts batches in which the other side was the labels of another pass's batch, `squared` those with one result for each
-    pair of examples.
+    pair of examples. `labels` are values of the other side, `repeated`: some occur more than once in a batch.
     """
 
     place: Place | None
@@ -56,6 +56,7 @@ class Comparison:
     better_total: int = 0
     stale: int = 0
     squared: int = 0
+    repeated: bool = False
     labels: set[float] = dataclasses.field(default_factory=set)
 
 
@@ -66,8 +67,8 @@ class Decision:
     `axis` counts from the front, None for all axes; `axis_sizes` are its sizes, batch by batch; `batch` the number of
     examples. For thresholds `low` and `high` bound the values that were decided, `above` of `total` came out as true, and
     `changed` would come out differently at the other threshold (0 for logits, 0.5 for probabilities). `squashed`: a sigmoid
-    or softmax was applied before; `compared`: its result was compared with labels. `raw`: its input is what the model gave,
-    at most reshaped.
+    or softmax was applied before; `compared`: its result met labels, `left`: it left PyTorch as an array. `raw`: its input is
+    what the model gave, at most reshaped.
     """
 
     place: Place | None
@@ -88,6 +89,7 @@ class Decision:
     total: int = 0
     changed: int = 0
     compared: bool = False
+    left: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -189,3 +191,72 @@ def by_line(evaluations: list[Evaluation], pick: str) -> dict[tuple[Any, ...], l
             name = item.kind if pick == "decisions" else item.name
             found.setdefault((evaluation.model, key, name), []).append((evaluation, item))
     return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Averaging:
+    """How a program turned one number per batch into the number it reports, as its own numbers show.
+
+    `how` names it, `right` whether it weights every example equally; `times` evaluations show it with different values,
+    `exact` that a variable agrees to nine digits with something that is not a ratio of small whole numbers. `name` is the
+    variable or text, `value` its last value and `proper` what the mean over the examples was there.
+    """
+
+    score: Score
+    how: str
+    right: bool
+    times: int
+    exact: bool
+    name: str
+    value: float
+    proper: float
+    evaluation: Evaluation
+
+
+def averagings(evaluations: list[Evaluation]) -> list[Averaging]:
+    """For each line that computes one number per batch: how it was averaged, where the program's numbers tell."""
+    found = []
+    for items in by_line([e for e in evaluations if not e.aside], "scores").values():
+        ways: dict[str, list[tuple[Evaluation, Score, Reported]]] = {}
+        for evaluation, score in items:
+            own = [r for r in evaluation.reported if evaluation.scores[r.score] is score]
+            if any(r.right for r in own):
+                ways.setdefault("", []).append((evaluation, score, next(r for r in own if r.right)))
+                continue
+            for how in {r.how for r in own}:
+                best = max((r for r in own if r.how == how), key=lambda r: (r.exact, -r.digits))
+                ways.setdefault(how, []).append((evaluation, score, best))
+        if ways and "" not in ways:
+            how = max(ways, key=lambda h: len(ways[h]))
+            found.append(_averaging(how, ways[how]))
+        elif ways:
+            found.append(_averaging("", ways[""]))
+    return found
+
+
+def _averaging(how: str, shown: list[tuple[Evaluation, Score, Reported]]) -> Averaging:
+    evaluation, score, last = shown[-1]
+    return Averaging(
+        score=score,
+        how=how or last.how,
+        right=not how,
+        times=len({round(r.value, 9) for _, _, r in shown}),
+        exact=score.kind == "mean" and any(r.exact for _, _, r in shown) and not _simple(last.value),
+        name=last.name,
+        value=last.value,
+        proper=over_examples(score),
+        evaluation=evaluation,
+    )
+
+
+def _simple(value: float) -> bool:
+    """Whether a number is so round that equality may be chance."""
+    return abs(value * 5040 - round(value * 5040)) < 1e-6
+
+
+def over_examples(score: Score) -> float:
+    """The mean of a score over all examples."""
+    total = sum(score.sizes) or 1
+    if score.kind == "count":
+        return sum(score.values) / total
+    return sum(v * n for v, n in zip(score.values, score.sizes, strict=True)) / total

@@ -41,7 +41,7 @@ class Traced:
     ref: weakref.ref[torch.Tensor]
     labels: bool
     chain: tuple[str, ...] = ()
-    decision: Decision | None = None
+    decisions: tuple[Decision, ...] = ()
 
 
 class Trace:
@@ -168,15 +168,16 @@ class Trace:
             mine = next((t for t in known if t is not None and not t.labels), None)
             if mine is None:
                 if any(t is not None for t in known) and name in _MOVES:
-                    self._follow(out, next(t for t in known if t is not None), name, None)
+                    self._follow(out, next(t for t in known if t is not None), name, ())
                 return
             with torch.no_grad():
                 decision = self._decide(name, args, kwargs, out, given, known, mine, at)
                 self._meet(name, out, given, known, at)
                 self._score(name, kwargs, out, given, known, mine, at)
-            self._follow(out, mine, name, decision or mine.decision)
-            if name in _LEAVING and mine.decision is not None and given[0].numel() > 1:
-                mine.decision.compared = True
+            self._follow(out, mine, name, mine.decisions if decision is None else (*mine.decisions, decision))
+            if name in _LEAVING and given[0].numel() > 1:
+                for made in mine.decisions:
+                    made.left = True
         except Exception as error:
             self.trouble(f"outputs of an evaluation, {name}", error)
         finally:
@@ -186,10 +187,10 @@ class Trace:
         traced = self._known.get(id(tensor))
         return traced if traced is not None and traced.ref() is tensor else None
 
-    def _follow(self, out: Any, source: Traced, name: str, decision: Decision | None) -> None:
+    def _follow(self, out: Any, source: Traced, name: str, decisions: tuple[Decision, ...]) -> None:
         for tensor in tensors_in(out, 2):
             chain = source.chain if len(source.chain) > 40 else (*source.chain, name)
-            self._known[id(tensor)] = Traced(weakref.ref(tensor), source.labels, chain, decision)
+            self._known[id(tensor)] = Traced(weakref.ref(tensor), source.labels, chain, decisions[-4:])
 
     def _item(self, kind: Any, at: Spot | None, name: str, make: Callable[[], Any], where: list[Any]) -> Any:
         key = (kind, at, name)
@@ -266,8 +267,8 @@ class Trace:
         found.times += 1
         found.shape, found.other_shape, found.result_shape = list(own.shape), list(other.shape), list(out.shape)
         found.squared += _squared(own, other, out)
-        if mine.decision is not None:
-            mine.decision.compared = True
+        for made in mine.decisions:
+            made.compared = True
         if name in ("eq", "ne") and out.numel() <= _LARGEST:
             self._agree(found, name, own, other, out)
         if name in _MEETINGS:
@@ -279,8 +280,10 @@ class Trace:
         found.total += out.numel()
         found.whole = found.whole and _whole(own)
         found.other_whole = found.other_whole and _whole(other)
+        distinct = other.unique()
+        found.repeated = found.repeated or distinct.numel() < other.numel()
         if found.other_whole and len(found.labels) < 64:
-            found.labels.update(other.unique()[:64].double().tolist())
+            found.labels.update(distinct[:64].double().tolist())
         proper = [p for o in self._outputs if (p := properly(o, other)) is not None]
         if proper:
             found.better += max(int(p.sum()) for p in proper)
@@ -334,7 +337,7 @@ class Trace:
             self._whole.append(first)
         if self._labels is not None:
             with torch.no_grad():
-                note(self.report.predictions, first, self._labels)
+                note(self.report.predictions, first, self._labels, self.size)
 
 
 def _what(name: str, args: Any, kwargs: Any, tensor: torch.Tensor) -> tuple[str, int | None, float | None]:
@@ -395,9 +398,11 @@ def properly(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
     return None
 
 
-def note(into: Predictions, output: torch.Tensor, labels: torch.Tensor) -> None:
+def note(into: Predictions, output: torch.Tensor, labels: torch.Tensor, size: int | None) -> None:
     """Count predictions against labels: classes by argmax, one output per example against 0 and 1, or numbers."""
     right = properly(output, labels)
+    if output.numel() == labels.numel() != size:
+        return  # pixels, waves: not one answer per example
     if right is not None and output.numel() == labels.numel():
         into.task = into.task or "binary"
         decided = (right == labels.reshape(-1).bool()).reshape(-1).long()
