@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.checkpoints import Checkpoints
 from trainrecipe.subjects.evaluation import Evaluation
 
 
@@ -335,6 +336,7 @@ class Run:
     forwards: list[Forward] = dataclasses.field(default_factory=list)
     evaluated: list[Evaluation] = dataclasses.field(default_factory=list)
     raw_losses: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0

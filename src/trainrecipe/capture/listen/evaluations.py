@@ -82,6 +82,7 @@ class Evaluations(Ear):
         self.close()
         if self.reports.waiting:
             self.reports.gather("")
+        self.listener.checkpoints.look()
 
     # ---- model calls
 

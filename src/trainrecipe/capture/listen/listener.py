@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
+from trainrecipe.capture.listen.checkpoints import CheckpointCalls
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.evaluations import Evaluations
@@ -70,6 +71,7 @@ class Listener:
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
         self.evaluations = Evaluations(self)
+        self.checkpoints = CheckpointCalls(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -79,6 +81,7 @@ class Listener:
             self.schedulers,
             self.seeds,
             self.evaluations,
+            self.checkpoints,
         )
         self.resumes = False
         self.released = False
@@ -231,6 +234,7 @@ class Listener:
         self._fill(self.horizon.fill)
         self.schedulers.fill()
         self.evaluations.reports.at_end()
+        self.checkpoints.fill()
         self._fill(self.sources.fill)
 
     @guarded
