@@ -77,11 +77,13 @@ class Evaluations(Ear):
             self.open = trace if trace.is_open else None
         self._finished = None
 
-    def boundary(self) -> None:
+    def boundary(self, training: bool = False) -> None:
         """Training goes on, or another pass begins: numbers that were worked out by now are final."""
         self.close()
         if self.reports.waiting:
             self.reports.gather("")
+            if training:
+                self.reports.waiting.clear()
         self.listener.checkpoints.look()
 
     # ---- model calls

@@ -149,7 +149,7 @@ class Listener:
         """A backward or an optimiser's step comes: what was evaluated before it is over."""
         evaluations = self.evaluations
         if evaluations.open is not None or evaluations.reports.waiting:
-            evaluations.boundary()
+            evaluations.boundary(training=True)
 
     def interrupt_recording(self) -> None:
         """An optimiser's step is not recorded; `end_of_step` goes on."""
