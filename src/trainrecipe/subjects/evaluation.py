@@ -135,11 +135,24 @@ class Predictions:
 
 
 @dataclasses.dataclass(slots=True)
+class Kinship:
+    """An evaluated model's batch-norm layers have seen no batch, but another model's of the same shapes (`donor`) have.
+
+    `equal`: all weights are equal, `cosine` of the largest weights; `mark` tells whether its weights change.
+    """
+
+    donor: int
+    equal: bool
+    cosine: float
+    mark: str
+
+
+@dataclasses.dataclass(slots=True)
 class Evaluation:
     """One watched evaluation of one model. `calls` of the model, with the batches' `sizes`; `complete`: none is missing.
 
-    `aside`: it happened in the middle of a pass that trains, as the forwards of teachers and target networks do. `same_inputs`
-    counts calls whose inputs are those of the last training step's batch.
+    `aside`: it happened in the middle of a pass that trains, as the forwards of teachers and target networks do. `kinship` is filled for models
+    whose batch-norm layers have seen no batch.
     """
 
     number: int
@@ -158,8 +171,7 @@ class Evaluation:
     reported: list[Reported] = dataclasses.field(default_factory=list)
     predictions: Predictions = dataclasses.field(default_factory=Predictions)
     broken: str = ""
-    foreign: int = 0
-    own: int = 0
+    kinship: Kinship | None = None
 
     @property
     def complete(self) -> bool:
@@ -180,6 +192,17 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
     middle = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def score_of(predictions: Predictions) -> tuple[float, float, float, str]:
+    """Low end, value and high end of a score with 95 % confidence, and what it is: accuracy, or mean absolute error."""
+    if predictions.confusion:
+        low, high = wilson(predictions.right, predictions.examples)
+        return low, predictions.right / predictions.examples, high, "accuracy"
+    errors = predictions.errors
+    mean = sum(errors) / len(errors)
+    spread = math.sqrt(sum((e - mean) ** 2 for e in errors) / max(1, len(errors) - 1) / len(errors))
+    return max(0.0, mean - 1.96 * spread), mean, mean + 1.96 * spread, "mean absolute error"
 
 
 def by_line(evaluations: list[Evaluation], pick: str) -> dict[tuple[Any, ...], list[tuple[Evaluation, Any]]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from trainrecipe.capture.listen import relations
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.outputs import Trace
 from trainrecipe.capture.listen.reported import Reports
@@ -128,6 +128,9 @@ class Evaluations(Ear):
             aside=aside,
         )
         self.run.evaluated.append(report)
+        if not module.training and relations.is_fresh(module):
+            with self.recorder.pause(), torch.no_grad():
+                report.kinship = relations.kinship(module, enumerate(self.listener.models.roots.values()))
         trace = Trace(report, self.recorder, self.note_trouble)
         self.reports.expect(report, current)
         return trace
@@ -153,20 +156,11 @@ class Evaluations(Ear):
             trace.batch(batch)
         trace.stale = self._trained_on()
         trace.called(outputs, size, new)
-        self._compare_inputs(report, given, batch)
         if in_pass:
             label = self.run.loaders[report.loader].label if report.loader is not None else None
             trace.give_labels(batch[label] if label is not None and label < len(batch) == len(self._batch) else None)
         self.open = trace
         self._finished = trace
-
-    def _compare_inputs(self, report: Evaluation, given: Sequence[torch.Tensor], batch: Sequence[torch.Tensor]) -> None:
-        """Whether the model was called on what the loader gave last."""
-        if not batch or not given:
-            return
-        mine = {t.data_ptr() for t in given}
-        report.own += any(t.data_ptr() in mine for t in batch)
-        report.foreign += not any(t.data_ptr() in mine for t in batch)
 
     def _trained_on(self) -> list[list[float]]:
         """The labels of the last batch that was trained on, where they were kept."""
@@ -174,6 +168,3 @@ class Evaluations(Ear):
             if seen.trains and seen.labels:
                 return [column for column in seen.labels[-1] if column]
         return []
-
-
-Make = Callable[[Any], Any]

@@ -102,7 +102,8 @@ def _replaced(run: Run, number: int, steps: int) -> Evidence | None:
 
 def _look(run: Run, resume: Resume, stepping: list[Optimizer]) -> Evidence:
     saved = {key: kind for s in run.checkpoints.saved for key, kind in s.kinds.items() if key}
-    read = {saved[k] for k in resume.keys if k in saved}
+    alone = {s.kinds[""] for s in run.checkpoints.saved} & {"optimizer", "scheduler"}  # in files of their own
+    read = {saved[k] for k in resume.keys if k in saved} | alone
     moments = [o for o in stepping if o.momentum or o.scale_free]
     schedules = [s for s in run.schedulers if s.calls]
     missing, why = [], []
