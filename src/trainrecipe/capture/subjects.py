@@ -11,6 +11,7 @@ from torch import nn
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.raw_losses import fill_raw_losses
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.weight_facts import fill as fill_weights
@@ -101,6 +102,7 @@ def parameter_names(listener: Listener) -> dict[int, str]:
 def fill_stream(listener: Listener) -> None:
     """Fill what `run` tells about the order of the data: targets of successive steps, and whether state is handed on."""
     run = listener.run
+    fill_raw_losses(listener)
     run.carries_state = listener.backwards.stream.carries_state
     run.targets, at, run.series = listener.backwards.stream.longest()
     run.targets_place = place(at)

@@ -15,6 +15,8 @@ from trainrecipe.subjects.draws import Carried, Draw
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
 from trainrecipe.subjects.weights import Weights
+from trainrecipe.subjects.checkpoints import Checkpoints
+from trainrecipe.subjects.evaluation import Evaluation
 
 
 @dataclasses.dataclass(slots=True)
@@ -406,6 +408,9 @@ class Run:
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
     state was handed from one batch of a loader to the next. `targets`: for scripts
+    `evaluated` are the watched evaluations, `raw_losses` what the training's loss applies directly to a model's outputs, with
+    the model's number. `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
+    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
@@ -422,6 +427,9 @@ class Run:
     planned_epochs: int | None = None
     models: list[Model] = dataclasses.field(default_factory=list)
     forwards: list[Forward] = dataclasses.field(default_factory=list)
+    evaluated: list[Evaluation] = dataclasses.field(default_factory=list)
+    raw_losses: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0

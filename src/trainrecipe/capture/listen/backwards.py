@@ -84,6 +84,7 @@ class Backwards(Ear):
         ) -> Any:
             if ear.inside:
                 return original(tensor, gradient, retain_graph, create_graph, inputs)
+            listener.about_to_train()
             if not listener.detail and ear._note_lightly(tensor):
                 ear.inside, begun = True, now()
                 try:
@@ -160,6 +161,7 @@ class Backwards(Ear):
         self, roots: list[torch.Tensor], weights: list[Any], call: Callable[[], Any], wanted: Sequence[torch.Tensor] = ()
     ) -> Any:
         listener = self.listener
+        listener.about_to_train()
         light = not listener.detail and self._note_lightly(roots[0])
         self.inside = True
         if light:

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
+from trainrecipe.capture.listen.checkpoints import CheckpointCalls
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.clock import Stopwatch
 from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.fed import Fed
+from trainrecipe.capture.listen.evaluations import Evaluations
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
@@ -88,6 +90,8 @@ class Listener:
         self.ledger = Ledger(self)
         self.scalars = Scalars(self)
         self.padding = Padding(self)
+        self.evaluations = Evaluations(self)
+        self.checkpoints = CheckpointCalls(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -101,6 +105,8 @@ class Listener:
             self.padding,
             self.seeds,
             self.weights,
+            self.evaluations,
+            self.checkpoints,
         )
         self.resumes = False
         self.released = False
@@ -122,6 +128,7 @@ class Listener:
 
     def remove(self) -> None:
         """Stop listening and restore everything."""
+        self.evaluations.close()
         self.recorder.stop()
         for handle in self._handles:
             handle.remove()
@@ -162,6 +169,12 @@ class Listener:
             self.detail = False
             self._rest()
             self._tapes_are_there()
+
+    def about_to_train(self) -> None:
+        """A backward or an optimiser's step comes: what was evaluated before it is over."""
+        evaluations = self.evaluations
+        if evaluations.open is not None or evaluations.reports.waiting:
+            evaluations.boundary(training=True)
 
     def interrupt_recording(self) -> None:
         """An optimiser's step is not recorded; `end_of_step` goes on."""
@@ -255,6 +268,8 @@ class Listener:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
         self._fill(self.horizon.fill)
         self.schedulers.fill()
+        self.evaluations.reports.at_end()
+        self.checkpoints.fill()
         self._fill(self.sources.fill)
 
     @guarded

@@ -61,6 +61,7 @@ class Loaders(Ear):
         ear = self
 
         def __iter__(loader: DataLoader[Any]) -> Any:
+            ear.listener.evaluations.boundary()
             with ear.recorder.pause():
                 iterator = original(loader)
             ear._start_pass(loader, iterator, spot(2))
@@ -129,6 +130,7 @@ class Loaders(Ear):
         ear = self
 
         def __next__(iterator: Any) -> Any:
+            ear.listener.evaluations.close()
             ear.listener.tell("batch")
             begun = now()
             try:
@@ -156,6 +158,8 @@ class Loaders(Ear):
         self.serial += 1
         self.mark = len(self.recorder.ops)
         self.listener.models.new_batch(first)
+        if not current.backwards:
+            self.listener.evaluations.new_batch(batch)
         if self.listener.detail and current.batches <= _BATCHES:
             with self.recorder.pause(), torch.no_grad():
                 given = list(tensors_in(batch))
@@ -172,6 +176,7 @@ class Loaders(Ear):
         if current is not None:
             current.finished = True
             current.last_event = self.listener.event()
+            self.listener.evaluations.end_of_pass()
 
     def backward(self) -> None:
         """The program called backward: the open pass trains, and so do loaders that are read side by side with it.

@@ -94,9 +94,24 @@ class Models(Ear):
                 if recorder._mode is not None and recorder.here():
                     return recorder.module(module, args, kwargs, original)
                 return original(module, *args, **kwargs)
+            if models.listener.evaluations.open is not None:
+                return models._while_traced(module, args, kwargs, original)
             return models._outermost(module, args, kwargs, original)
 
         return __call__
+
+    def _while_traced(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
+        """A call while the outputs of an evaluation are followed: a loss is one operation on them, a model ends that."""
+        evaluations = self.listener.evaluations
+        trace = evaluations.open
+        if trace is None or not (module in self._hollow or self._is_hollow(module)):
+            evaluations.close()
+            return self._outermost(module, args, kwargs, original)
+        trace.aside()
+        out = self._outermost(module, args, kwargs, original)
+        trace.module(module, args, kwargs, out)
+        trace.resume()
+        return out
 
     def _outermost(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
         listener = self.listener
@@ -111,13 +126,16 @@ class Models(Ear):
                 self.depth += 1
                 begun = now()
                 try:
-                    return original(module, *args, **kwargs)
+                    out = original(module, *args, **kwargs)
                 finally:
                     self.depth -= 1
                     if seen.grad:
                         listener.stopwatch.forward += now() - begun
                     else:
                         listener.stopwatch.evaluation += now() - begun
+                if not (seen.grad and seen.training):
+                    listener.evaluations.called(module, args, kwargs, out)
+                return out
         if listener.backwards.inside or module in self._hollow or self._is_hollow(module):
             if self.recorder.here():
                 return self.recorder.module(module, args, kwargs, original)
@@ -126,11 +144,13 @@ class Models(Ear):
         self._note_forward(module, args, kwargs)
         self.depth += 1
         try:
-            if self.recorder.here():
-                return self.recorder.module(module, args, kwargs, original)
-            return original(module, *args, **kwargs)
+            here = self.recorder.here()
+            out = self.recorder.module(module, args, kwargs, original) if here else original(module, *args, **kwargs)
         finally:
             self.depth -= 1
+        if not (module.training and torch.is_grad_enabled()):
+            listener.evaluations.called(module, args, kwargs, out)
+        return out
 
     def _count(self, forward: Forward) -> None:
         forward.count += 1
@@ -149,6 +169,7 @@ class Models(Ear):
 
         def functional_call(module: Any, parameters: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
             def call() -> Any:
+                models.listener.evaluations.close()
                 models.depth += 1
                 try:
                     return original(module, parameters, args, kwargs, **options)

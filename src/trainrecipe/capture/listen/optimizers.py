@@ -239,6 +239,7 @@ class Optimizers(Ear):
         known = self.watched.get(id(optimizer))
         if known is not None and not known.record.steps:
             known.record.resumes = bool(optimizer.state)
+        self.listener.about_to_train()
         if not self.listener.detail and self.recorder._mode is None:
             self.listener.stopwatch.stepping = now()
             return
