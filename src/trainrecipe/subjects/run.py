@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.criteria import Criterion, LossUse
 
 
 @dataclasses.dataclass(slots=True)
@@ -352,6 +353,8 @@ class Run:
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
+    criteria: list[Criterion] = dataclasses.field(default_factory=list)
+    loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

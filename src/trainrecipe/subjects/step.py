@@ -122,6 +122,8 @@ class Step:
         self.graded: frozenset[int] | None = None
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1
+        self.others: Sequence[Step] = ()
+        self.labels_seen: Sequence[float] = ()
         self.batch_sizes: frozenset[int] = frozenset()
         self.place = place(self.tape.at)
 
