@@ -108,12 +108,14 @@ class Session:
             return
         self._read_clock()
         from trainrecipe.capture import overview, subjects
+        from trainrecipe.capture.criteria import fill_criteria
 
         listener = self.listener
         listener.run.ended = status
         listener.fill_plan()
         subjects.fill_parameters(listener)
         subjects.fill_stream(listener)
+        fill_criteria(listener)
         self._wait_for_other()
         steps = subjects.steps(listener) if self.order.experiments and not listener.released else []
         self.log("summary", facts=overview.facts(listener, self.over))

@@ -32,6 +32,7 @@ def steps(listener: Listener) -> list[Step]:
     graded = with_gradient(listener)
     steppers = [o for w in listener.optimizers.watched.values() if w.record.steps and (o := w.ref()) is not None]
     found = []
+    labels = labels_seen(listener)
     for tapes in listener.backwards.tapes.values():
         tapes = [t for t in tapes if t.gradients] or tapes
         step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.models.births, evaluates=evaluates)
@@ -47,8 +48,11 @@ def steps(listener: Listener) -> list[Step]:
         called = {id(op.call) for op in step.tape.modules()}
         roots = listener.models.roots.values()
         step.loaded = any(m.loaded for m, root in zip(listener.run.models, roots, strict=False) if id(root) in called)
+        step.labels_seen = labels
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
+    for step in found:
+        step.others = [other for other in found if other is not step]
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))
     return found[:MOST_STEPS]
 
@@ -57,6 +61,17 @@ def with_gradient(listener: Listener) -> frozenset[int]:
     """Identities of the parameters that got a gradient, zero or not, from any backward that was seen in detail."""
     every = [t for tapes in (*listener.backwards.tapes.values(), listener.backwards.latest.values()) for t in tapes]
     return frozenset({id(p) for t in every for p, _ in t.gradients} | listener.optimizers.updates.keys())
+
+
+def labels_seen(listener: Listener) -> list[float]:
+    """The labels of the batches that training got, where one loader trains and its label is known."""
+    run = listener.run
+    passes = run.train_passes()
+    numbers = {p.loader for p in passes}
+    column = run.loaders[next(iter(numbers))].label if len(numbers) == 1 else None
+    if column is None:
+        return []
+    return [v for p in passes for batch in p.labels if column < len(batch) for v in batch[column]]
 
 
 def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:

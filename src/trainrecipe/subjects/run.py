@@ -17,6 +17,7 @@ from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scale
 from trainrecipe.subjects.weights import Weights
 from trainrecipe.subjects.checkpoints import Checkpoints
 from trainrecipe.subjects.evaluation import Evaluation
+from trainrecipe.subjects.criteria import Criterion, LossUse
 
 
 @dataclasses.dataclass(slots=True)
@@ -462,6 +463,8 @@ class Run:
     weights: Weights = dataclasses.field(default_factory=Weights)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
+    criteria: list[Criterion] = dataclasses.field(default_factory=list)
+    loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

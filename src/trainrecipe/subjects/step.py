@@ -124,6 +124,8 @@ class Step:
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1
         self.window: Window | None = None
+        self.others: Sequence[Step] = ()
+        self.labels_seen: Sequence[float] = ()
         self.batch_sizes: frozenset[int] = frozenset()
         self.paddings: frozenset[float] = frozenset()
         self.loaded = False

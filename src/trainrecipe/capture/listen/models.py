@@ -25,6 +25,9 @@ _INPUTS = 48
 """Calls whose arguments are kept, as long as they take no more than `_INPUT_BYTES` together."""
 _INPUT_BYTES = 64 * 2**20
 _PENDING = 256
+_CRITERIA = 32
+"""Loss objects kept, to tell at the end whether they were used."""
+_WEIGHTED = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss})
 
 
 class Models(Ear):
@@ -32,13 +35,16 @@ class Models(Ear):
 
     `births` is the line that built a module, `loaded` the modules that were given weights, `roots` those that the program
     calls itself, `inputs` the arguments of some calls: (id of the module, arguments, forward, pass), `hollow_norms` forwards
-    in eval mode through batch-norm layers that never saw a batch.
+    in eval mode through batch-norm layers that never saw a batch. `criteria` are the loss objects, with their line and the
+    step at which they were built, `called_criteria` the ids of those that were called.
     """
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
         self.births: weakref.WeakKeyDictionary[nn.Module, Spot | None] = weakref.WeakKeyDictionary()
         self.loaded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.criteria: list[tuple[nn.Module, Spot | None, int]] = []
+        self.called_criteria: set[int] = set()
         self.roots: dict[int, nn.Module] = {}
         self.inputs: list[tuple[int, Any, Forward, int | None]] = []
         self.fed_sites: set[tuple[int, Spot | None]] = set()
@@ -63,13 +69,15 @@ class Models(Ear):
     # ---- what happens
 
     def _wrap_birth(self, original: Any) -> Any:
-        births = self.births
+        births, models = self.births, self
 
         def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:
             original(module, *args, **kwargs)
             if not torch.compiler.is_compiling():
                 with contextlib.suppress(Exception):
                     births[module] = spot(2)
+                    if type(module) in _WEIGHTED and len(models.criteria) < _CRITERIA:
+                        models.criteria.append((module, births[module], models.run.steps))
 
         return __init__
 
@@ -90,6 +98,8 @@ class Models(Ear):
         def __call__(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if compiling():
                 return original(module, *args, **kwargs)
+            if type(module) in _WEIGHTED:
+                models.called_criteria.add(id(module))
             if models.depth:
                 if recorder._mode is not None and recorder.here():
                     return recorder.module(module, args, kwargs, original)
