@@ -452,6 +452,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     """Run `loss(model, batch)` once under a recorder, backward on the tape's own twin, and leave no trace."""
     recorder = Recorder()
     call = nn.Module.__call__
+    apply = vars(torch.autograd.Function)["apply"]
     depth = 0
 
     def watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -467,6 +468,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     before = RandomState.now()
     state = [(b, b.detach().clone()) for b in model.buffers()]
     nn.Module.__call__ = watched  # type: ignore[method-assign]
+    torch.autograd.Function.apply = recorder.wrap_apply(torch.autograd.Function.apply)  # type: ignore[method-assign]
     recorder.start()
     try:
         with torch.enable_grad():
@@ -482,6 +484,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     finally:
         recorder.stop()
         nn.Module.__call__ = call  # type: ignore[method-assign]
+        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
         before.restore()
         with torch.no_grad():
             for buffer, old in state:

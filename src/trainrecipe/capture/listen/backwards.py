@@ -67,7 +67,7 @@ class Backwards(Ear):
         put(torch.Tensor, "backward", self._wrap_tensor_backward)
         put(torch.autograd, "backward", self._wrap_backward)
         put(torch.autograd, "grad", self._wrap_grad)
-        put(torch.autograd.Function, "apply", self._wrap_apply)
+        put(torch.autograd.Function, "apply", self.recorder.wrap_apply)
         put(torch.amp.GradScaler, "scale", self._wrap_scale)
 
     # ---- what happens
@@ -125,18 +125,6 @@ class Backwards(Ear):
             return ear._backward(roots, weights, call, wanted)
 
         return grad
-
-    def _wrap_apply(self, original: Any) -> Any:
-        recorder = self.recorder
-        raw = original.__func__
-
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
-                return raw(cls, *args, **kwargs)
-            bound = functools.partial(raw, cls)
-            return recorder.opaque(cls.__name__, bound, args, kwargs, lambda: bound(*args, **kwargs))
-
-        return classmethod(apply)
 
     def _wrap_scale(self, original: Any) -> Any:
         ear = self
