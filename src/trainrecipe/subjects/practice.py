@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,13 +71,15 @@ def practise(
     steps: int,
     *,
     overrides: Mapping[int, torch.Tensor] | None = None,
+    batches: Sequence[Mapping[int, torch.Tensor]] = ({},),
     until: float = -math.inf,
     clip: bool = False,
     watch: Callable[[dict[int, torch.Tensor]], None] | None = None,
 ) -> Curve:
     """Train the twin on its batch for `steps` steps, or until the loss is at most `until`.
 
-    `overrides` replaces inputs; `clip` clips gradients as the script does; `watch` sees the values of each step.
+    `overrides` replaces inputs; `batches` are taken in turn, and then `until` is for the mean of one round; `clip` clips
+    gradients as the script does; `watch` sees the values of each step.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     curve = Curve([])
@@ -85,7 +87,7 @@ def practise(
         if step.seconds_left() < 0:
             curve.cut = True
             break
-        env = twin.run(overrides)
+        env = twin.run({**(overrides or {}), **batches[number % len(batches)]})
         loss = twin.total(env)
         if watch is not None:
             watch(env)
@@ -94,7 +96,9 @@ def practise(
             curve.broken = True
             break
         curve.losses.append(value)
-        if number == steps or value <= until or not loss.requires_grad:
+        level = sum(curve.losses[-len(batches) :]) / len(batches)
+        done = level <= until and len(curve.losses) >= len(batches)
+        if number == steps or done or not loss.requires_grad:
             break
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, grad in zip(parameters, grads, strict=True):

@@ -206,6 +206,8 @@ class Listener:
         """Every tensor that is kept for examination."""
         for tape in self.backwards.every():
             yield from tape.held()
+        for batch in (b for kept in self.backwards.batches.values() for b in kept):
+            yield from (t for t in batch.constants if t is not None)
         yield from tensors_in([given for _, given, _, _ in self.models.inputs])
 
     def release(self) -> None:
@@ -215,6 +217,7 @@ class Listener:
             tape.slim()
         self.recorder.clear()
         self.models.inputs.clear()
+        self.backwards.batches.clear()
 
     def fill_plan(self) -> None:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
