@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 
+OWN_STEPS = 25
+"""Steps of `own_run`."""
+
+
 @dataclasses.dataclass(slots=True)
 class Curve:
     """The loss before each step and after the last. `cut` tells that the time ran out, `broken` that it is not
@@ -107,3 +111,21 @@ def practise(
             step.clip_as_script(parameters)
         optimizer.step()
     return curve
+
+
+def own_run(step: Step) -> Curve | None:
+    """A few steps on the recorded batch just as the script makes them, at its peak rate; None where its optimiser cannot be
+    copied. Remembered, since several checks begin with it."""
+    if "own run" not in step.known:
+        twin = step.twin()
+        optimizer = own_optimizer(step, twin)
+        step.known["own run"] = None if optimizer is None else practise(step, twin, optimizer, OWN_STEPS, clip=True)
+    return step.known["own run"]  # type: ignore[no-any-return]
+
+
+def progress(curve: Curve, floor: float, steps: int) -> float:
+    """The share of the way from the first loss to the floor that was made in so many steps; 0 where the loss broke before."""
+    losses = curve.losses[: steps + 1]
+    if not losses or (curve.broken and len(losses) <= steps) or losses[0] <= floor:
+        return 0.0
+    return (losses[0] - min(losses[-3:])) / (losses[0] - floor)

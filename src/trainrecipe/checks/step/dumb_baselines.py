@@ -161,9 +161,11 @@ def _told(e: Evidence, value: float) -> str:
 
 
 def _place(step: Step) -> Any:
-    """Where the model was built, or where it is called."""
-    from trainrecipe.capture.where import place
+    """The forward of the model, or where it is called."""
+    from trainrecipe.capture.where import is_user_file, place
 
     modules = step.tape.modules()
-    built = step.births.get(modules[0].call) if modules else None
-    return place(built) or (place(modules[0].at) if modules else None) or step.place
+    code = getattr(getattr(type(modules[0].call), "forward", None), "__code__", None) if modules else None
+    if code is not None and is_user_file(code.co_filename):
+        return place((code.co_filename, code.co_firstlineno, code.co_name))
+    return (place(modules[0].at) if modules else None) or step.place

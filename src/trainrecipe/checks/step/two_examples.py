@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 STEPS = 24
-RATE = 3e-3
+RATE = 1e-2
 FITTED = 0.1
 """Share of their first loss that may be left on the two examples."""
-UNSHOWN = 0.9
+UNSHOWN = 0.85
 """Share of the examples of other classes that are right, as the lower end of its interval, from which on something leaks."""
 OTHERS = 16
 """Examples that must be left to judge."""
