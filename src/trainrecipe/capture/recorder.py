@@ -13,6 +13,7 @@ mere presence of a mode would switch PyTorch to other kernels.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 import weakref
@@ -194,6 +195,18 @@ class Recorder:
             self._stack.pop()
         self._close(op, args, kwargs, out)
         return out
+
+    def wrap_apply(self, original: Any) -> Any:
+        """What takes the place of `torch.autograd.Function.apply`, so that a hand-written function is one operation."""
+        recorder, raw = self, original.__func__
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
+                return raw(cls, *args, **kwargs)
+            bound = functools.partial(raw, cls)
+            return recorder.opaque(cls.__name__, bound, args, kwargs, lambda: bound(*args, **kwargs))
+
+        return classmethod(apply)
 
     def module(self, module: nn.Module, args: Any, kwargs: Any, call: Callable[..., Any]) -> Any:
         """Call a module and record the call; the outermost call of a module with parameters is atomic."""

@@ -41,6 +41,8 @@ def steps(listener: Listener) -> list[Step]:
         step.last = listener.backwards.latest.get(tapes[0].at)
         step.broken = listener.backwards.broken.get(tapes[0].at)
         step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
+        step.batches_seen = listener.backwards.batches.get(tapes[0].at, [])
+        step.finished = not listener.run.rehearsal and listener.run.ended == "finished"
         step.graded, step.steppers = graded, steppers
         step.window = _window(listener, step)
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.checkpoints import Checkpoints
+from trainrecipe.subjects.criteria import Criterion, LossUse
 from trainrecipe.subjects.draws import Carried, Draw
+from trainrecipe.subjects.evaluation import Evaluation
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
 from trainrecipe.subjects.weights import Weights
-from trainrecipe.subjects.checkpoints import Checkpoints
-from trainrecipe.subjects.evaluation import Evaluation
-from trainrecipe.subjects.criteria import Criterion, LossUse
 
 
 @dataclasses.dataclass(slots=True)

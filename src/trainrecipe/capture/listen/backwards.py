@@ -19,7 +19,7 @@ from trainrecipe.capture.listen.recurrence import carried_state
 from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
-from trainrecipe.capture.tape import Gained, Tape
+from trainrecipe.capture.tape import Batch, Gained, Tape
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.draws import Carried
@@ -27,6 +27,10 @@ from trainrecipe.subjects.run import Backward
 
 TAPES = 3
 """Tapes kept per backward call in the user's code: one to examine and two to prove that it moves to other batches."""
+BATCHES = 16
+"""Batches kept per backward call, beyond those of the tapes: what a step consumes, without its weights."""
+_BATCH_BYTES = 32 * 2**20
+"""Bytes that these may take together."""
 _LOSSES = 20000
 """Losses kept per backward call in the user's code."""
 _COLLECTIONS = 8
@@ -45,6 +49,7 @@ class Backwards(Ear):
         self.tapes: dict[Spot | None, list[Tape]] = {}
         self.latest: dict[Spot | None, Tape] = {}
         self.broken: dict[Spot | None, Tape] = {}
+        self.batches: dict[Spot | None, list[Batch]] = {}
         self.stream = Stream()
         self.inside = False
         self._records: dict[Spot | None, Backward] = {}
@@ -54,6 +59,7 @@ class Backwards(Ear):
         self._scaled: dict[int, torch.Tensor] = {}
         self._collections = _COLLECTIONS
         self._uncopied: set[Spot | None] = set()
+        self._room = _BATCH_BYTES
 
     @property
     def wanting(self) -> bool:
@@ -71,7 +77,7 @@ class Backwards(Ear):
         put(torch.Tensor, "backward", self._wrap_tensor_backward)
         put(torch.autograd, "backward", self._wrap_backward)
         put(torch.autograd, "grad", self._wrap_grad)
-        put(torch.autograd.Function, "apply", self._wrap_apply)
+        put(torch.autograd.Function, "apply", self.recorder.wrap_apply)
         put(torch.amp.GradScaler, "scale", self._wrap_scale)
 
     # ---- what happens
@@ -133,18 +139,6 @@ class Backwards(Ear):
             return ear._backward(roots, weights, call, wanted)
 
         return grad
-
-    def _wrap_apply(self, original: Any) -> Any:
-        recorder = self.recorder
-        raw = original.__func__
-
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
-                return raw(cls, *args, **kwargs)
-            bound = functools.partial(raw, cls)
-            return recorder.opaque(cls.__name__, bound, args, kwargs, lambda: bound(*args, **kwargs))
-
-        return classmethod(apply)
 
     def _wrap_scale(self, original: Any) -> Any:
         ear = self
@@ -287,6 +281,7 @@ class Backwards(Ear):
                 continue
             gained = new.detach() - old if old is not None and not wanted else new
             tape.gradients.append((parameter, Gained.of(gained, sums=tape.copied)))
+        self._keep_batch(tape)
         if not self.recorder.copying:
             self._uncopied |= {tape.at} - self.tapes.keys()
             return
@@ -300,6 +295,16 @@ class Backwards(Ear):
             self.latest[tape.at] = tape
         if not sound:
             self.broken.setdefault(tape.at, tape)
+
+    def _keep_batch(self, tape: Tape) -> None:
+        """Keep what a step consumed, so that experiments have more than one batch to train on."""
+        kept = self.batches.setdefault(tape.at, [])
+        if len(kept) >= BATCHES:
+            return
+        batch = Batch.of(tape)
+        self._room -= sum(t.nbytes for t in batch.constants if t is not None)
+        if self._room >= 0:
+            kept.append(batch)
 
     def _measure_graph(self, record: Backward, root: torch.Tensor) -> None:
         if root.grad_fn is None:

@@ -17,8 +17,8 @@ from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.clock import Stopwatch
 from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
-from trainrecipe.capture.listen.fed import Fed
 from trainrecipe.capture.listen.evaluations import Evaluations
+from trainrecipe.capture.listen.fed import Fed
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
@@ -252,6 +252,8 @@ class Listener:
         """Every tensor that is kept for examination."""
         for tape in self.backwards.every():
             yield from tape.held()
+        for batch in (b for kept in self.backwards.batches.values() for b in kept):
+            yield from (t for t in batch.constants if t is not None)
         yield from tensors_in([given for _, given, _, _ in self.models.inputs])
         yield from self.fed.held()
 
@@ -263,6 +265,7 @@ class Listener:
         self.recorder.clear()
         self.models.inputs.clear()
         self.fed.release()
+        self.backwards.batches.clear()
 
     def fill_plan(self) -> None:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
