@@ -268,7 +268,9 @@ class Optimizer:
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
     were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
-    `losses` the values seen; `loop` the file and line of the innermost loop around it."""
+    `losses` the values seen; `loop` the file and line of the innermost loop around it.
+    `flows` are pairs of optimisers: what the parameters of the first made went through those of the second on the way to
+    the loss."""
 
     place: Place | None
     count: int = 0
@@ -281,6 +283,7 @@ class Backward:
     held_at: Place | None = None
     held_name: str = ""
     loop: tuple[str, int] | None = None
+    flows: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
