@@ -155,5 +155,5 @@ def _scope(op: Seen) -> tuple[int, str]:
 
 
 def _near(first: Seen, second: Seen) -> bool:
-    same_kind = first.name == second.name or first.name not in _CONVOLUTIONS and second.name not in _CONVOLUTIONS
+    same_kind = first.name == second.name or (first.name not in _CONVOLUTIONS and second.name not in _CONVOLUTIONS)
     return same_kind and _scope(first) == _scope(second) and (first.inside or not second.inside)
