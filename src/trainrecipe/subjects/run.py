@@ -17,6 +17,7 @@ from trainrecipe.subjects.draws import Carried, Draw
 from trainrecipe.subjects.evaluation import Evaluation
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
+from trainrecipe.subjects.inits import Inits
 from trainrecipe.subjects.weights import Weights
 
 
@@ -464,6 +465,7 @@ class Run:
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     clock: Clock = dataclasses.field(default_factory=Clock)
     weights: Weights = dataclasses.field(default_factory=Weights)
+    inits: Inits = dataclasses.field(default_factory=Inits)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     criteria: list[Criterion] = dataclasses.field(default_factory=list)
