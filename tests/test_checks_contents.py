@@ -235,6 +235,13 @@ def test_whose_statistics_normalise_the_evaluation_set(fitted: str, grade: Sever
     assert [f.severity for f in found] == [grade]
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (64,), (8, 8)])
+def test_examples_normalised_one_by_one_share_no_statistics(shape: tuple[int, ...]) -> None:
+    x = (X - X.mean(1, keepdim=True)) / X.std(1, keepdim=True, correction=0)
+    data = seen(fit(*sets(x.reshape(-1, *shape), Y, 1400)))
+    assert not loud(StatisticsFromEvaluation(), data, Severity.NOTE)
+
+
 # ---- class-map-differs
 
 
@@ -385,6 +392,21 @@ def test_outputs_without_a_class(first: int, outputs: int, said: bool) -> None:
     assert not loud(UnusedClasses(), data)
 
 
+def test_an_agent_that_acts_differently_in_equal_states_has_no_conflicting_labels() -> None:
+    def loop() -> None:
+        states, policy = torch.randn(20, 8), nn.Linear(8, 4)
+        optimizer = torch.optim.SGD(policy.parameters(), 0.01)
+        for _ in range(20):
+            seen_states = states[torch.randint(0, 20, (32,))]
+            logits = policy(seen_states)
+            actions = torch.distributions.Categorical(logits=logits).sample()
+            optimizer.zero_grad()
+            (F.cross_entropy(logits, actions, reduction="none") * torch.rand(32)).mean().backward()
+            optimizer.step()
+
+    assert not loud(ConflictingLabels(), seen(loop), Severity.NOTE)
+
+
 # ---- channel-order, upscaled-inputs
 
 
@@ -437,6 +459,15 @@ def test_windows_split_at_random_are_found(split: str, values: int) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(20 * values, 1))
     loop = fit(*sets(windows.contiguous(), target, cut), net=net, loss=regression)
     assert loud(WindowLeakage(), seen(loop)) == (split == "random")
+
+
+def test_a_series_that_repeats_itself_leaks_nothing() -> None:
+    steps = torch.arange(600, dtype=torch.double)
+    sine = torch.sin(2 * torch.pi * (steps % 25) / 25).float()
+    sine[steps.long() % 97 == 0] += 1e-7
+    windows = sine.unfold(0, 20, 1)[:-1].contiguous()
+    loop = fit(*sets(windows, sine[20:], 450), net=nn.Linear(20, 1), loss=regression)
+    assert not loud(WindowLeakage(), seen(loop), Severity.NOTE)
 
 
 def test_tables_and_pictures_are_no_overlapping_windows() -> None:

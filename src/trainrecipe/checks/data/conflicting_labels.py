@@ -66,8 +66,8 @@ class ConflictingLabels(Check):
             return Evidence(missing="no class labels were seen with the training inputs")
         if not table.x.is_floating_point():
             return Evidence(missing="the inputs are tokens, and short texts repeat")
-        if table.loader is None and table.repeats < table.rows:
-            return Evidence(missing="examples come neither from a loader nor again and again, as with an agent's experience")
+        if table.loader is None or data.run.loaders[table.loader].label is None:
+            return Evidence(missing="inputs and labels do not come from one loader, so the labels may be drawn by the program")
         if any(len(b.inputs) > 1 for b in table.batches):
             return Evidence(missing="the model takes several inputs, so equal ones may differ in another")
         return Evidence(_count(table), place=table.place)

@@ -132,8 +132,10 @@ def _readings(a: torch.Tensor, b: torch.Tensor) -> list[tuple[torch.Tensor, torc
 
 
 def _shared(train: torch.Tensor, other: torch.Tensor) -> tuple[float, float, int, float]:
-    """Share of the evaluation windows whose last half is in a training window, the same among training windows, and its
-    length.
+    """What the windows of both splits have in common.
+
+    Share of the evaluation windows whose last half is in a training window; the same among training windows; the length of
+    that half; the share of training windows that end like another, at the same place.
 
     Windows that are in both as a whole are left out: those are duplicates, which another check counts.
     """
