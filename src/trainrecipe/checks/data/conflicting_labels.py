@@ -45,8 +45,8 @@ class ConflictingLabels(Check):
     When it is wrong
     ----------------
     Several annotators per example, or one example in several roles (pairs, questions about an image), are meant to
-    differ: steps whose model takes more than one input are left out, and so are numbers as targets, which repeat with
-    noise.
+    differ: steps whose model takes more than one input are left out, as are labels that no loader gives (an agent's
+    actions), and numbers as targets, which repeat with noise.
 
     Source
     ------
