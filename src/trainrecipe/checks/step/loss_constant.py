@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.subjects.names import plain_name
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
@@ -17,6 +18,9 @@ LEAST = 5
 """Steps that must have been seen."""
 ZERO = 1e-3
 """Size below which a constant is taken for zero: the loss of a policy whose advantages are normalised is zero."""
+VARIES = 1e-4
+"""Relative difference from which what the loss is a multiple of is another value in another step."""
+DIVISIONS = frozenset({"div", "truediv", "true_divide", "divide", "mul", "rmul", "log"})
 STRETCH = 1.5
 """Factor by which all weights are multiplied to see whether the loss follows."""
 
@@ -27,8 +31,9 @@ class LossConstant(Check):
     What it checks
     --------------
     The values that backward was called on over the seen steps. When they are one and the same number although their
-    gradients are not zero, all weights of a twin are stretched: a loss that still has the same value is made constant by
-    its own formula.
+    gradients are not zero, either the loss is a varying quantity times a factor that undoes the variation (divided by its
+    own `.item()`), or all weights of a twin are stretched: a loss that still has the same value is made constant by its
+    own formula.
 
     Why it matters
     --------------
@@ -86,19 +91,28 @@ class LossConstant(Check):
             Severity.NOTE if e["terms"] > 1 else Severity.ERROR,
             f"The loss is {e['value']:.6g} at every step, whatever the weights are.",
             expected="a loss that falls as the predictions get better",
-            observed=f"{e['value']:.6g} at all of {e['steps']} steps, and still with all weights {STRETCH:g} times as large, "
-            "although its gradient is not zero",
+            observed=f"{e['value']:.6g} at all of {e['steps']} steps, although the gradient is not zero and what the "
+            "loss is made of changes",
             fix="Do not divide the loss by its own value (`.item()`, `.detach()`): call backward on the loss itself.",
         )
 
 
 def _stretched(step: Step) -> tuple[bool, int, Any]:
-    """Whether the loss is the same with other weights; how many terms it has; and the line of the division."""
+    """Whether the loss is made constant by its own formula; how many terms it has; and the line that makes it so.
+
+    Either what it is a multiple of differs from step to step and its value does not, as where it is divided by a number
+    taken from itself; or its value stays the same with other weights, as where it is divided by itself, detached.
+    """
     import torch
 
-    from trainrecipe.subjects.names import plain_name
     from trainrecipe.subjects.terms import Graph, parts
 
+    made = [_unscaled(one) for one in step.each() if not one.distrust]
+    inner = [value for value, _ in made]
+    place = next((p for _, p in made if p is not None), None)
+    terms = len(parts(step).terms)
+    if len(inner) > 1 and max(inner) - min(inner) > VARIES * max(map(abs, inner)):
+        return True, terms, place
     twin = step.twin()
     before = float(twin.loss().detach())
     generator = torch.Generator().manual_seed(0)
@@ -108,9 +122,23 @@ def _stretched(step: Step) -> tuple[bool, int, Any]:
             weight.mul_(STRETCH).add_(noise * (float(weight.abs().mean()) or 1.0))
     after = float(twin.loss().detach())
     same = math.isfinite(after) and abs(after - before) <= 10 * SAME * max(1.0, abs(before))
-    if not same:
-        return False, 0, None
     graph = Graph(step)
-    made = (op for op in graph.cone(graph.root) if plain_name(op) in ("div", "truediv", "true_divide", "mul", "log"))
-    first = next(made, None)
-    return True, len(parts(step).terms), None if first is None else first.place
+    divisions = (op for op in graph.cone(graph.root) if plain_name(op) in DIVISIONS)
+    first = next(divisions, None)
+    return same, terms, None if first is None else first.place
+
+
+def _unscaled(step: Step) -> tuple[float, Any]:
+    """The value that the loss is a multiple of, and the line of the last factor."""
+    from trainrecipe.subjects.terms import SCALES, Graph
+
+    graph = Graph(step)
+    tensor, before, place = graph.root, None, None
+    for _ in range(12):
+        op = graph.maker(tensor, before)
+        moving = [] if op is None else [t for t in op.inputs if t.requires_grad]
+        if op is None or len(moving) != 1 or plain_name(op) not in SCALES or moving[0].numel() != 1:
+            break
+        place = op.place if place is None and plain_name(op) in DIVISIONS else place
+        tensor, before = moving[0], op.index
+    return float(tensor.detach().sum()), place
