@@ -247,26 +247,42 @@ def test_loss_sign_leaves_an_adversary_of_a_fixed_classifier_alone():
     assert findings("loss-sign", both, loss, optimizer) == []
 
 
-def test_loss_constant_finds_a_loss_divided_by_itself_and_spares_a_balanced_sum_and_advantages():
-    def seen(loss, value):
-        step = Step(net(5), data(), loss)
-        step.values_seen = [(i, value) for i in range(8)]
-        [answer] = ask(CHECKS["loss-constant"], step)
-        return answer.severity if answer.verdict is Verdict.FINDING else None
+def constant(loss, value):
+    model = net(5)
+    step = Step(model, data(), loss)
+    step.values_seen = [(i, value) for i in range(8)]
+    other = {**data(), "x": data()["x"].flip(0), "a": data()["a"].flip(0)}
+    step.later = [Step(model, other, loss).tape]
+    [answer] = ask(CHECKS["loss-constant"], step)
+    assert "itself failed" not in answer.ruling.says
+    return answer.severity if answer.verdict is Verdict.FINDING else None
 
-    ce = lambda m, b: F.cross_entropy(m(b["x"])[:, :4], b["y"])  # noqa: E731
-    mse = lambda m, b: F.mse_loss(m(b["x"])[:, 4], b["r"])  # noqa: E731
-    assert seen(lambda m, b: (lambda v: v / v.detach())(ce(m, b)), 1.0) is Severity.ERROR
-    balanced = lambda m, b: sum(v / v.detach() for v in (ce(m, b), mse(m, b)))  # noqa: E731
-    assert seen(balanced, 2.0) is Severity.NOTE
-    assert seen(ce, 1.38) is None
 
-    def policy(m, b):
-        logp = m(b["x"])[:, :4].log_softmax(1)[torch.arange(N), b["y"]]
-        advantage = b["a"] - b["a"].mean()
-        return -((logp - logp.detach()).exp() * advantage).mean()
+def ce5(m, b):
+    return F.cross_entropy(m(b["x"])[:, :4], b["y"])
 
-    assert seen(policy, 0.0) is None
+
+def policy(m, b):
+    logp = m(b["x"])[:, :4].log_softmax(1)[torch.arange(N), b["y"]]
+    return -((logp - logp.detach()).exp() * (b["a"] - b["a"].mean())).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "expected"),
+    [
+        (lambda m, b: (lambda v: v / v.detach())(ce5(m, b)), 1.0, Severity.ERROR),
+        (lambda m, b: (lambda v: 3 * v / v.item())(ce5(m, b)), 3.0, Severity.ERROR),
+        (
+            lambda m, b: sum(v / v.detach() for v in (ce5(m, b), F.mse_loss(m(b["x"])[:, 4], b["r"]))),
+            2.0,
+            Severity.NOTE,  # a known way to balance tasks
+        ),
+        (ce5, 1.38, None),
+        (policy, 0.0, None),
+    ],
+)
+def test_loss_constant(loss, value, expected):
+    assert constant(loss, value) is expected
 
 
 def sgd(model, lr):

@@ -20,9 +20,7 @@ ZERO = 1e-3
 """Size below which a constant is taken for zero: the loss of a policy whose advantages are normalised is zero."""
 VARIES = 1e-4
 """Relative difference from which what the loss is a multiple of is another value in another step."""
-DIVISIONS = frozenset({"div", "truediv", "true_divide", "divide", "mul", "rmul", "log"})
-STRETCH = 1.5
-"""Factor by which all weights are multiplied to see whether the loss follows."""
+FACTORS = frozenset({"div", "truediv", "true_divide", "divide", "mul", "rmul"})
 
 
 class LossConstant(Check):
@@ -31,9 +29,8 @@ class LossConstant(Check):
     What it checks
     --------------
     The values that backward was called on over the seen steps. When they are one and the same number although their
-    gradients are not zero, either the loss is a varying quantity times a factor that undoes the variation (divided by its
-    own `.item()`), or all weights of a twin are stretched: a loss that still has the same value is made constant by its
-    own formula.
+    gradients are not zero, recorded steps are taken apart: a loss whose terms vary from step to step, each times a factor
+    that undoes the variation, is made constant by its own formula.
 
     Why it matters
     --------------
@@ -55,7 +52,7 @@ class LossConstant(Check):
 
     Source
     ------
-    Fault catalogue 24 (forum thread 126995). That the value does not move with the weights is an identity.
+    Fault catalogue 24 (forum thread 126995). That factor times term is the same number in every step is an identity.
     """
 
     title = "The loss has the same value at every step"
@@ -76,7 +73,7 @@ class LossConstant(Check):
             return Evidence(missing="the loss stays the same, and so do the weights: its gradient is zero")
         if step.distrust:
             return Evidence(missing=step.distrust)
-        same, terms, place = _stretched(step)
+        same, terms, place = _by_formula(step)
         return Evidence({**data, "constant": same, "terms": terms}, place=place or step.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -97,48 +94,34 @@ class LossConstant(Check):
         )
 
 
-def _stretched(step: Step) -> tuple[bool, int, Any]:
-    """Whether the loss is made constant by its own formula; how many terms it has; and the line that makes it so.
+def _by_formula(step: Step) -> tuple[bool, int, Any]:
+    """Whether every term is a quantity that varies from step to step times a factor that undoes it; how many terms there
+    are; and the line of the first factor."""
+    made = [_terms(one) for one in step.each() if not one.distrust]
+    if len(made) < 2 or len({len(m) for m in made}) != 1 or not made[0]:
+        return False, 0, None
+    undone = []
+    for seen in zip(*made, strict=True):
+        values, parts, _ = zip(*seen, strict=True)
+        same = max(parts) - min(parts) <= SAME * max(1.0, abs(parts[0]))
+        undone.append(same and max(values) - min(values) > VARIES * max(map(abs, values)))
+    return all(undone), len(undone), next((place for _, _, place in made[0] if place is not None), None)
 
-    Either what it is a multiple of differs from step to step and its value does not, as where it is divided by a number
-    taken from itself; or its value stays the same with other weights, as where it is divided by itself, detached.
-    """
+
+def _terms(step: Step) -> list[tuple[float, float, Any]]:
+    """For each term its value without the factor in front, its part of the loss, and the line of that factor."""
     import torch
 
-    from trainrecipe.subjects.terms import Graph, parts
-
-    made = [_unscaled(one) for one in step.each() if not one.distrust]
-    inner = [value for value, _ in made]
-    place = next((p for _, p in made if p is not None), None)
-    terms = len(parts(step).terms)
-    if len(inner) > 1 and max(inner) - min(inner) > VARIES * max(map(abs, inner)):
-        return True, terms, place
-    twin = step.twin()
-    before = float(twin.loss().detach())
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in step.trained(twin):
-            noise = torch.rand(weight.shape, generator=generator).to(weight)
-            weight.mul_(STRETCH).add_(noise * (float(weight.abs().mean()) or 1.0))
-    after = float(twin.loss().detach())
-    same = math.isfinite(after) and abs(after - before) <= 10 * SAME * max(1.0, abs(before))
-    graph = Graph(step)
-    divisions = (op for op in graph.cone(graph.root) if plain_name(op) in DIVISIONS)
-    first = next(divisions, None)
-    return same, terms, None if first is None else first.place
-
-
-def _unscaled(step: Step) -> tuple[float, Any]:
-    """The value that the loss is a multiple of, and the line of the last factor."""
-    from trainrecipe.subjects.terms import SCALES, Graph
+    from trainrecipe.subjects.terms import Graph, pieces_of
 
     graph = Graph(step)
-    tensor, before, place = graph.root, None, None
-    for _ in range(12):
-        op = graph.maker(tensor, before)
-        moving = [] if op is None else [t for t in op.inputs if t.requires_grad]
-        if op is None or len(moving) != 1 or plain_name(op) not in SCALES or moving[0].numel() != 1:
-            break
-        place = op.place if place is None and plain_name(op) in DIVISIONS else place
-        tensor, before = moving[0], op.index
-    return float(tensor.detach().sum()), place
+    pieces = [p for p in pieces_of(graph) if p.tensor.requires_grad]
+    weights = torch.autograd.grad(graph.root.sum(), [p.tensor for p in pieces], allow_unused=True)
+    found = []
+    for piece, weight in zip(pieces, weights, strict=True):
+        if weight is not None:
+            takers = (op for op in graph.ops if any(t is piece.tensor for t in op.inputs) and plain_name(op) in FACTORS)
+            factor = next(takers, None)
+            value = piece.tensor.detach().double()
+            found.append((float(value.sum()), float((value * weight).sum()), None if factor is None else factor.place))
+    return found
