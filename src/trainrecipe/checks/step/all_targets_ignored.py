@@ -103,7 +103,7 @@ def _averages(call: LossCall) -> bool:
 
 
 def _note(data: dict[str, Any], call: LossCall, step: Step) -> None:
-    from trainrecipe.subjects.padding import examples
+    from trainrecipe.subjects.padded_targets import examples
 
     assert call.target is not None
     ignored = int(call.settings.get("ignore_index", -100))

@@ -59,7 +59,7 @@ class PaddingInLoss(Check):
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Compare padded positions with the gradient at them."""
-        from trainrecipe.subjects.padding import padded
+        from trainrecipe.subjects.padded_targets import padded
 
         if step.distrust:
             return Evidence(missing=step.distrust)
