@@ -14,6 +14,7 @@ from trainrecipe.exam import ask
 from trainrecipe.finding import Severity, Verdict
 from trainrecipe.subjects.step import Step
 from trainrecipe.subjects.terms import live_calls, parts
+from trainrecipe.subjects.theory import theory_of
 
 N = 32
 CHECKS = {check.id: check for check in built_in()}
@@ -549,3 +550,43 @@ class Narrow(nn.Module):
 )
 def test_loss_term_dwarfed(model, loss, expected):
     assert findings("loss-term-dwarfed", model(), loss) == expected
+
+
+# ---- theory for losses written by hand, and for sums
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "kind", "neutral"),
+    [
+        (4, by_gather, "softmax", math.log(4)),
+        (4, by_logsumexp, "softmax", math.log(4)),
+        (4, logistic, "sigmoid", math.log(2)),
+        (1, squared, "squared", float(data()["r"].square().mean())),
+    ],
+)
+def test_theory_holds_for_losses_written_by_hand(outputs, loss, kind, neutral):
+    found = theory_of(Step(net(outputs), data(), loss))
+    assert not isinstance(found, str)
+    _, theory = found
+    assert (theory.kind, theory.neutral) == (kind, pytest.approx(neutral, rel=1e-4))
+
+
+def test_a_wild_start_is_found_in_a_sum_and_by_hand():
+    model, wide = net(4), net(5)
+    for made in (model, wide):
+        nn.init.normal_(made[2].weight, std=20)
+    assert findings("loss-at-init", model, by_index) == [Severity.WARNING]
+
+    def both(m, b):
+        z = m(b["x"])
+        return F.cross_entropy(z[:, :4], b["y"]) + 1e-3 * F.mse_loss(z[:, 4], b["r"])
+
+    assert Severity.WARNING in findings("loss-at-init", wide, both)
+    assert findings("loss-at-init", net(5), both) == []
+
+
+def test_a_loss_written_by_hand_is_learnt_down_to_its_floor():
+    model = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 4))
+    [answer] = ask(CHECKS["overfit-one-batch"], Step(model, data(), by_one_hot, adam(model)))
+    assert answer.verdict is Verdict.PASS
+    assert "near its floor" in answer.ruling.says
