@@ -78,9 +78,10 @@ class Forward:
 class Pass:
     """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
 
-    `backwards` counts backward calls on its batches; `fetched` batches since the last backward, and `shared` how often it
-    gave one batch of several loaders to a step. `length` is `len(loader)` or None; `cut` tells that a rehearsal left
-    batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    `backwards` counts backward calls on its batches, `inside` those while its loop was still going on; `fetched` batches
+    since the last backward, and `shared` how often it gave one batch of several loaders to a step. `length` is
+    `len(loader)` or None; `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch
+    seen in detail.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Pass:
     length: int | None
     batches: int = 0
     backwards: int = 0
+    inside: int = 0
     last_event: int = 0
     finished: bool = False
     cut: bool = False

@@ -48,7 +48,8 @@ class BatchCollapse(Check):
 
     def measure(self, data: Data) -> list[Evidence]:
         """Exchange examples one by one and see whether the batch changes."""
-        from trainrecipe.subjects.examples import Unreadable, collated, function_place, own_collation
+        from trainrecipe.subjects.examples import Unreadable, function_place, own_collation
+        from trainrecipe.subjects.loading import collated
 
         found, why = [], "every loader puts its batches together as PyTorch does"
         for record, loader in data.loaders:

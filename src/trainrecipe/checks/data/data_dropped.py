@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
+from trainrecipe.checks.data.train_val_overlap import evaluations
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
@@ -67,10 +68,15 @@ class DataDropped(Check):
 
         read = {p.loader for p in data.run.passes}
         trained = {p.loader for p in data.run.train_passes()}
+        scored = {p.loader for p in evaluations(data.run)}
         found = []
         for record, _ in data.loaders:
             if record.number in read and record.examples:
-                found += [e for e in (_loader(data, record, record.number in trained), _drawn(data, record)) if e is not None]
+                found += [
+                    e
+                    for e in (_loader(data, record, record.number in trained, record.number in scored), _drawn(data, record))
+                    if e is not None
+                ]
         found += [Evidence({**e, "kind": "length"}, place=at) for e, at in unread(data)]
         return found or [Evidence(missing="no loader over a data set of known length was read")]
 
@@ -79,7 +85,7 @@ class DataDropped(Check):
         return {"batches": _judge_batches, "drawn": _judge_drawn, "length": _judge_length}[evidence["kind"]](evidence)
 
 
-def _loader(data: Data, record: Loader, trains: bool) -> Evidence | None:
+def _loader(data: Data, record: Loader, trains: bool, scored: bool) -> Evidence | None:
     loader = data.loader(record.number)
     size, length = record.batch_size, record.length
     if size is None or length is None or getattr(loader, "batch_sampler", None) is None:
@@ -99,6 +105,8 @@ def _loader(data: Data, record: Loader, trains: bool) -> Evidence | None:
             "size": size,
             "length": length,
             "trains": trains,
+            "scored": scored,
+            "stateful": data.run.carries_state,
             "drop_last": record.drop_last,
             "same": not record.shuffled,
             "siblings": record.born is not None and any(o.born == record.born and o.length for o in data.run.loaders),
@@ -121,7 +129,8 @@ def _judge_batches(evidence: Evidence) -> Ruling:
             observed=f"a length of 0; all {drawn} examples are dropped",
             fix="Use a batch size below the number of examples, or drop_last=False.",
         )
-    if drawn < size and evidence["examples"] >= BATCHES * size:
+    counted = evidence["sampler"] in ("RandomSampler", "WeightedRandomSampler") and evidence["trains"]
+    if counted and drawn < size and evidence["examples"] >= BATCHES * size:
         return Ruling.found(
             Severity.WARNING,
             f"An epoch has {drawn} examples, less than one batch of {size}, of {evidence['examples']} in the data set.",
@@ -130,14 +139,17 @@ def _judge_batches(evidence: Evidence) -> Ruling:
             fix="Pass the number of examples per epoch as the sampler's num_samples, such as len(dataset).",
         )
     harmless = share < SMALL or (evidence["trains"] and (not evidence["same"] or share < SAME))
+    harmless = harmless or not (evidence["trains"] or evidence["scored"])
     if not evidence["drop_last"] or harmless:
         return Ruling.passed(f"the loader gives {given} of {drawn} examples")
-    grave = evidence["trains"] or share >= EVALUATED
+    grave = not evidence["stateful"] if evidence["trains"] else share >= EVALUATED and evidence["same"]
     return Ruling.found(
         Severity.WARNING if grave else Severity.NOTE,
         f"The loader {what} {given} of {drawn} examples: drop_last leaves out the others"
         + (", the same ones in each epoch." if evidence["same"] else "."),
-        expected="all examples, except for those that another epoch gives" if evidence["trains"] else "all examples in the score",
+        expected="all examples, except for those that another epoch gives"
+        if evidence["trains"]
+        else "all examples in the score",
         observed=f"{lost} of {drawn} ({share:.0%}) are never given: {length} batches of {size}",
         fix="Set drop_last=False, or shuffle, or choose a smaller batch.",
     )
