@@ -17,6 +17,7 @@ from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.stream import is_series
 from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.subjects.fed import Batch, Held
 from trainrecipe.subjects.run import Loader, Run
 
 SECONDS = 3.0
@@ -43,13 +44,16 @@ class Data:
     """Data sets and loaders of a program, with the run they were seen in.
 
     `may_read` tells whether examples may be fetched from the data sets (after a rehearsal; never during a training).
-    `memo` keeps what was read, for other checks.
+    `fed` are batches as the trained models were given them, for training and for evaluation, `arrays` what the script's
+    variables held at the first step; see subjects/contents.py for what is made of them (`memo` keeps it).
     """
 
     run: Run
     loaders: Sequence[tuple[Loader, Any]]
     may_read: bool = True
     seconds: float = SECONDS
+    fed: Sequence[Batch] = ()
+    arrays: Sequence[Held] = ()
     memo: dict[str, Any] = dataclasses.field(default_factory=dict)
     _known: dict[tuple[int, tuple[int, ...] | None], Rows | None] = dataclasses.field(default_factory=dict)
 

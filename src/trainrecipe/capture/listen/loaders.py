@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data import dataloader as loading
 
 from trainrecipe.capture import hashing
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.tensors import tensors_in
@@ -61,6 +62,7 @@ class Loaders(Ear):
         ear = self
 
         def __iter__(loader: DataLoader[Any]) -> Any:
+            ear.listener.evaluations.boundary()
             with ear.recorder.pause():
                 iterator = original(loader)
             ear._start_pass(loader, iterator, spot(2))
@@ -129,13 +131,16 @@ class Loaders(Ear):
         ear = self
 
         def __next__(iterator: Any) -> Any:
+            ear.listener.evaluations.close()
             ear.listener.tell("batch")
+            begun = now()
             try:
                 with ear.recorder.pause():
                     batch = original(iterator)
             except StopIteration:
                 ear._end_pass(iterator)
                 raise
+            ear.listener.stopwatch.loading += now() - begun
             ear._note_batch(iterator, batch)
             return batch
 
@@ -155,11 +160,15 @@ class Loaders(Ear):
         self.serial += 1
         self.mark = len(self.recorder.ops)
         self.listener.models.new_batch(first)
+        if not current.backwards:
+            self.listener.evaluations.new_batch(batch)
         if self.listener.detail and current.batches <= _BATCHES:
             with self.recorder.pause(), torch.no_grad():
                 given = list(tensors_in(batch))
                 current.batch_hashes.append(hashing.batch_hash(given))
                 current.labels.append(hashing.label_columns(given))
+                self.listener.fed.batch(given, current.labels[-1])
+        self.recorder.wake()
         if self.recorder.active:
             self.recorder.mark_batch(batch, "batch")
 
@@ -169,6 +178,7 @@ class Loaders(Ear):
         if current is not None:
             current.finished = True
             current.last_event = self.listener.event()
+            self.listener.evaluations.end_of_pass()
 
     def backward(self) -> None:
         """The program called backward: the open pass trains, and so do loaders that are read side by side with it.
