@@ -374,14 +374,12 @@ class TooShort(Kept):
         return len(self.x) // 4
 
 
-@pytest.mark.parametrize("kind", ["no batch", "evaluation", "unshuffled", "tiny epoch", "too short"])
+@pytest.mark.parametrize("kind", ["no batch", "unshuffled", "tiny epoch", "too short"])
 def test_dropped_examples_are_found(kind: str) -> None:
     data = TensorDataset(*examples())
     loader, evaluate = DataLoader(data, 16, shuffle=True), None
     if kind == "no batch":
         evaluate = DataLoader(Subset(data, range(12)), 16, drop_last=True)
-    elif kind == "evaluation":
-        evaluate = DataLoader(Subset(data, range(30)), 16, drop_last=True)
     elif kind == "unshuffled":
         loader = DataLoader(data, 60, drop_last=True)
     elif kind == "tiny epoch":
@@ -780,7 +778,8 @@ def as_lists(items: list[Any]) -> Any:
 @pytest.mark.parametrize("collate", [keeps_first, inputs_of_first])
 def test_batches_of_one_example_are_found(collate: Any) -> None:
     loader = DataLoader(TensorDataset(*examples()), 16, collate_fn=collate)
-    assert gravest(BatchCollapse(), lambda: train(loader, epochs=1)).severity is Severity.ERROR
+    finding = gravest(BatchCollapse(), lambda: train(loader, epochs=1))
+    assert finding.severity is (Severity.ERROR if collate is keeps_first else Severity.WARNING)
 
 
 @pytest.mark.parametrize("collate", [None, padded, packed, as_lists])

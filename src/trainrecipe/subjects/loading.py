@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -70,8 +70,8 @@ def _varies(read: list[Any]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Collated:
-    """What became of `items` examples in a batch: on how many of them it depends as a whole (`used`), and, where it has as
-    many numeric parts as an example, on how many each part with more than one number depends (`parts`)."""
+    """What became of `items` examples in a batch: on how many of them it depends as a whole (`used`), and, where it is a
+    plain collection of tensors, on how many each of these with more than one number depends (`parts`)."""
 
     items: int
     used: int
@@ -110,5 +110,6 @@ def _collate(dataset: Any, collate: Callable[[list[Any]], Any], size: int) -> Co
         used += changed != hashes
         for j, (a, b) in enumerate(zip(hashes, changed, strict=False)):
             depends[j] += a != b
-    alike = len(hashes) == len(content(dataset[0]))
-    return Collated(size, used, [d for d, n in zip(depends, sizes, strict=True) if n > 1 and d] if alike else [])
+    values = list(whole.values()) if isinstance(whole, Mapping) else list(whole) if isinstance(whole, list | tuple) else [whole]
+    flat = all(isinstance(v, torch.Tensor) for v in values)
+    return Collated(size, used, [d for d, n in zip(depends, sizes, strict=True) if n > 1 and d] if flat else [])

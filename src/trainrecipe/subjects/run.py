@@ -371,6 +371,9 @@ class Clock:
             "loss and the script's own Python": self.rest,
         }
         return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+
+
+@dataclasses.dataclass(slots=True)
 class Reseed:
     """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
 

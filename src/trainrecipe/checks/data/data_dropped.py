@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
-from trainrecipe.checks.data.train_val_overlap import evaluations
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
@@ -12,10 +11,6 @@ if TYPE_CHECKING:
 
 SAME = 0.1
 """Share of the training data that drop_last leaves out, the same in each epoch, from which it is reported."""
-EVALUATED = 0.2
-"""Share of the evaluation data that drop_last leaves out of the score, from which it is a warning."""
-SMALL = 0.05
-"""The same, from which it is a note."""
 BATCHES = 4
 """Full batches that the data have, from which an epoch of less than one batch is a mistake."""
 UNREAD = 0.3
@@ -43,12 +38,12 @@ class DataDropped(Check):
 
     What to do
     ----------
-    `drop_last=False` for evaluation; a batch size below the number of examples; `num_samples=len(weights)`; let
+    `shuffle=True`, or `drop_last=False`; a batch size below the number of examples; `num_samples=len(weights)`; let
     `__len__` return the number of examples that `__getitem__` can give.
 
     When it is wrong
     ----------------
-    Shuffled training data lose other examples in each epoch, which does no harm, and are not reported. A sampler that
+    Evaluation data that `drop_last` leaves out are `evaluates-one-batch`'s business. Shuffled training data lose other examples in each epoch, which does no harm, and are not reported. A sampler that
     draws from a chosen part on purpose (an experiment on a subset, a curriculum) gets a note, as does a data set whose
     length is a number kept in one of its attributes, since that is how a limit is set on purpose.
 
@@ -68,15 +63,10 @@ class DataDropped(Check):
 
         read = {p.loader for p in data.run.passes}
         trained = {p.loader for p in data.run.train_passes()}
-        scored = {p.loader for p in evaluations(data.run)}
         found = []
         for record, _ in data.loaders:
             if record.number in read and record.examples:
-                found += [
-                    e
-                    for e in (_loader(data, record, record.number in trained, record.number in scored), _drawn(data, record))
-                    if e is not None
-                ]
+                found += [e for e in (_loader(data, record, record.number in trained), _drawn(data, record)) if e is not None]
         found += [Evidence({**e, "kind": "length"}, place=at) for e, at in unread(data)]
         return found or [Evidence(missing="no loader over a data set of known length was read")]
 
@@ -85,7 +75,7 @@ class DataDropped(Check):
         return {"batches": _judge_batches, "drawn": _judge_drawn, "length": _judge_length}[evidence["kind"]](evidence)
 
 
-def _loader(data: Data, record: Loader, trains: bool, scored: bool) -> Evidence | None:
+def _loader(data: Data, record: Loader, trains: bool) -> Evidence | None:
     loader = data.loader(record.number)
     size, length = record.batch_size, record.length
     if size is None or length is None or getattr(loader, "batch_sampler", None) is None:
@@ -105,7 +95,6 @@ def _loader(data: Data, record: Loader, trains: bool, scored: bool) -> Evidence 
             "size": size,
             "length": length,
             "trains": trains,
-            "scored": scored,
             "stateful": data.run.carries_state,
             "drop_last": record.drop_last,
             "same": not record.shuffled,
@@ -120,7 +109,6 @@ def _judge_batches(evidence: Evidence) -> Ruling:
     drawn, given, size, length = (evidence[k] for k in ("drawn", "given", "size", "length"))
     lost = drawn - given
     share = lost / max(1, drawn)
-    what = "trains on" if evidence["trains"] else "evaluates"
     if not length:
         return Ruling.found(
             Severity.WARNING if evidence["siblings"] else Severity.ERROR,
@@ -138,18 +126,12 @@ def _judge_batches(evidence: Evidence) -> Ruling:
             observed=f"{evidence['sampler']} draws {drawn} examples per pass; the batch is never full",
             fix="Pass the number of examples per epoch as the sampler's num_samples, such as len(dataset).",
         )
-    harmless = share < SMALL or (evidence["trains"] and (not evidence["same"] or share < SAME))
-    harmless = harmless or not (evidence["trains"] or evidence["scored"])
-    if not evidence["drop_last"] or harmless:
+    if not evidence["drop_last"] or not evidence["trains"] or not evidence["same"] or share < SAME:
         return Ruling.passed(f"the loader gives {given} of {drawn} examples")
-    grave = not evidence["stateful"] if evidence["trains"] else share >= EVALUATED and evidence["same"]
     return Ruling.found(
-        Severity.WARNING if grave else Severity.NOTE,
-        f"The loader {what} {given} of {drawn} examples: drop_last leaves out the others"
-        + (", the same ones in each epoch." if evidence["same"] else "."),
-        expected="all examples, except for those that another epoch gives"
-        if evidence["trains"]
-        else "all examples in the score",
+        Severity.NOTE if evidence["stateful"] else Severity.WARNING,
+        f"The loader trains on {given} of {drawn} examples: drop_last leaves out the same others in each epoch.",
+        expected="all examples, except for those that another epoch gives",
         observed=f"{lost} of {drawn} ({share:.0%}) are never given: {length} batches of {size}",
         fix="Set drop_last=False, or shuffle, or choose a smaller batch.",
     )
