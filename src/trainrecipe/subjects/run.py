@@ -85,9 +85,10 @@ class Forward:
 class Pass:
     """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
 
-    `backwards` counts backward calls on its batches; `fetched` batches since the last backward, and `shared` how often it
-    gave one batch of several loaders to a step. `length` is `len(loader)` or None; `cut` tells that a rehearsal left
-    batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    `backwards` counts backward calls on its batches, `inside` those while its loop was still going on; `fetched` batches
+    since the last backward, and `shared` how often it gave one batch of several loaders to a step. `length` is
+    `len(loader)` or None; `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch
+    seen in detail.
     """
 
     number: int
@@ -98,6 +99,7 @@ class Pass:
     length: int | None
     batches: int = 0
     backwards: int = 0
+    inside: int = 0
     last_event: int = 0
     finished: bool = False
     cut: bool = False
@@ -373,6 +375,9 @@ class Clock:
             "loss and the script's own Python": self.rest,
         }
         return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+
+
+@dataclasses.dataclass(slots=True)
 class Reseed:
     """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
 
