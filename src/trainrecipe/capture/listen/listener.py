@@ -182,8 +182,8 @@ class Listener:
             evaluations.boundary(training=True)
 
     def interrupt_recording(self) -> None:
-        """An optimiser's step is not recorded; `end_of_step` goes on."""
-        self.resumes = self.recorder.active
+        """An optimiser's step is not recorded; `end_of_step` goes on. One step may be taken inside another."""
+        self.resumes |= self.recorder.active
         self.recorder.stop()
 
     def end_of_step(self) -> None:
