@@ -200,6 +200,8 @@ def adam(model, **options):
         (4, lambda m, b: by_one_hot(m, b) * -0.1),
         (1, lambda m, b: -gaussian(m, b)),
         (4, lambda m, b: 1.0 - logistic(m, b)),
+        (4, lambda m, b: -sum(F.cross_entropy(m(b["x"][i : i + 8]), b["y"][i : i + 8]) for i in range(0, N, 8)) / 4),
+        (4, lambda m, b: -F.cross_entropy(m(b["x"]), b["y"], reduction="none").mean()),
         (4, lambda m, b: 1e-4 * sum(p.pow(2).sum() for p in m.parameters()) - by_gather(m, b)),
     ],
 )
@@ -219,6 +221,11 @@ def fooled(m, b):
     return -F.binary_cross_entropy_with_logits(m(b["x"]), torch.zeros(N, 1))
 
 
+def costs(m, b):
+    paid = -(b["a"] > 0).float()
+    return (F.cross_entropy(m(b["x"]), b["y"], reduction="none") * paid).mean()
+
+
 def unlearn(m, b):
     z = m(b["x"])
     return F.cross_entropy(z[:16], b["y"][:16]) - 0.5 * F.cross_entropy(z[16:], b["y"][16:])
@@ -230,6 +237,7 @@ def unlearn(m, b):
         (4, by_index),
         (4, weighted),
         (1, fooled),
+        (4, costs),
         (4, unlearn),
         (4, lambda m, b: -focal(m, b)),
         (4, lambda m, b: F.cross_entropy(m(b["x"]), b["y"]) - 0.1 * m(b["x"]).softmax(1).pow(2).mean()),

@@ -35,6 +35,13 @@ SCALES = frozenset({"neg", "negative", "mul", "rmul", "multiply", "div", "divide
 """Operations that are linear in one operand."""
 REDUCTIONS = frozenset({"mean", "sum", "nanmean", "nansum"})
 PRODUCTS = frozenset({"matmul", "mm", "addmm", "bmm", "einsum", "baddbmm"})
+ERRORS = frozenset(
+    {
+        *("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "mse_loss", "l1_loss"),
+        *("smooth_l1_loss", "huber_loss", "ctc_loss", "multi_margin_loss", "soft_margin_loss"),
+    }
+)
+"""Loss functions that measure an error: they have a lower bound and no upper one."""
 _MOST_TERMS = 64
 _MOST_ELEMENTS = 4_000_000
 """Size of a prediction beyond which nothing is tried on it."""
@@ -87,7 +94,8 @@ class Term:
     weight in the sum where it is one number; `sign` that of its weight (0: mixed). `norm` is the norm of its gradient
     over the trained weights, `shared` that over the weights which other terms reach too. `weights_only`: no data went
     into it. `known`: the loss that it equals, up to a factor. `flipped` is the line that turns its sign; `reached` numbers
-    the trained weights that it reaches, `head` those of the layer that makes its prediction.
+    the trained weights that it reaches, `head` those of the layers that make its predictions. `pull` is the weight in the
+    sum of each element of PyTorch's loss function or of the known loss, the same for all (else 0), `targets` its targets.
     """
 
     name: str
@@ -103,6 +111,8 @@ class Term:
     flipped: Place | None = None
     reached: frozenset[int] = frozenset()
     head: frozenset[int] = frozenset()
+    pull: float = 0.0
+    targets: list[torch.Tensor] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -291,6 +301,9 @@ def _term(graph: Graph, group: list[_Piece], numbers: dict[int, int]) -> Term:
     data, target = _origins(graph, group)
     flips = group[0].flips
     known, head = _known(graph, group[0]) if len(group) == 1 else (None, [])
+    pull, targets = (known.factor, [known.target]) if known is not None else _pull(graph, group)
+    if known is None and pull:
+        head = [w for p in group for o in graph.cone(p.tensor, stop=weighs) if weighs(o) for w in _weights(o)]
     return Term(
         name="the loss" if op is None else plain_name(op),
         place=None if op is None else op.place,
@@ -304,7 +317,25 @@ def _term(graph: Graph, group: list[_Piece], numbers: dict[int, int]) -> Term:
         known=known,
         flipped=flips[0].place if len(flips) == 1 else None,
         head=frozenset(numbers[id(w)] for w in head if id(w) in numbers),
+        pull=pull,
+        targets=targets,
     )
+
+
+def _pull(graph: Graph, group: list[_Piece]) -> tuple[float, list[torch.Tensor]]:
+    """The weight of each element of PyTorch's loss functions behind terms, where it is one for all; and their targets."""
+    found: set[float] = set()
+    targets = []
+    for piece in group:
+        if piece.op is None or piece.op.name not in ERRORS or len(piece.op.inputs) < 2 or not piece.op.outputs:
+            return 0.0, []
+        (weight,) = torch.autograd.grad(graph.root.sum(), [piece.op.outputs[0]], retain_graph=True, allow_unused=True)
+        if weight is None or not weight.numel() or bool((weight != weight.flatten()[0]).any()):
+            return 0.0, []
+        found.add(float(weight.flatten()[0]))
+        targets.append(piece.op.inputs[1].detach())
+    signs = {math.copysign(1, f) for f in found}
+    return (found.pop() if len(signs) == 1 and 0.0 not in found else 0.0), targets
 
 
 def _origins(graph: Graph, group: list[_Piece]) -> tuple[bool, bool]:
@@ -332,6 +363,11 @@ def weighs(op: Seen) -> bool:
     return op.name in LAYERS or (plain_name(op) in PRODUCTS and any(_is_weight(t) for t in op.inputs))
 
 
+def _weights(op: Seen) -> list[torch.Tensor]:
+    """The leaves that an operation applies."""
+    return [t if t._base is None else t._base for t in op.inputs if _is_weight(t)]
+
+
 def _is_weight(tensor: torch.Tensor) -> bool:
     base = tensor._base if tensor._base is not None else tensor
     return base.is_leaf and base.requires_grad
@@ -343,7 +379,7 @@ def _known(graph: Graph, piece: _Piece) -> tuple[Known | None, list[torch.Tensor
     last = [op for op in graph.cone(piece.tensor, stop=weighs) if weighs(op)]
     if len(last) != 1 or not last[0].outputs:
         return None, []
-    head = [t if t.is_leaf else t._base for t in last[0].inputs if _is_weight(t)]
+    head = _weights(last[0])
     prediction, at = _through_reshapes(graph, last[0])
     maker = graph.maker(piece.tensor)
     if prediction.numel() > _MOST_ELEMENTS or not prediction.is_floating_point() or maker is None or maker.index <= at:
@@ -356,7 +392,7 @@ def _known(graph: Graph, piece: _Piece) -> tuple[Known | None, list[torch.Tensor
     found = fit(evaluate, prediction.detach(), targets, number, None if piece.op is None else piece.op.place)
     if found is not None:
         (found.gradient,) = torch.autograd.grad(graph.root.sum(), [prediction], retain_graph=True, allow_unused=True)
-    return found, [w for w in head if w is not None]
+    return found, head
 
 
 def _through_reshapes(graph: Graph, op: Seen) -> tuple[torch.Tensor, int]:
