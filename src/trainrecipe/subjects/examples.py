@@ -5,8 +5,10 @@ Experiments run apart, in a forked process, so that nothing of the program is ch
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import itertools
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +29,6 @@ from trainrecipe.subjects.run import Loader
 
 SECONDS = 1.0
 """Time for reading the labels of one loader."""
-COLLATED = 4
-"""Examples in the batches that are made to see what collation does."""
 PATIENCE = 10
 """Seconds after which an experiment apart is given up."""
 
@@ -106,7 +106,7 @@ def _label_column(columns: list[list[float]], known: int | None) -> list[float]:
     if known is not None:
         return columns[known] if known < len(columns) else []
     for column in reversed(columns):
-        if column and not (len(column) > 1 and all(b - a == 1 for a, b in zip(column, column[1:], strict=False))):
+        if column and not (len(column) > 1 and all(b - a == 1 for a, b in itertools.pairwise(column))):
             return column
     return []
 
@@ -152,10 +152,10 @@ class _Once(IterableDataset[Any]):
         yield self.function()
 
 
-def apart(function: Callable[[], Any], patience: float = PATIENCE) -> Any:
+def apart(data: Data, function: Callable[[], Any], patience: float = PATIENCE) -> Any:
     """What `function` returns when it is called in a forked process; raises Unreadable when it fails or takes too long."""
     loader = forked(_Once(function), batch_size=None, num_workers=1, timeout=patience, collate_fn=_as_it_is)
-    return next(iter(take(loader)))
+    return next(iter(take(data, loader)))
 
 
 def forked(dataset: Any, **options: Any) -> DataLoader[Any]:
@@ -169,13 +169,31 @@ def forked(dataset: Any, **options: Any) -> DataLoader[Any]:
         raise Unreadable(f"no workers: {error}") from error
 
 
-def take(loader: DataLoader[Any]) -> list[Any]:
-    """Everything that a loader gives; raises Unreadable when its workers fail."""
+def take(data: Data, loader: DataLoader[Any]) -> list[Any]:
+    """Everything that a loader gives; raises Unreadable when its workers fail, or an earlier one's took too long."""
+    if "stuck" in data.memo:
+        raise Unreadable("examples are read too slowly in a process apart")
     try:
-        return list(loader)
+        with _calm():
+            return list(loader)
     except Exception as error:
+        if "timed out" in str(error):
+            data.memo["stuck"] = True
         text = str(error).strip().splitlines()
         raise Unreadable(f"examples cannot be read again: {text[-1] if text else type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Tokenizers of Hugging Face's print a warning when a process is forked, unless they are told to be calm."""
+    name = "TOKENIZERS_PARALLELISM"
+    added = name not in os.environ
+    os.environ.setdefault(name, "false")
+    try:
+        yield
+    finally:
+        if added:
+            os.environ.pop(name, None)
 
 
 def _as_it_is(value: Any) -> Any:
@@ -207,106 +225,6 @@ def read_place(dataset: Any) -> Place | None:
             return None if dataset is None else at
         dataset = getattr(dataset, "dataset", None)
     return None
-
-
-# ---- workers
-
-
-def worker_draws(data: Data, number: int) -> dict[str, Any]:
-    """What two workers read, twice over as in two epochs, of the same examples; raises Unreadable.
-
-    `random`: readings of one example in one worker differ. `workers` and `epochs`: both workers, or both epochs, read
-    exactly the same, bit by bit; `held`: so they do with PyTorch's, NumPy's and Python's global generators set aside.
-    """
-    record, loader = data.loaders[number]
-    chosen = sorted({i * ((record.examples or 1) - 1) // 3 for i in range(4)})
-    plain = [_as_two_workers(loader, chosen, epoch, aside=False) for epoch in (1, 2)]
-    aside = _as_two_workers(loader, chosen, 1, aside=True)
-    return {
-        "random": _varies(plain[0][0]),
-        "workers": plain[0][0] == plain[0][1] and plain[1][0] == plain[1][1],
-        "epochs": plain[0] == plain[1],
-        "held": _varies(aside[0]) and aside[0] == aside[1],
-    }
-
-
-def _as_two_workers(loader: Any, chosen: list[int], epoch: int, aside: bool) -> tuple[list[Any], list[Any]]:
-    """What each of two workers reads: every chosen example four times."""
-    order = [[i] for i in chosen for _ in range(4) for _ in range(2)]
-    made = forked(
-        loader.dataset,
-        batch_sampler=order,
-        num_workers=2,
-        worker_init_fn=loader.worker_init_fn,
-        collate_fn=_content_aside if aside else _content,
-        generator=torch.Generator().manual_seed(epoch),
-        timeout=PATIENCE,
-    )
-    read = take(made)
-    return read[2::2], read[3::2]
-
-
-def _content(items: list[Any]) -> list[int]:
-    return content(items[0])
-
-
-def _content_aside(items: list[Any]) -> list[int]:
-    found = content(items[0])
-    seed_all(5)
-    return found
-
-
-def _varies(read: list[Any]) -> bool:
-    return any(len({tuple(r) for r in read[i : i + 3]}) > 1 for i in range(3, len(read) - 2, 4))
-
-
-# ---- collation
-
-
-@dataclasses.dataclass(frozen=True)
-class Collated:
-    """What became of `items` examples in a batch: on how many of them it depends as a whole (`used`), and, where it has as
-    many numeric parts as an example, on how many each part with more than one number depends (`parts`)."""
-
-    items: int
-    used: int
-    parts: list[int]
-
-
-def collated(data: Data, number: int) -> Collated:
-    """Make small batches with a loader's own `collate_fn`, exchanging one example at a time; raises Unreadable."""
-    record, loader = data.loaders[number]
-    size = min(record.batch_size or 1, COLLATED)
-    if not data.may_read:
-        raise Unreadable("examples are read again after a rehearsal only")
-    if (record.examples or 0) < 2 * size:
-        raise Unreadable("there are too few examples to exchange")
-    found: Collated = apart(lambda: _collate(loader.dataset, loader.collate_fn, size))
-    return found
-
-
-def _collate(dataset: Any, collate: Callable[[list[Any]], Any], size: int) -> Collated:
-    def batch(indices: list[int]) -> Any:
-        items = []
-        for i in indices:
-            seed_all(i)
-            items.append(dataset[i])
-        seed_all(0)
-        return collate(items)
-
-    first, others = list(range(size)), list(range(size, 2 * size))
-    whole = batch(first)
-    hashes = content(whole)
-    sizes = [t.numel() for t in numbers(whole)]
-    depends = [0] * len(hashes)
-    used = 0
-    for k in range(size):
-        changed = content(batch([*first[:k], others[k], *first[k + 1 :]]))
-        used += changed != hashes
-        for j, (a, b) in enumerate(zip(hashes, changed, strict=False)):
-            depends[j] += a != b
-    alike = len(hashes) == len(content(dataset[0]))
-    return Collated(size, used, [d for d, n in zip(depends, sizes, strict=True) if n > 1 and d] if alike else [])
 
 
 def own_collation(loader: Any) -> bool:

@@ -23,7 +23,6 @@ PROBES = 8
 SECONDS = 3.0
 STORE = 16
 """Rows of a container, from which it can hold one per example."""
-_MASK = 0xFFFFFFFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +60,7 @@ def reading(data: Data, number: int) -> Reading | str:
     if key not in data.memo:
         length = int(data.loaders[number][0].examples or 0)
         try:
-            data.memo[key] = apart(lambda: _read(dataset, length), patience=8)
+            data.memo[key] = apart(data, lambda: _read(dataset, length), patience=8)
         except Unreadable as error:
             data.memo[key] = str(error)
     found: Reading | str = data.memo[key]
@@ -80,7 +79,10 @@ def _read(dataset: Any, length: int) -> Reading:
     held = list(generators_in(dataset))
     states = [_state(g) for g in held]
     probes = sorted({i * (length - 1) // max(1, PROBES - 1) for i in range(min(PROBES, length))})
-    indices, differ, single, resets, drifts, rewritten = [], [0] * 64, [], [], [], []
+    differ, single, resets = [0] * 64, [False], []
+    indices: list[int] = []
+    drifts: list[int] = []
+    rewritten: list[int] = []
     with _noting() as noted:
         for i in probes:
             if time.perf_counter() > until and len(indices) >= 2:

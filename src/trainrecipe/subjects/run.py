@@ -17,6 +17,7 @@ from trainrecipe.subjects.draws import Carried, Draw
 from trainrecipe.subjects.evaluation import Evaluation
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
+from trainrecipe.subjects.inits import Inits
 from trainrecipe.subjects.weights import Weights
 
 
@@ -84,9 +85,10 @@ class Forward:
 class Pass:
     """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
 
-    `backwards` counts backward calls on its batches; `fetched` batches since the last backward, and `shared` how often it
-    gave one batch of several loaders to a step. `length` is `len(loader)` or None; `cut` tells that a rehearsal left
-    batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    `backwards` counts backward calls on its batches, `inside` those while its loop was still going on; `fetched` batches
+    since the last backward, and `shared` how often it gave one batch of several loaders to a step. `length` is
+    `len(loader)` or None; `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch
+    seen in detail.
     """
 
     number: int
@@ -97,6 +99,7 @@ class Pass:
     length: int | None
     batches: int = 0
     backwards: int = 0
+    inside: int = 0
     last_event: int = 0
     finished: bool = False
     cut: bool = False
@@ -268,7 +271,9 @@ class Optimizer:
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
     were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
-    `losses` the values seen; `loop` the file and line of the innermost loop around it."""
+    `losses` the values seen; `loop` the file and line of the innermost loop around it.
+    `flows` are pairs of optimisers: what the parameters of the first made went through those of the second on the way to
+    the loss."""
 
     place: Place | None
     count: int = 0
@@ -281,6 +286,7 @@ class Backward:
     held_at: Place | None = None
     held_name: str = ""
     loop: tuple[str, int] | None = None
+    flows: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -369,6 +375,9 @@ class Clock:
             "loss and the script's own Python": self.rest,
         }
         return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+
+
+@dataclasses.dataclass(slots=True)
 class Reseed:
     """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
 
@@ -461,6 +470,7 @@ class Run:
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     clock: Clock = dataclasses.field(default_factory=Clock)
     weights: Weights = dataclasses.field(default_factory=Weights)
+    inits: Inits = dataclasses.field(default_factory=Inits)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     criteria: list[Criterion] = dataclasses.field(default_factory=list)

@@ -33,13 +33,15 @@ class Touched:
     """What reading told: for each container of the data set (its name), its length and the row read for each index.
 
     A row is None where an index did not read exactly one row of it, or not the same each time. `beyond`: reading at and
-    behind the end of the data set, up to the last row, works, and fails after that.
+    behind the end of the data set, up to the last row, works, and fails after that. `looked_up`: containers whose row is
+    what another one holds at the index, such as a list of chosen rows.
     """
 
     lengths: dict[str, int]
     rows: dict[str, list[int | None]]
     indices: list[int]
     beyond: dict[str, bool]
+    looked_up: list[str]
 
 
 def user_datasets(data: Data) -> Iterator[tuple[int, Any]]:
@@ -77,7 +79,7 @@ def touched_by(data: Data, number: int, dataset: Any, every: bool = False) -> To
         return None
     try:
         length = len(dataset)
-        found: Touched = apart(lambda: _touch(dataset, length, every), patience=6)
+        found: Touched = apart(data, lambda: _touch(dataset, length, every), patience=6)
         return found
     except (Unreadable, TypeError):
         return None
@@ -100,7 +102,7 @@ def _touch(dataset: Any, length: int, every: bool) -> Touched:
     indices = list(range(min(length, READS))) if every else sorted({i * (length - 1) // PROBES for i in range(PROBES + 1)})
     rows: dict[str, list[int | None]] = {name: [] for name in notes}
     until = time.perf_counter() + SECONDS
-    read = []
+    read: list[int] = []
     for i in indices:
         if time.perf_counter() > until:
             break
@@ -111,7 +113,17 @@ def _touch(dataset: Any, length: int, every: bool) -> Touched:
             same = first[name] == second[name] and len(first[name]) == 1
             rows[name].append(first[name][0] if same else None)
     beyond = {name: _goes_on(dataset, length, n) for name, n in lengths.items()}
-    return Touched(lengths, rows, read, beyond)
+    stores = {name: store for name, _, _, store in _stores(dataset)}
+    looked_up = [n for n in rows if any(_holds(s, read, rows[n]) for m, s in stores.items() if m != n)]
+    return Touched(lengths, rows, read, beyond, looked_up)
+
+
+def _holds(store: Any, indices: list[int], rows: list[int | None]) -> bool:
+    """Whether a container holds at each index the number of the row that was read."""
+    try:
+        return len(store) > max(indices) and all(int(store[i]) == row for i, row in zip(indices, rows, strict=True))
+    except (TypeError, ValueError):
+        return False
 
 
 def _rows_of(spied: Any, i: int, seed: int, notes: dict[str, list[Any]]) -> dict[str, list[int]]:
@@ -179,6 +191,7 @@ def _address(store: Any) -> int:
 
 
 def _spy(store: Any, noted: list[Any]) -> Any:
+    spied: Any
     if isinstance(store, torch.Tensor):
         spied = store.as_subclass(_Tensor)
     elif isinstance(store, np.ndarray):
@@ -192,7 +205,7 @@ def _spy(store: Any, noted: list[Any]) -> Any:
 def _note(noted: list[Any], key: Any) -> None:
     if isinstance(key, tuple):
         key = key[0] if key else None
-    if isinstance(key, torch.Tensor | np.ndarray) and key.ndim == 0 and not key.dtype == torch.bool:
+    if isinstance(key, torch.Tensor | np.ndarray) and key.ndim == 0 and key.dtype != torch.bool:
         key = key.item()
     noted.append(int(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else "many")
 

@@ -35,6 +35,7 @@ class Loaders(Ear):
         self.open: Pass | None = None
         self.serial = 0
         self.mark = 0
+        self._iterator: Any = lambda: None
         self._datasets: dict[int, tuple[int, Any]] = {}
         self._births: weakref.WeakKeyDictionary[Any, Spot | None] = weakref.WeakKeyDictionary()
         self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
@@ -152,6 +153,7 @@ class Loaders(Ear):
             return
         first = self.open is not current and current.batches == 0
         self.open = current
+        self._iterator = weakref.ref(iterator)
         current.batches += 1
         current.fetched += 1
         current.last_event = self.listener.event()
@@ -185,6 +187,7 @@ class Loaders(Ear):
         """
         if self.open is not None:
             self.open.backwards += 1
+            self.open.inside += self._iterator() is not None
         for other in self.run.passes[-4:]:
             if other is not self.open and other.fetched == 1:
                 other.shared += 1

@@ -91,7 +91,9 @@ class AugmentationInEvaluation(Check):
         if changed < SHARE * read:
             return Ruling.passed(f"{read - changed} of {read} evaluation examples are the same when they are read again")
         if not evidence["label_stays"] or not evidence["stored"]:
-            return Ruling.passed("evaluation examples are drawn anew each time, together with their targets or from no stored data")
+            return Ruling.passed(
+                "evaluation examples are drawn anew each time, together with their targets or from no stored data"
+            )
         repeated = evidence["rounds"] > 1
         return Ruling.found(
             Severity.WARNING if evidence["training_too"] and not repeated else Severity.NOTE,

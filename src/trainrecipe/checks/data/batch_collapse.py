@@ -48,7 +48,8 @@ class BatchCollapse(Check):
 
     def measure(self, data: Data) -> list[Evidence]:
         """Exchange examples one by one and see whether the batch changes."""
-        from trainrecipe.subjects.examples import Unreadable, collated, function_place, own_collation
+        from trainrecipe.subjects.examples import Unreadable, function_place, own_collation
+        from trainrecipe.subjects.loading import collated
 
         found, why = [], "every loader puts its batches together as PyTorch does"
         for record, loader in data.loaders:
@@ -73,7 +74,7 @@ class BatchCollapse(Check):
         if items < 3 or (used > 1 and not first):
             return Ruling.passed(f"a batch depends on {used} of {items} examples")
         return Ruling.found(
-            Severity.ERROR,
+            Severity.ERROR if used == 1 else Severity.WARNING,
             "The batch holds one example, whatever its size: the others are thrown away."
             if used == 1
             else "The inputs of a batch hold one example, its other parts hold more.",

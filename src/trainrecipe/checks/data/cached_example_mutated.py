@@ -78,7 +78,9 @@ class CachedExampleMutated(Check):
         if not drifts:
             return Ruling.passed(f"{read} examples are the same when read again with the same random state")
         if min(drifts, rewritten) < SHARE * read:
-            return Ruling.unsure(f"{drifts} of {read} examples differ when read again with the same random state; why is unknown")
+            return Ruling.unsure(
+                f"{drifts} of {read} examples differ when read again with the same random state; why is unknown"
+            )
         return Ruling.found(
             Severity.ERROR if evidence["lasting"] else Severity.NOTE,
             "Reading an example changes what is stored of it, so the data drift from epoch to epoch.",

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
 
 SAME = 0.1
 """Share of the training data that drop_last leaves out, the same in each epoch, from which it is reported."""
-EVALUATED = 0.2
-"""Share of the evaluation data that drop_last leaves out of the score, from which it is a warning."""
-SMALL = 0.05
-"""The same, from which it is a note."""
 BATCHES = 4
 """Full batches that the data have, from which an epoch of less than one batch is a mistake."""
 UNREAD = 0.3
@@ -42,12 +38,12 @@ class DataDropped(Check):
 
     What to do
     ----------
-    `drop_last=False` for evaluation; a batch size below the number of examples; `num_samples=len(weights)`; let
+    `shuffle=True`, or `drop_last=False`; a batch size below the number of examples; `num_samples=len(weights)`; let
     `__len__` return the number of examples that `__getitem__` can give.
 
     When it is wrong
     ----------------
-    Shuffled training data lose other examples in each epoch, which does no harm, and are not reported. A sampler that
+    Evaluation data that `drop_last` leaves out are `evaluates-one-batch`'s business. Shuffled training data lose other examples in each epoch, which does no harm, and are not reported. A sampler that
     draws from a chosen part on purpose (an experiment on a subset, a curriculum) gets a note, as does a data set whose
     length is a number kept in one of its attributes, since that is how a limit is set on purpose.
 
@@ -99,6 +95,7 @@ def _loader(data: Data, record: Loader, trains: bool) -> Evidence | None:
             "size": size,
             "length": length,
             "trains": trains,
+            "stateful": data.run.carries_state,
             "drop_last": record.drop_last,
             "same": not record.shuffled,
             "siblings": record.born is not None and any(o.born == record.born and o.length for o in data.run.loaders),
@@ -112,7 +109,6 @@ def _judge_batches(evidence: Evidence) -> Ruling:
     drawn, given, size, length = (evidence[k] for k in ("drawn", "given", "size", "length"))
     lost = drawn - given
     share = lost / max(1, drawn)
-    what = "trains on" if evidence["trains"] else "evaluates"
     if not length:
         return Ruling.found(
             Severity.WARNING if evidence["siblings"] else Severity.ERROR,
@@ -121,7 +117,8 @@ def _judge_batches(evidence: Evidence) -> Ruling:
             observed=f"a length of 0; all {drawn} examples are dropped",
             fix="Use a batch size below the number of examples, or drop_last=False.",
         )
-    if drawn < size and evidence["examples"] >= BATCHES * size:
+    counted = evidence["sampler"] in ("RandomSampler", "WeightedRandomSampler") and evidence["trains"]
+    if counted and drawn < size and evidence["examples"] >= BATCHES * size:
         return Ruling.found(
             Severity.WARNING,
             f"An epoch has {drawn} examples, less than one batch of {size}, of {evidence['examples']} in the data set.",
@@ -129,15 +126,12 @@ def _judge_batches(evidence: Evidence) -> Ruling:
             observed=f"{evidence['sampler']} draws {drawn} examples per pass; the batch is never full",
             fix="Pass the number of examples per epoch as the sampler's num_samples, such as len(dataset).",
         )
-    harmless = share < SMALL or (evidence["trains"] and (not evidence["same"] or share < SAME))
-    if not evidence["drop_last"] or harmless:
+    if not evidence["drop_last"] or not evidence["trains"] or not evidence["same"] or share < SAME:
         return Ruling.passed(f"the loader gives {given} of {drawn} examples")
-    grave = evidence["trains"] or share >= EVALUATED
     return Ruling.found(
-        Severity.WARNING if grave else Severity.NOTE,
-        f"The loader {what} {given} of {drawn} examples: drop_last leaves out the others"
-        + (", the same ones in each epoch." if evidence["same"] else "."),
-        expected="all examples, except for those that another epoch gives" if evidence["trains"] else "all examples in the score",
+        Severity.NOTE if evidence["stateful"] else Severity.WARNING,
+        f"The loader trains on {given} of {drawn} examples: drop_last leaves out the same others in each epoch.",
+        expected="all examples, except for those that another epoch gives",
         observed=f"{lost} of {drawn} ({share:.0%}) are never given: {length} batches of {size}",
         fix="Set drop_last=False, or shuffle, or choose a smaller batch.",
     )

@@ -38,7 +38,8 @@ class ExamplesRepeatWithinEpoch(Check):
 
     When it is wrong
     ----------------
-    Data sets that repeat their examples on purpose (more indices than rows), that draw rows at random, read windows or
+    Data sets that repeat their examples on purpose (more indices than rows, or rows listed beforehand, as in bootstrap
+    samples), that draw rows at random, read windows or
     several rows for an example, or keep their examples elsewhere, are not judged.
 
     Source
@@ -63,7 +64,7 @@ class ExamplesRepeatWithinEpoch(Check):
                 continue
             for name, stored in touched.lengths.items():
                 rows = touched.rows[name]
-                if None in rows or stored != len(dataset):
+                if None in rows or stored != len(dataset) or name in touched.looked_up:
                     continue
                 counts = {"stored": stored, "indices": len(rows), "rows": len(set(rows)), "name": name}
                 found.append(Evidence(counts, place=method_place(dataset, "__getitem__")))

@@ -79,8 +79,8 @@ class HiddenStateAcrossSequences(Check):
             Severity.WARNING,
             "The hidden state of one batch is given to the next, whose sequences are others.",
             expected="a fresh state for each batch of shuffled sequences",
-            observed=f"{evidence['sampler']} draws the batches; {evidence['continued']:.0%} of their rows continue the same row "
-            "of the batch before",
+            observed=f"{evidence['sampler']} draws the batches; {evidence['continued']:.0%} of their rows go on "
+            "from the same row of the batch before",
             fix="Reset the state at the start of each batch, or read continuous streams without shuffling.",
         )
 

@@ -60,7 +60,9 @@ class IterableNotSharded(Check):
 
         found = []
         for record, at in streams(data):
-            passes = [p for p in data.run.passes if p.loader == record.number and len(p.batch_hashes) >= ROUNDS * record.workers]
+            passes = [
+                p for p in data.run.passes if p.loader == record.number and len(p.batch_hashes) >= ROUNDS * record.workers
+            ]
             if passes:
                 found.append(_compare(record, passes[0], at))
         return found or [Evidence(missing="no pass over an IterableDataset with several workers was seen")]

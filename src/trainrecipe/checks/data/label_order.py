@@ -60,8 +60,8 @@ class LabelOrder(Check):
     ----------------
     Loaders that shuffle, samplers of the user's own, models that carry state from batch to batch, and numbers predicted
     from overlapping windows (a time series read in order) are never reported, nor are batches of few classes drawn at
-    random (`one-class-batches` looks at those). In a rehearsal only the first batches and the last of each pass are seen. A curriculum that is
-    sorted on purpose looks the same: silence the check there.
+    random (`one-class-batches` looks at those). In a rehearsal only the first batches and the last of each pass are seen. A
+    curriculum that is sorted on purpose looks the same: silence the check there.
 
     Source
     ------

@@ -43,8 +43,8 @@ class LoopLeftEarly(Check):
     When it is wrong
     ----------------
     A limit on the steps per epoch, by a condition, is common: with shuffled data it is not reported, and a `break` that
-    always ends the loop is a note there, since it draws one batch at random. Taking the first
-    batch only, by a loop that does nothing else, and limits set in a framework's trainer are not reported either. Loops
+    always ends the loop is a note there, since it draws one batch at random. Loops that
+    take a batch and leave before it is used, and limits set in a framework's trainer are not reported either. Loops
     that train on a single batch on purpose look the same: silence the check there.
 
     Source
@@ -92,7 +92,7 @@ def _look(run: Run, loader: Loader, passes: list[Pass]) -> Evidence | None:
         return None
     whole = [p for p, following in itertools.pairwise(passes) if p.place == following.place]
     counts = {p.batches for p in whole if not p.finished}
-    left = len(whole) > 1 and len(counts) == 1 and not any(p.finished for p in whole)
+    left = len(whole) > 1 and len(counts) == 1 and not any(p.finished or not p.inside for p in whole)
     at, how, condition = _exit(whole[0].place) if left else (None, "", False)
     return Evidence(
         {
@@ -111,7 +111,7 @@ def _look(run: Run, loader: Loader, passes: list[Pass]) -> Evidence | None:
 def _exit(place: Place | None) -> tuple[Place | None, str, bool]:
     """What ends the `for` loop that begins at a line: its place, `break` or `return`, and whether it depends on a condition.
 
-    Statements of the body itself come before those inside an `if`; a loop that does nothing but end is left out.
+    Statements of the body itself come before those inside an `if`.
     """
     if place is None:
         return None, "", False
@@ -125,10 +125,9 @@ def _exit(place: Place | None) -> tuple[Place | None, str, bool]:
     loop = max(loops, key=lambda n: n.lineno)
     for condition in (False, True):
         for statement in _exits(loop.body, condition):
-            if len(loop.body) > 1:
-                how = "return" if isinstance(statement, ast.Return) else "break"
-                source = linecache.getline(place.file, statement.lineno).strip()
-                return Place(place.file, statement.lineno, source, place.function), how, condition
+            how = "return" if isinstance(statement, ast.Return) else "break"
+            source = linecache.getline(place.file, statement.lineno).strip()
+            return Place(place.file, statement.lineno, source, place.function), how, condition
     return None, "", False
 
 

@@ -183,7 +183,7 @@ def _classes(weights: Sequence[float], known: Mapping[int, float], classes: Coun
     ratios = [[usual[c] / n for c, n in classes.items()], [w / n for w, n in whole_groups.items()]]
     varied = len(set(usual.values())) > 1
     return {
-        "misplaced": whole and len(groups) >= 2 and sorted(groups.values()) == sizes and agree < 0.9,
+        "misplaced": whole and len(groups) > 1 and sorted(groups.values()) == sizes and agree < 0.9,
         "agree": agree,
         "follow": agree == 1.0 and varied,
         "uneven": sizes[-1] / sizes[0],

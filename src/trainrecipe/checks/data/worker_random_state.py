@@ -50,7 +50,8 @@ class WorkerRandomState(Check):
 
     def measure(self, data: Data) -> list[Evidence]:
         """Let two workers of two epochs read the same examples."""
-        from trainrecipe.subjects.examples import Unreadable, read_place, worker_draws
+        from trainrecipe.subjects.examples import Unreadable, read_place
+        from trainrecipe.subjects.loading import worker_draws
         from trainrecipe.subjects.rereading import reading
 
         found, why = [], "no training loader has worker processes"
@@ -86,7 +87,11 @@ class WorkerRandomState(Check):
         workers = many and (evidence["workers"] or evidence["held"])
         if not workers and not epochs:
             return Ruling.passed("workers and epochs draw different random numbers")
-        who = "All workers draw the same random numbers" if workers else "Each worker draws the same random numbers in every epoch"
+        who = (
+            "All workers draw the same random numbers"
+            if workers
+            else "Each worker draws the same random numbers in every epoch"
+        )
         both = ", and again in every epoch" if workers and epochs else ""
         grave = workers or not evidence["shuffled"]
         return Ruling.found(
