@@ -8,7 +8,7 @@ torch.manual_seed(0)
 generator = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
 discriminator = nn.Sequential(nn.Linear(2, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1))
 steps_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.9))
-steps_d = torch.optim.Adam(discriminator.parameters(), lr=1e-3, betas=(0.5, 0.9))
+steps_d = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.9))
 is_real = torch.cat([torch.ones(64, 1), torch.zeros(64, 1)])
 
 
@@ -22,7 +22,7 @@ def value(real, fake):
     return F.binary_cross_entropy_with_logits(discriminator(torch.cat([real, fake])), is_real)
 
 
-for step in range(300):
+for step in range(900):
     loss_d = value(real_points(64), generator(torch.randn(64, 4)).detach())
     steps_d.zero_grad()
     loss_d.backward()
