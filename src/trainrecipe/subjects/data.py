@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.describe import innermost
