@@ -307,3 +307,236 @@ def test_a_stopped_gradient_inside_the_model_is_never_more_than_unsure() -> None
     (found,) = answers("gradient-check", step)
     assert found.verdict is Verdict.UNSURE
     assert "detach" in found.ruling.says
+
+
+# ---- lessons: shuffled labels, dumb baselines, labels as input, two examples
+
+
+class Fourier(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.randn(16, 64, generator=torch.Generator().manual_seed(3)) * scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        phases = x @ self.directions
+        return torch.cat([phases.sin(), phases.cos()], 1)
+
+
+class Sorting(nn.Module):
+    """Sorts rows by their first feature, as nets that pack sequences do, and puts them back or not."""
+
+    def __init__(self, inner: nn.Module, back: bool) -> None:
+        super().__init__()
+        self.inner, self.back = inner, back
+
+    def forward(self, x: torch.Tensor) -> Any:
+        order = x[:, 0].argsort()
+        out = self.inner(x[order])
+        return out[order.argsort()] if self.back else out
+
+
+def mlp(inputs: int = 16, outputs: int = 4) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(inputs, 48), nn.ReLU(), nn.Linear(48, outputs))
+
+
+def seen(model: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], loss: Any = F.cross_entropy) -> Step:
+    """A step as it is captured from a script: several batches were seen, and the step is known to move between them."""
+    steps = [Step(model, b, lambda m, b: loss(m(b[0]), b[1]), torch.optim.Adam(model.parameters(), 1e-3)) for b in batches]
+    steps[0].later = [s.tape for s in steps[1:]]
+    return steps[0]
+
+
+def batches(count: int = 8, noise: float = 1.0, classes: int = 4, size: int = 32) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(0)
+    centres = 2 * torch.randn(classes, 16)
+    made = []
+    for _ in range(count):
+        labels = torch.randint(0, classes, (size,))
+        made.append((centres[labels] + noise * torch.randn(size, 16), labels))
+    return made
+
+
+LESSONS = ("shuffled-labels", "dumb-baselines", "label-as-input", "two-examples")
+
+
+def only(name: str, step: Step) -> Finding:
+    (found,) = answers(name, step)
+    return found
+
+
+def test_a_healthy_classifier_passes_all_of_them_with_pictures() -> None:
+    step = seen(mlp(), batches())
+    for name in LESSONS:
+        found = only(name, step)
+        assert found.verdict is Verdict.PASS, found.ruling.says
+        assert found.picture is not None
+    assert "with shuffled labels" in only("shuffled-labels", step).ruling.says
+    assert "linear model" in only("dumb-baselines", step).ruling.says
+
+
+def test_a_regression_and_a_binary_task_pass() -> None:
+    torch.manual_seed(0)
+    weights = torch.randn(16, 1)
+    given = [(x, x @ weights) for x, _ in batches()]
+    for step in (
+        seen(mlp(outputs=1), given, F.mse_loss),
+        seen(mlp(outputs=1), [(x, (y > 0).float()) for x, y in given], F.binary_cross_entropy_with_logits),
+    ):
+        for name in LESSONS:
+            assert only(name, step).verdict in (Verdict.PASS, Verdict.UNSURE)
+    assert only("shuffled-labels", seen(mlp(outputs=1), given, F.mse_loss)).verdict is Verdict.PASS
+
+
+def test_features_that_only_allow_learning_by_heart_are_found() -> None:
+    wide = nn.Sequential(Fourier(30.0), mlp(128))
+    (found,) = alarms("shuffled-labels", seen(wide, batches()))
+    assert "by heart" in found.ruling.says
+    assert not alarms("shuffled-labels", seen(nn.Sequential(Fourier(0.1), mlp(128)), batches()))
+
+
+def test_random_labels_and_an_untrainable_net_are_unsure() -> None:
+    torch.manual_seed(5)
+    random = [(x, torch.randint(0, 4, (32,))) for x, _ in batches()]
+    assert only("shuffled-labels", seen(mlp(), random)).verdict is Verdict.UNSURE
+    dead = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+    nn.init.constant_(dead[0].bias, -1e3)
+    assert only("shuffled-labels", seen(dead, batches())).verdict is Verdict.UNSURE
+
+
+def test_rows_that_change_places_in_the_model_are_an_error_where_they_do() -> None:
+    found = only("label-as-input", seen(Sorting(mlp(), back=False), batches()))
+    assert found.severity is Severity.ERROR
+    assert found.place is not None
+    assert found.place.function == "forward"
+    assert "order" in found.place.source
+    assert only("label-as-input", seen(Sorting(mlp(), back=True), batches())).verdict is Verdict.PASS
+
+
+def test_labels_that_were_put_into_the_same_order_are_no_fault() -> None:
+    reordered = [(x, y[x[:, 0].argsort()]) for x, y in batches()]
+    assert only("label-as-input", seen(Sorting(mlp(), back=False), reordered)).verdict is Verdict.PASS
+
+
+def test_the_order_of_rows_cannot_be_told_for_random_labels() -> None:
+    torch.manual_seed(5)
+    random = [(x, torch.randint(0, 4, (32,))) for x, _ in batches(4)]
+    assert only("label-as-input", seen(Sorting(mlp(), back=False), random)).verdict is Verdict.UNSURE
+
+
+def test_tokens_convolutions_and_recurrent_nets_can_be_asked() -> None:
+    torch.manual_seed(2)
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(30, 16), nn.Linear(16, 3)
+
+        def forward(self, tokens: torch.Tensor) -> Any:
+            return self.head(self.embedding(tokens).mean(1))
+
+    words = [(torch.randint(0, 10, (32, 6)) + 10 * y[:, None], y) for y in (torch.randint(0, 3, (32,)) for _ in range(6))]
+    assert only("shuffled-labels", seen(Words(), words)).verdict in (Verdict.PASS, Verdict.UNSURE)
+    assert "real numbers" in only("label-as-input", seen(Words(), words)).ruling.says
+    conv = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
+    pictures = [(x.reshape(-1, 1, 4, 4), y) for x, y in batches()]
+    assert only("label-as-input", seen(conv, pictures)).verdict is Verdict.PASS
+
+
+def test_odd_steps_are_skipped_with_a_reason() -> None:
+    x, y = rows()
+    model = mlp()
+    odd = [
+        seen(model, [(x, y)]),
+        Step(model, (x, y), lambda m, b: F.cross_entropy(m(b[0]), b[1]) + m[0].weight.square().sum()),
+        Step(model, (x, F.one_hot(y, 4).float()), lambda m, b: F.cross_entropy(m(b[0]), b[1])),
+        Step(mlp(outputs=16), (x, x), lambda m, b: F.mse_loss(m(b[0]), b[0])),
+        Step(model, (x[:1], y[:1]), lambda m, b: F.cross_entropy(m(b[0]), b[1])),
+    ]
+    for step in odd:
+        for name in ("shuffled-labels", "dumb-baselines"):
+            found = only(name, step)
+            assert found.verdict is Verdict.SKIP, (name, found.ruling.says)
+            assert found.ruling.says
+        only("label-as-input", step)
+        only("two-examples", step)
+
+
+def test_the_end_of_a_run_is_judged_against_baselines() -> None:
+    def trained(scale: float, flat: bool = True, finished: bool = True) -> Finding:
+        model = mlp()
+        with torch.no_grad():
+            model[2].weight.mul_(scale)
+        step = seen(model, batches())
+        step.finished, step.values_seen = finished, [(i, 1.0 if flat else 1 / (i + 1)) for i in range(40)]
+        return only("dumb-baselines", step)
+
+    bad = trained(1.0)
+    assert bad.severity is Severity.WARNING
+    assert "beaten by" in bad.ruling.says
+    assert trained(1.0, flat=False).severity is Severity.NOTE
+    assert trained(1.0, finished=False).verdict is Verdict.PASS
+    good = mlp()
+    optimizer = torch.optim.Adam(good.parameters(), 1e-2)
+    step = seen(good, batches())
+    for _ in range(20):
+        for x, y in batches():
+            optimizer.zero_grad()
+            F.cross_entropy(good(x), y).backward()
+            optimizer.step()
+    step.finished = True
+    assert only("dumb-baselines", step).verdict is Verdict.PASS  # the weights as they are now count, not the recorded ones
+
+
+def test_a_class_that_was_never_shown_but_is_known_is_a_note() -> None:
+    class Chooser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.net(x).squeeze(-1)
+
+    def options(flag: float) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(1)
+        y = torch.randint(0, 8, (64,))
+        x = torch.randn(64, 8, 3)
+        x[:, :, 0] = flag * F.one_hot(y, 8) - flag / 2
+        return x, y
+
+    assert only("two-examples", seen(Chooser(), [options(16.0)])).severity is Severity.NOTE
+    assert only("two-examples", seen(Chooser(), [options(0.1)])).verdict is not Verdict.FINDING
+
+
+# ---- range tests
+
+
+def test_a_workable_rate_comes_with_a_range_test_and_a_suggestion() -> None:
+    x, y = rows()
+    model = mlp()
+    step = Step(model, (x, y), lambda m, b: F.cross_entropy(m(b[0]), b[1]), torch.optim.Adam(model.parameters(), 1e-2))
+    found = only("learning-rate-range", step)
+    assert "falls fastest at about" in found.ruling.says
+    assert found.picture is not None
+    assert "range test" in found.picture.title
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "alarmed"),
+    [
+        (lambda p: torch.optim.SGD(p, 0.3, momentum=0.9999), True),
+        (lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), False),
+        (lambda p: torch.optim.SGD(p, 0.01, momentum=0.99, nesterov=True), False),
+        (lambda p: torch.optim.Adam(p, 1e-2), False),
+    ],
+)
+def test_a_momentum_that_never_forgets_is_found(optimizer: Any, alarmed: bool) -> None:
+    model = mlp()
+    given = batches()
+    steps = [Step(model, b, lambda m, b: F.cross_entropy(m(b[0]), b[1]), optimizer(model.parameters())) for b in given]
+    steps[0].later = [s.tape for s in steps[1:]]
+    found = only("momentum-range", steps[0])
+    assert (found.severity is Severity.WARNING) == alarmed, found.ruling.says
+    assert found.picture is not None
+    assert "no optimiser with momentum" in only("momentum-range", Step(model, given[0], lambda m, b: m(b[0]).sum())).ruling.says

@@ -607,6 +607,7 @@ def test_schedulers_inside_others_and_rates_by_hand_are_healthy() -> None:
     assert severity(SchedulerNeverStepped(), watch(train)) is None
 
 
+@pytest.mark.filterwarnings("ignore:Detected call")
 def test_a_scheduler_of_a_replaced_optimizer_is_reported() -> None:
     def train() -> None:
         model = net()
@@ -618,6 +619,7 @@ def test_a_scheduler_of_a_replaced_optimizer_is_reported() -> None:
     assert severity(SchedulerOfAnotherOptimizer(), watch(train)) == "warning"
 
 
+@pytest.mark.filterwarnings("ignore:Detected call")
 def test_schedulers_of_several_models_and_of_a_stand_in_are_healthy() -> None:
     def train() -> None:
         one, two = net(), net()

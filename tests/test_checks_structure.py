@@ -572,7 +572,7 @@ def dropout_models() -> dict[str, tuple[str, nn.Module]]:
             Of(lambda m, x: F.dropout(m.a(x), 0.3, m.training).view(len(x), 3), a=nn.Linear(8, 3)),
         ),
         "keep probability": ("warning", mlp(0.95)),
-        "strong but wide": ("note", mlp(0.8, width=4096)),
+        "strong but wide": ("note", mlp(0.8, width=1024)),
         "before batch norm": ("note", mlp(0.3, norm=True)),
         "switched off": ("skip", mlp(0.0)),
         "on the input": ("pass", nn.Sequential(nn.Dropout(0.1), nn.Linear(8, 3))),
@@ -582,7 +582,9 @@ def dropout_models() -> dict[str, tuple[str, nn.Module]]:
 @pytest.mark.parametrize("name", dropout_models())
 def test_dropout_placement(name: str) -> None:
     expected, model = dropout_models()[name]
-    assert grade("dropout-placement", step_of(model, batch_of(24, 8), lr=2e-3)) == expected
+    x, _ = batch_of(64, 8)
+    labels = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    assert grade("dropout-placement", step_of(model, (x, labels), lr=2e-3)) == expected
 
 
 def test_dropout_on_predictions_of_a_written_out_loss() -> None:
@@ -601,3 +603,54 @@ def test_two_dropped_views_may_be_compared() -> None:
         lambda m, b: F.cross_entropy(F.normalize(m(b), dim=1) @ F.normalize(m(b), dim=1).T, torch.arange(24)),
     )
     assert grade("dropout-placement", contrast) == "pass"
+
+
+# ---- dropout-in-eval: dropout written by hand
+
+
+def _written(guarded: bool) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    def forward(m: Any, x: torch.Tensor) -> torch.Tensor:
+        h = F.relu(m.a(x))
+        if m.training or not guarded:
+            h = h * (torch.rand_like(h) > 0.3) / 0.7
+        return m.o(h)  # type: ignore[no-any-return]
+
+    return forward
+
+
+def random_models() -> dict[str, tuple[str, Callable[[Any, torch.Tensor], torch.Tensor]]]:
+    def bernoulli(m: Any, x: torch.Tensor) -> torch.Tensor:
+        h = m.a(x)
+        return m.o(h * torch.bernoulli(torch.full_like(h, 0.8)) / 0.8)  # type: ignore[no-any-return]
+
+    def tokens_masked(m: Any, x: torch.Tensor) -> torch.Tensor:
+        mask = (torch.rand(x.shape) < 0.2).float()
+        return m.o(m.a(x) * (1 - mask) + m.t * mask)  # type: ignore[no-any-return]
+
+    def kept(m: Any, x: torch.Tensor) -> torch.Tensor:
+        keep = torch.rand(x.shape).argsort(1) < 4
+        return m.o(m.a(x) * keep)  # type: ignore[no-any-return]
+
+    def gate(m: Any, x: torch.Tensor) -> torch.Tensor:
+        h = m.a(x)
+        return m.o(h * torch.bernoulli(h.sigmoid()))  # type: ignore[no-any-return]
+
+    return {
+        "always": ("warning", _written(False)),
+        "in training only": ("pass", _written(True)),
+        "bernoulli": ("warning", bernoulli),
+        "of the input": ("pass", lambda m, x: m.o(m.a(x * (torch.rand_like(x) > 0.3)))),
+        "noise": ("pass", lambda m, x: m.o(m.a(x) * (1 + 0.1 * torch.rand_like(x)))),
+        "masked tokens": ("pass", tokens_masked),
+        "masked autoencoder": ("pass", kept),
+        "stochastic units": ("pass", gate),
+        "guidance": ("pass", lambda m, x: m.o(m.a(x) * (torch.rand(len(x), 1) > 0.1))),
+    }
+
+
+@pytest.mark.parametrize("name", random_models())
+def test_dropout_written_by_hand(name: str) -> None:
+    expected, call = random_models()[name]
+    torch.manual_seed(0)
+    model = Of(call, a=nn.Linear(8, 8), t=nn.Parameter(torch.randn(8)), o=nn.Linear(8, 3))
+    assert grade("dropout-in-eval", step_of(model, batch_of(24, 8))) == expected

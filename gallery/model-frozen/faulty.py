@@ -23,14 +23,13 @@ def batches(size):
         yield x_train[picked], y_train[picked]
 
 
-def set_trainable(module, trainable):
+def freeze(module):
     for p in module.parameters():
-        p.requires_grad = trainable
+        p.requires_grad = False
 
 
 # the encoder learns to tell even digits from odd ones first
 encoder, parity = build_encoder(), nn.Linear(32 * 16, 2)
-set_trainable(parity, True)
 pre = torch.optim.Adam([*encoder.parameters(), *parity.parameters()], lr=1e-3)
 for _ in range(2):
     for xb, yb in batches(64):
@@ -42,7 +41,7 @@ encoder.zero_grad()
 tuned = build_encoder()
 tuned.load_state_dict(encoder.state_dict())
 head = nn.Linear(32 * 16, 10)
-set_trainable(tuned, False)  # fault: freezes what is to be tuned, so its optimizer has nothing to do
+freeze(tuned)  # fault: freezes what is to be tuned, so its optimizer has nothing to do
 slow = torch.optim.SGD(tuned.parameters(), lr=0.02, momentum=0.9)
 fast = torch.optim.Adam(head.parameters(), lr=1e-3)
 for epoch in range(4):

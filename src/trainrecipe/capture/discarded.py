@@ -54,7 +54,7 @@ def _dropped(op: Op) -> str:
     if any(k.arg == "out" for k in call.keywords) or name.endswith("_") or name in _ACTS:
         return ""
     if op.kind == "function":
-        return ast.unparse(call) if name == op.name and op.name not in LOSSES else ""
+        return ast.unparse(call) if op.direct and name == op.name and op.name not in LOSSES else ""
     if op.kind == "module" and isinstance(op.call, nn.Module):
         layer = op.call
         plain = type(layer).__module__.startswith("torch.nn.modules") and not isinstance(layer, (*_STATEFUL, nn.Sequential))

@@ -34,6 +34,13 @@ def find(run: Run) -> Iterator[LoopExit]:
         yield LoopExit(kind, exit_at, len(passes), longest, any(p.trains for p in passes), _sums(node), divides)
 
 
+def is_foreign(one: Pass) -> bool:
+    """Whether a library loops over the training data, in a pass that a rehearsal cut short, so that it sees no epoch end."""
+    if not (one.trains and one.cut) or one.place is None:
+        return False
+    return "next(" not in one.place.source and _loop_at(one.place) is None
+
+
 def _loop_at(at: Place) -> Any:
     """The `for` loop whose header is at a line."""
     tree = tree_of(at.file)

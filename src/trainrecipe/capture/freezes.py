@@ -66,7 +66,7 @@ def _freeze(
 def _slip(attributes: dict[str, Any], *, module: bool) -> str:
     """The attribute that was set to something false and is read by nothing; empty when there is none."""
     for name, value in attributes.items():
-        if name.startswith("_") or not (value is False or value == 0 or value is None) or isinstance(value, torch.Tensor):
+        if name.startswith("_") or not (value is None or (isinstance(value, int) and not value)):
             continue
         if (module and name == RIGHT) or (name != RIGHT and _is_slip(name)):
             return name

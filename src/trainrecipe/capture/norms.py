@@ -71,10 +71,10 @@ def _equal(one: nn.Module, two: nn.Module) -> bool:
 def hollow(listener: Listener) -> Iterator[Untouched]:
     """What was noted of such forwards, where the model was trained with these layers in training mode."""
     run = listener.run
+    used = {(n.model, n.name) for n in run.weights.norms}
     for seen in listener.models.hollow_norms:
         trained = seen.forward.model if seen.twin_of is None else seen.twin_of
-        awake = {name for f in run.forwards if f.model == trained and f.fed for name in f.moody}
-        names = [n for n in seen.names if n in awake]
+        names = [n for n in seen.names if (trained, n) in used]
         if names:
             module = seen.module()
             total = len(layers(module)) if module is not None else len(names)

@@ -40,7 +40,7 @@ from trainrecipe.capture.tape import (
 )
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
-from trainrecipe.capture.where import spot
+from trainrecipe.capture.where import called_directly, spot
 
 _UNRECORDED = frozenset(
     {"backward", "register_hook", "retain_grad", "grad.get", "grad_fn.get", "__deepcopy__", "__repr__", "__format__"}
@@ -257,6 +257,7 @@ class Recorder:
                 at=spot(3),
                 grad=torch.is_grad_enabled(),
                 autocast=autocast_state(),
+                direct=kind == "function" and called_directly(4),
             )
             if name in LOSSES:
                 op.kept = tuple(t.detach().clone() for t in tensors_in((args, kwargs)))

@@ -62,7 +62,10 @@ def _written(spot: Spot | None) -> tuple[bool, bool]:
     if tree is None or spot is None:
         return False, False
     line = spot[1]
-    around = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef) and _spans(n, line)]
+    around = sorted(
+        (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef) and _spans(n, line)),
+        key=lambda n: (isinstance(n, ast.FunctionDef), (n.end_lineno or 0) - n.lineno),
+    )  # the innermost class, else the innermost function
     statements = [n for n in ast.walk(tree) if isinstance(n, ast.Assign | ast.Expr | ast.Return) and _spans(n, line)]
     written = any(_multiplied(n) for s in statements for n in ast.walk(s))
     with open(spot[0], encoding="utf-8", errors="replace") as file:

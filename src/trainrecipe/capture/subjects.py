@@ -301,6 +301,7 @@ def _differs(tensor: torch.Tensor, before: torch.Tensor | str) -> bool:
 def data(listener: Listener, may_read: bool) -> Data:
     """The data of the program."""
     numbered = sorted(((record_number, loader) for loader, record_number in listener.loaders.held.values()), key=lambda p: p[0])
+    listener.fed.settle()
     made = Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)
     trained = {b.kind for b in listener.fed.training}
     evaluations = {id(f) for f in listener.run.evaluations()}

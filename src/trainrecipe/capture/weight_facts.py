@@ -44,6 +44,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         ("untouched", lambda: norms.hollow(listener)),
         ("teachers", lambda: _teachers(listener)),
         ("thaws", freezes.thaws),
+        ("other_steps", lambda: _other_steps({file for file, _ in listener.sources.sites})),
     ):
         _fill(listener, facts, name, found)
     _fill(listener, listener.run, "exits", lambda: exits.find(listener.run))
@@ -51,6 +52,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         optimizer = watched.ref()
         if optimizer is not None and watched.record.standard:
             watched.record.eps_share = _eps_share(listener, optimizer)
+    facts.foreign_loop = any(exits.is_foreign(p) for p in listener.run.passes)
     facts.compared = max((_compared(k) for k in listener.weights.seen.values()), default=0)
 
 
@@ -70,6 +72,21 @@ def _eps_share(listener: Listener, optimizer: torch.optim.Optimizer) -> float | 
     except Exception as error:
         listener.note_trouble("eps_share", error)
         return None
+
+
+def _other_steps(known: set[str]) -> Iterator[Place]:
+    """Calls of a `step` in files of the program other than those that training was seen to run through."""
+    for file in user_files():
+        for line in _step_lines(file) if file not in known else ():
+            if (at := place((file, line, ""))) is not None:
+                yield at
+
+
+@functools.cache
+def _step_lines(file: str) -> list[int]:
+    tree = tree_of(file)
+    calls = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)] if tree is not None else []
+    return [f.lineno for f in calls if isinstance(f, ast.Attribute) and f.attr == "step"]
 
 
 def _compared(known: Sampled) -> int:

@@ -13,11 +13,11 @@ from trainrecipe.subjects.lessons import RATES, Class, Feed
 from trainrecipe.subjects.practice import adam, practise
 
 TESTED = 8
-"""Rows that are replaced one by one."""
+"""Rows that are replaced one by one, where inputs are whole numbers and there is no gradient to follow."""
 MOVED = 3
-"""Rows that must have been moved for a closer look; one could be an example that happens to be ignored."""
+"""Rows that must have been moved; one could be an example that happens to be ignored."""
 MOST = 64
-"""Rows of which it is found where they went."""
+"""Rows of which it is found where they went by replacing them."""
 FAINT = 1e-4
 SURE = 3.0
 """Standard errors between two pairings of inputs and labels from which on one of them is the right one."""
@@ -27,7 +27,7 @@ STEPS = 120
 
 @dataclasses.dataclass(slots=True)
 class Alignment:
-    """Where rows go. `tested` rows were replaced, `moved` of them changed one other row of the predictions and not their own.
+    """Where rows go. Of `tested` rows, `moved` have an effect on one other row of the predictions and not on their own.
 
     `goes` maps rows of the inputs to rows of the predictions; `standing` tells by how many standard errors inputs predict
     the labels of their own row better than those of the row they go to, `how` that was found; `place` and `operation` is
@@ -45,15 +45,20 @@ class Alignment:
 
 def alignment(found: Class) -> Alignment:
     """Whether row i of the inputs makes row i of the predictions. Raises CannotReplay."""
-    size = found.step.batch_size or 0
-    rows = sorted({round(k * (size - 1) / (TESTED - 1)) for k in range(TESTED)})
     look = _Rows(found, {})
-    reached = {i: look.reached(i) for i in rows}
-    moved = [i for i, r in reached.items() if len(r) == 1 and i not in r]
-    made = Alignment(len(rows), len(moved))
-    if len(moved) < min(MOVED, size):
+    if look.stays():
+        return Alignment(len(look.base), 0)
+    if look.differentiable:
+        goes = look.goes()
+    else:
+        size = len(look.base)
+        tested = sorted({round(k * (size - 1) / (TESTED - 1)) for k in range(TESTED)})
+        goes = {i: r[0] for i in tested if len(r := look.reached(i)) == 1}
+    moved = [i for i, j in goes.items() if i != j]
+    made = Alignment(len(goes), len(moved))
+    if len(moved) < min(MOVED, len(look.base)):
         return made
-    made.goes = look.goes()
+    made.goes = goes if look.differentiable else look.goes()
     made.standing = _standing(found, made.goes)
     if abs(made.standing) < SURE and (by_training := _by_training(found)) is not None:
         made.standing, made.how = by_training, "twins trained with both pairings"
@@ -86,12 +91,62 @@ class _Rows:
             made[number][i] = tensor[donor]
         return made
 
+    def _nudged(self, i: int) -> dict[int, torch.Tensor]:
+        """The largest input with row i changed so little that the order of rows stays."""
+        made = self.tensors[self.found.main.number].clone()
+        noise = torch.randn(made[i].shape, generator=torch.Generator().manual_seed(0)).to(made)
+        made[i] += 1e-3 * (made.std() + 1e-12) * noise
+        return {self.found.main.number: made}
+
     def reached(self, i: int) -> list[int]:
         """The rows of the predictions that change when row i of the inputs is replaced."""
         return _changed(self.base, self._predict(self._replaced(i)))
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether the largest input holds real numbers, so that rows can be followed by gradients; replacing a row may change
+        the order of all."""
+        return self.tensors[self.found.main.number].is_floating_point()
+
+    def stays(self) -> bool:
+        """Whether the rows of the input that have an effect on every second row of the predictions are those very rows."""
+        if not self.differentiable:
+            return False
+        size = len(self.base)
+        odd = torch.arange(size) % 2 == 1
+        felt = [self._felt_by(rows) for rows in (odd, ~odd)]
+        return bool((~felt[0] | odd).all()) and bool((~felt[1] | ~odd).all())
+
+    def _felt_by(self, rows: torch.Tensor) -> torch.Tensor:
+        """Which rows of the input some rows of the predictions depend on, by a gradient."""
+        number = self.found.main.number
+        given = self.tensors[number].detach().clone().requires_grad_()
+        made = self.twin.run({**self.feed, number: given}, until=[self.found.call.input])[self.found.call.input]
+        weights = torch.randn(made.shape, generator=torch.Generator().manual_seed(0)).to(made)
+        chosen = (made * weights)[rows.to(made.device)].sum()
+        if not chosen.requires_grad:
+            return torch.zeros(len(given), dtype=torch.bool)
+        (gradient,) = torch.autograd.grad(chosen, [given], allow_unused=True)
+        if gradient is None:
+            return torch.zeros(len(given), dtype=torch.bool)
+        size = gradient.abs().reshape(len(given), -1).amax(1).cpu()
+        return size > FAINT * size.max()
+
+    def _followed(self) -> dict[int, int]:
+        """Where each row goes, bit by bit of the number of the row of the predictions that it has an effect on."""
+        size = len(self.base)
+        code, clear = torch.zeros(size, dtype=torch.long), torch.ones(size, dtype=torch.bool)
+        for bit in range(max(1, (size - 1).bit_length())):
+            ones = (torch.arange(size) >> bit) % 2 == 1
+            there, elsewhere = self._felt_by(ones), self._felt_by(~ones)
+            clear &= there ^ elsewhere  # an effect on both means on several rows, on none that nothing is known
+            code += there.long() << bit
+        return {i: int(code[i]) for i in range(size) if clear[i] and code[i] < size}
+
     def goes(self) -> dict[int, int]:
-        """Where each row goes that changes one row of the predictions, for the first rows."""
+        """Where each row goes that has an effect on one row of the predictions."""
+        if self.differentiable:
+            return self._followed()
         every = {i: self.reached(i) for i in range(min(len(self.base), MOST))}
         return {i: r[0] for i, r in every.items() if len(r) == 1}
 
@@ -107,7 +162,8 @@ class _Rows:
     def where(self, i: int) -> tuple[str, Place | None]:
         """The first operation in whose result row i has gone elsewhere."""
         size = len(self.tensors[self.found.main.number])
-        runs = [self._watched(overrides) for overrides in ({}, self._replaced(i))]
+        other = self._nudged(i) if self.differentiable else self._replaced(i)
+        runs = [self._watched(overrides) for overrides in ({}, other)]
         for (seen, before), (_, after) in zip(*runs, strict=False):
             for a, b in zip(before, after, strict=False):
                 if a.ndim and a.shape == b.shape and a.shape[0] == size and not a.is_complex():
@@ -149,7 +205,7 @@ def _standing(found: Class, goes: dict[int, int]) -> float:
 def _by_training(found: Class) -> float | None:
     """The same, by the held-out examples that are right after training with either pairing; None where that cannot be done."""
     size = found.step.batch_size or 0
-    if size > MOST or found.step.transfers or not found.held or found.kind == "numbers":
+    if size > 4 * MOST or found.step.transfers or not found.held or found.kind == "numbers":
         return None
     train, held = ([_put(found, f) for f in feeds] for feeds in (found.train, found.held))
     right = []

@@ -158,11 +158,14 @@ def _evaluations(data: Data) -> list[Table]:
     known = set(hashes(train.x))
     tables = [t for group in groups.values() if (t := _table(data, group)) is not None]
     apart = [t for t in tables if sum(h in known for h in hashes(t.x)) <= APART * t.rows]
-    return [t for t in apart if t.loader is None or t.loader != train.loader]
+    return [t for t in apart if t.loader is None or _source(data, t.batches[0]) != _source(data, train.batches[0])]
 
 
 def _source(data: Data, batch: Batch) -> Any:
-    return data.run.passes[batch.in_pass].loader if batch.in_pass is not None else str(batch.place)
+    """What batches of one split have in common: the data set that their loader reads, else the line of the call."""
+    if batch.in_pass is None:
+        return str(batch.place)
+    return id(data.loader(data.run.passes[batch.in_pass].loader).dataset)
 
 
 def _table(data: Data, batches: Sequence[Batch]) -> Table | None:
@@ -173,8 +176,8 @@ def _table(data: Data, batches: Sequence[Batch]) -> Table | None:
     rows, labels = _distinct(data, batches, chosen)
     if not rows:
         return None
-    loaders = {_source(data, b) for b in batches if b.in_pass is not None}
-    loader = next(iter(loaders)) if len(loaders) == 1 else None
+    loaders = [data.run.passes[b.in_pass].loader for b in batches if b.in_pass is not None]
+    loader = loaders[0] if len({_source(data, b) for b in batches}) == 1 and loaders else None
     y = torch.tensor(labels, dtype=torch.double) if all(v is not None for v in labels) else None
     made = Table(torch.stack(rows), y, len(rows), False, list(batches), loader, place_of(data, loader) or batches[0].place)
     made.repeats = sum(b.rows for b in batches) - len(rows)
@@ -186,10 +189,10 @@ def _distinct(data: Data, batches: Sequence[Batch], chosen: int) -> tuple[list[t
     rows: list[torch.Tensor] = []
     labels: list[float | None] = []
     seen: set[Any] = set()
-    for batch in batches:
-        x = batch.inputs[chosen]
-        own = labels_of(data, batch)
-        if x.ndim < 1 or x.shape[0] != batch.rows:
+    given = [(b.inputs[chosen], labels_of(data, b)) for b in batches]
+    labelled = any(own for _, own in given)
+    for x, own in given:
+        if not own and labelled:
             continue
         for i, h in enumerate(hashes(x)):
             label = own[i] if i < len(own) else None
@@ -305,7 +308,7 @@ def _held(data: Data) -> Iterator[tuple[str, torch.Tensor]]:
         inner, _ = innermost(loader.dataset)
         for name, value in list(vars(inner).items()) if hasattr(inner, "__dict__") else ():
             for part in value if isinstance(value, tuple) else (value,):
-                if hasattr(part, "shape") and not any(part is h.array for h in given):
+                if hasattr(part, "shape") and not isinstance(part, type) and not any(part is h.array for h in given):
                     given.append(Held(f"{type(inner).__name__}.{name}", part))
     for held in given:
         found = held.tensor() if held.nbytes <= BYTES else None

@@ -46,6 +46,14 @@ def nearest(train: torch.Tensor, test: torch.Tensor, k: int = 1, *, leave_out: b
     return distance.topk(min(k, b.shape[0]), largest=False).indices
 
 
+def straightness(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Squared correlation of the quantiles of each column."""
+    at = torch.linspace(0.02, 0.98, 25, dtype=torch.double)
+    p, q = a.quantile(at, 0), b.quantile(at, 0)
+    p, q = p - p.mean(0), q - q.mean(0)
+    return (p * q).sum(0).square() / (p.square().sum(0) * q.square().sum(0)).clamp_min(1e-30)
+
+
 def grid_of(values: torch.Tensor) -> tuple[float, float, int] | None:
     """The grid of equal steps that values lie on: (least value, step, number of steps); None where there is none.
 

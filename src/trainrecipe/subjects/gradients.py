@@ -52,7 +52,8 @@ class GradientUse:
     and the step by something else than clipping and a scaler, `clipped` the coefficient of a clipping that came after
     the last backward (None: not clipped), `unscaled` that a `GradScaler` took its factor out, `by_scaler` that the step was
     taken through one, `inside` the optimiser in whose own step it was taken. `norm` is the norm at the step. `partial`:
-    share of the elements with a gradient that still hold a contribution that this optimiser has used before.
+    share of the elements with a gradient that still hold a contribution that this optimiser has used before, `stale` some
+    names of such parameters.
     """
 
     optimizer: int
@@ -68,6 +69,7 @@ class GradientUse:
     norm: float | None = None
     partial: float = 0.0
     in_pass: int | None = None
+    stale: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)

@@ -51,7 +51,8 @@ def fit(
     if not candidates:
         return None
     generator = torch.Generator().manual_seed(0)
-    size = max(float(prediction.double().std(correction=0)), 0.5)
+    wide = [float(t.double().std(correction=0)) for t in targets if t.is_floating_point() and t.numel() == prediction.numel()]
+    size = max(float(prediction.double().std(correction=0)), 0.5, *(s for s in wide if math.isfinite(s)), 0.0)
     probes = [prediction]
     for _ in range(PROBES):
         noise = torch.randn(prediction.shape, generator=generator, dtype=torch.float64).to(prediction.device)
@@ -59,24 +60,26 @@ def fit(
     values = torch.tensor([evaluate(p) for p in probes], dtype=torch.float64)
     if not bool(values.isfinite().all()) or float(values.std()) < 1e-9 * max(1.0, float(values.abs().max())):
         return None
+    best: tuple[float, Known] | None = None
     for name, target, axis, loss in candidates:
         wanted = torch.tensor([float(loss(p.double())) for p in probes], dtype=torch.float64)
         line = _line(wanted, values)
-        if line is not None:
-            return Known(name, line[0], line[1], prediction, target, number, place, axis)
-    return None
+        if line is not None and (best is None or line[2] < best[0]):
+            best = line[2], Known(name, line[0], line[1], prediction, target, number, place, axis)
+    return None if best is None else best[1]
 
 
-def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float] | None:
-    """Slope and offset of y over x where all points lie on one line."""
+def _line(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float, float] | None:
+    """Slope and offset of y over x where all points lie on one line, and how far from it they are."""
     if not bool(x.isfinite().all()) or float(x.std()) <= 1e-6 * max(1.0, float(x.abs().max())):
         return None
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
     offset = float(y.mean() - slope * x.mean())
     rest = float((y - slope * x - offset).abs().max())
-    if not math.isfinite(slope) or rest > CLOSE * float(y.max() - y.min()):
+    range_ = float(y.max() - y.min())
+    if not math.isfinite(slope) or rest > CLOSE * range_:
         return None
-    return slope, offset if abs(offset) > 10 * CLOSE * float(y.abs().max()) else 0.0
+    return slope, offset if abs(offset) > 10 * CLOSE * float(y.abs().max()) else 0.0, rest / range_
 
 
 _Candidate = tuple[str, torch.Tensor, int, Callable[[torch.Tensor], torch.Tensor]]

@@ -31,7 +31,7 @@ class Tokens:
 
 def padded(step: Step) -> Iterator[Tokens]:
     """The padded tensors that a step consumes, rows first."""
-    size = step.batch_size
+    size = examples(step)
     declared = declared_pads(step)
     for one in step.consumed:
         t = one.tensor
@@ -42,6 +42,11 @@ def padded(step: Step) -> Iterator[Tokens]:
         if found is not None:
             pad, tails = found
             yield Tokens(rows, pad, tails, pad in declared, one.role == "input")
+
+
+def examples(step: Step) -> int | None:
+    """The number of examples in the batch, by its first input where nothing else has that length."""
+    return step.batch_size or next((i.tensor.shape[0] for i in step.inputs if i.tensor.ndim > 1), None)
 
 
 def declared_pads(step: Step) -> set[int]:

@@ -161,7 +161,7 @@ class Padding:
     def __init__(self, step: Step, padded: Padded) -> None:
         self.step, self.padded = step, padded
         self.until = [n for op in step.tape.modules() for n in op.outputs]
-        self.base = Flow(step, evaluating=True, until=self.until)
+        self.base = Flow(step, evaluating=True)
         self.values = [[t.detach().clone() for t in op.outputs] for op in self.base.ops]
 
     def leaks(self) -> tuple[list[Leak], float] | None:
@@ -199,7 +199,7 @@ class Padding:
         twin = self.step.twin()
         twin.evaluating = True
         after = run_watched(self.step, twin, lambda _: None, overrides=overrides, until=self.until)
-        pairs = [(self.base.env[n], after[n]) for n in self.until if n in after and n in self.base.env]
+        pairs = [(self.base.env[n], after[n]) for n in self.until if n in after and self._counts(n)]
         outer = max((c for a, b in pairs if (c := self._change(a, b, width)) is not None), default=0.0)
         if outer <= FAINT:
             return [], outer
@@ -229,9 +229,15 @@ class Padding:
         return mended[0] if len(mended) == 1 else tuple(mended) if seen.name in RECURRENT else None
 
     def _used(self, index: int, k: int) -> bool:
+        """Whether the loss depends on a result of an operation."""
         op = self.base.ops[index]
-        out = op.outputs[k]
-        return bool(self.base.takers.get(id(out))) or any(self.base.env.get(n) is out for n in self.until)
+        return bool(self.base.users(op.outputs[k], op))
+
+    def _counts(self, number: int) -> bool:
+        """Whether the loss depends on a result of a module."""
+        value = self.base.env.get(number)
+        takers = [] if value is None else self.base.takers.get(id(value), [])
+        return number in self.step.tape.roots or any(op.index in self.base.reaching for op in takers)
 
     def _aligned(self, old: torch.Tensor, new: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor, list[int]] | None:
         """Both values, cut to the positions that they have in common, with the axes of positions; None where they differ."""

@@ -17,6 +17,7 @@ from trainrecipe.subjects.draws import Carried, Draw
 from trainrecipe.subjects.evaluation import Evaluation
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
+from trainrecipe.subjects.inits import Inits
 from trainrecipe.subjects.weights import Weights
 
 
@@ -270,7 +271,9 @@ class Optimizer:
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
     were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
-    `losses` the values seen; `loop` the file and line of the innermost loop around it."""
+    `losses` the values seen; `loop` the file and line of the innermost loop around it.
+    `flows` are pairs of optimisers: what the parameters of the first made went through those of the second on the way to
+    the loss."""
 
     place: Place | None
     count: int = 0
@@ -283,6 +286,7 @@ class Backward:
     held_at: Place | None = None
     held_name: str = ""
     loop: tuple[str, int] | None = None
+    flows: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -466,6 +470,7 @@ class Run:
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     clock: Clock = dataclasses.field(default_factory=Clock)
     weights: Weights = dataclasses.field(default_factory=Weights)
+    inits: Inits = dataclasses.field(default_factory=Inits)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     criteria: list[Criterion] = dataclasses.field(default_factory=list)

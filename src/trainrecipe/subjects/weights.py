@@ -167,7 +167,9 @@ class Teacher:
 
 @dataclasses.dataclass(slots=True)
 class Weights:
-    """All of it."""
+    """All of it. `compared`: pairs of successive steps whose weights were compared; `thaws` are lines that may make
+    parameters trainable, `other_steps` calls of a `step` in files that did not take part in a training step;
+    `foreign_loop`: a library, not the program's own code, loops over the training data, and a rehearsal cut that short."""
 
     freezes: list[Freeze] = dataclasses.field(default_factory=list)
     frozen_moves: list[FrozenMove] = dataclasses.field(default_factory=list)
@@ -180,3 +182,5 @@ class Weights:
     untouched: list[Untouched] = dataclasses.field(default_factory=list)
     teachers: list[Teacher] = dataclasses.field(default_factory=list)
     thaws: list[Place] = dataclasses.field(default_factory=list)
+    other_steps: list[Place] = dataclasses.field(default_factory=list)
+    foreign_loop: bool = False

@@ -261,6 +261,9 @@ class Backwards(Ear):
             return None
         tape.step = self.run.steps
         self.listener.models.fed_sites.update((id(op.call), op.at) for op in tape.ops if op.kind == "module")
+        if len(self.tapes.get(at, ())) < TAPES:
+            held = self.listener.optimizers.held_by
+            self._last.flows = sorted({*self._last.flows, *describe.flows(tape, held)})
         return tape
 
     @guarded

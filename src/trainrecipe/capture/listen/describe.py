@@ -7,7 +7,7 @@ import functools
 import linecache
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
+from trainrecipe.capture.tape import Tape
 from trainrecipe.capture.where import Spot, is_user_file, place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.run import Optimizer
@@ -147,6 +148,21 @@ def graph_size(node: Any, number: int = 0, most: int = 20000) -> tuple[int, int]
                 seen.add(child)
                 work.append(child)
     return len(seen), shared
+
+
+def flows(tape: Tape, held_by: Mapping[int, Iterable[int]]) -> set[tuple[int, int]]:
+    """Pairs of optimisers of which the first one's parameters feed the second one's on the way to a tape's loss."""
+    behind: dict[int, set[int]] = {}
+    found: set[tuple[int, int]] = set()
+    for op in tape.ops:
+        leaves = [v.parameter for n in op.inputs if (v := tape.values.get(n)) is not None and v.parameter is not None]
+        leaves += list(op.call.parameters()) if isinstance(op.call, torch.nn.Module) else []
+        own = {number for leaf in leaves for number in held_by.get(id(leaf), ())}
+        before = {number for n in op.inputs for number in behind.get(n, ())}
+        found |= {(a, b) for a in before for b in own if a != b}
+        for n in (*op.outputs, *op.mutated):
+            behind[n] = behind.get(n, set()) | before | own
+    return found
 
 
 def is_pretrained(module: nn.Module) -> bool:

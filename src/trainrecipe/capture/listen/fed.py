@@ -74,7 +74,7 @@ class Fed(Ear):
     @guarded
     def train(self, tape: Tape) -> None:
         """A backward follows: keep the constants of the step's first model call, and the target of its loss."""
-        self._settle()
+        self.settle()
         if not self.training and self.listener.detail_always:
             self.arrays = list(_arrays())[:_ARRAYS]
         module, inputs, at = _fed(tape)
@@ -95,7 +95,7 @@ class Fed(Ear):
     def evaluate(self, forward: Any, module: Any, args: Any, kwargs: Any, at: Spot | None) -> None:
         """A model is called without gradients, or in evaluation mode: keep its arguments and the labels beside them."""
         with self.recorder.pause(), torch.no_grad():
-            self._settle()
+            self.settle()
             inputs = [t for t in tensors_in((args, kwargs)) if t.ndim and _is_plain(t)]
             if not inputs or not self._fits(False, inputs, None):
                 return
@@ -104,7 +104,8 @@ class Fed(Ear):
         self.evaluation.append((batch, forward))
         self._open = batch, len(self.recorder.ops)
 
-    def _settle(self) -> None:
+    @guarded
+    def settle(self) -> None:
         """Find the labels that the predictions of the last evaluated batch were compared with."""
         opened, self._open = self._open, None
         if opened is None:

@@ -50,7 +50,10 @@ class Call:
 
 @dataclasses.dataclass(slots=True)
 class Account:
-    """One parameter: the calls that its gradient holds and, for each, the optimisers that have stepped with it."""
+    """One parameter: the calls that its gradient holds and, for each, the optimisers that have stepped with it.
+
+    `modified`: it was changed since the last backward by something else; `altered`: at any time since it was cleared.
+    """
 
     ref: weakref.ref[torch.Tensor]
     name: str
@@ -59,6 +62,7 @@ class Account:
     mark: Mark = (0, 0)
     holds: dict[int, set[int]] = dataclasses.field(default_factory=dict)
     modified: bool = False
+    altered: bool = False
     unscaled: bool = False
 
     @property
@@ -137,7 +141,7 @@ class Ledger:
             grad = account.gradient
             if grad is None:
                 account.holds.clear()
-                account.mark, account.modified, account.unscaled = (0, 0), False, False
+                account.mark, account.modified, account.altered, account.unscaled = (0, 0), False, False, False
                 continue
             if self._blind:
                 account.holds = {_UNSEEN: set()}
@@ -148,10 +152,10 @@ class Ledger:
         self._blind = False
         for (account, _), left in zip(changed, _any_left([g for _, g in changed]), strict=True):
             if left:
-                account.modified = True
+                account.modified = account.altered = True
             else:
                 account.holds.clear()
-                account.modified = account.unscaled = False
+                account.modified = account.altered = account.unscaled = False
 
     # ---- what happens
 
@@ -293,9 +297,8 @@ class Ledger:
         total = sum(a.elements for a in holding) or 1
         elements: collections.Counter[int] = collections.Counter()
         used: dict[int, set[int]] = {}
-        stale = 0
+        stale = [a for a in holding if not a.altered and any(number in users for users in a.holds.values())]
         for account in holding:
-            stale += account.elements * any(number in users for users in account.holds.values())
             for serial, users in account.holds.items():
                 elements[serial] += account.elements
                 used.setdefault(serial, set()).update(users)
@@ -314,7 +317,8 @@ class Ledger:
             by_scaler=number in self.by_scaler,
             inside=inside,
             norm=_norm([g for a in holding if (g := a.gradient) is not None]),
-            partial=stale / total,
+            partial=sum(a.elements for a in stale) / total,
+            stale=[a.name or f"tensor of {a.elements}" for a in stale[:3]],
             in_pass=current.number if current is not None else None,
         )
 

@@ -20,6 +20,7 @@ from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.evaluations import Evaluations
 from trainrecipe.capture.listen.fed import Fed
 from trainrecipe.capture.listen.horizon import Horizon
+from trainrecipe.capture.listen.inits import InitCalls
 from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
@@ -90,6 +91,7 @@ class Listener:
         self.ledger = Ledger(self)
         self.scalars = Scalars(self)
         self.padding = Padding(self)
+        self.inits = InitCalls(self)
         self.evaluations = Evaluations(self)
         self.checkpoints = CheckpointCalls(self)
         self._ears: tuple[Ear, ...] = (
@@ -103,6 +105,7 @@ class Listener:
             self.schedulers,
             self.scalers,
             self.padding,
+            self.inits,
             self.seeds,
             self.weights,
             self.evaluations,
@@ -171,14 +174,16 @@ class Listener:
             self._tapes_are_there()
 
     def about_to_train(self) -> None:
-        """A backward or an optimiser's step comes: what was evaluated before it is over."""
+        """A backward or an optimiser's step comes: what was evaluated or loaded before it is over."""
+        if self.inits.pending:
+            self.inits.compare()
         evaluations = self.evaluations
         if evaluations.open is not None or evaluations.reports.waiting:
             evaluations.boundary(training=True)
 
     def interrupt_recording(self) -> None:
-        """An optimiser's step is not recorded; `end_of_step` goes on."""
-        self.resumes = self.recorder.active
+        """An optimiser's step is not recorded; `end_of_step` goes on. One step may be taken inside another."""
+        self.resumes |= self.recorder.active
         self.recorder.stop()
 
     def end_of_step(self) -> None:

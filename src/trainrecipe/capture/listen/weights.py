@@ -22,7 +22,7 @@ SAMPLE = 512
 _MOST = 4000
 """Parameters watched at most."""
 _PINNED = 0.5
-"""Share of the elements at the smallest or largest value, from which a tensor may just lie at the bound of a clamp."""
+"""Share of the elements at the smallest or largest value or at zero, from which a clamp or a mask may hold a tensor."""
 _OTHER = 0.3
 """Change outside of the step, relative to the weight, above which the weights are other ones altogether."""
 
@@ -134,25 +134,13 @@ class WeightSamples(Ear):
             known.kept += 1
         elif torch.equal(before, now) and not _pinned(now):
             known.reset += 1
-        elif (source := self._original(parameter, now, optimizer)) is not None:
+        elif (source := _original(parameter, now, optimizer)) is not None:
             known.copied += 1
             known.source = weakref.ref(source)
-        elif float((now - after).norm()) > _OTHER * float(after.norm()) and not _pinned(now) and now.numel() > 4:
+        elif _is_other(before, after, now):
             known.fresh += 1
         else:
             known.kept += 1
-
-    def _original(self, parameter: torch.Tensor, now: torch.Tensor, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
-        """Another tensor of the same size that holds the same values at this moment."""
-        if now.numel() < 8 or _pinned(now):
-            return None
-        for other in _tensors(self.listener.models.roots.values(), optimizer):
-            if other is parameter or other.numel() != parameter.numel() or other.dtype != parameter.dtype:
-                continue
-            turned = other.ndim == 2 and other.t().shape == parameter.shape
-            if torch.equal(sample(other), now) or (turned and torch.equal(sample(other.t()), now)):
-                return other
-        return None
 
     def _note_gradient(self, known: Sampled, parameter: torch.Tensor) -> None:
         """What is left in the gradient of a frozen tensor: zeros (an empty hash), or just what was there a step ago.
@@ -174,13 +162,26 @@ def _dense(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 
 
 def _pinned(values: torch.Tensor) -> bool:
-    """Whether most elements lie at the smallest or the largest value, as where a clamp holds them."""
+    """Whether most elements lie at the smallest or the largest value, or at zero, where a clamp or a mask holds them."""
     low, high = values.min(), values.max()
-    return float(((values == low) | (values == high)).float().mean()) >= _PINNED
+    return float(((values == low) | (values == high) | (values == 0)).float().mean()) >= _PINNED
 
 
-def _tensors(roots: Any, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    found: dict[int, torch.Tensor] = {id(p): p for g in optimizer.param_groups for p in g["params"]}
-    for root in roots:
-        found |= {id(t): t for t in (*root.parameters(), *root.buffers())}
-    return [t for t in found.values() if t.layout == torch.strided]
+def _is_other(before: torch.Tensor, after: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether the values are not those of before, changed: neither masked (which undoes a part of the update) nor scaled."""
+    change, update = float((now - after).norm()), float((after - before).norm())
+    return now.numel() > 4 and change > _OTHER * float(after.norm()) and change > 2 * update and not _pinned(now)
+
+
+def _original(parameter: torch.Tensor, now: torch.Tensor, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:
+    """Another tensor of the optimiser that holds the same values at this moment. Copies of models that others train
+    (inner loops of meta-learning, clients) are not meant."""
+    if now.numel() < 8 or _pinned(now):
+        return None
+    for other in _dense(optimizer):
+        if other is parameter or other.numel() != parameter.numel() or other.dtype != parameter.dtype:
+            continue
+        turned = other.ndim == 2 and other.t().shape == parameter.shape
+        if torch.equal(sample(other), now) or (turned and torch.equal(sample(other.t()), now)):
+            return other
+    return None

@@ -86,7 +86,7 @@ class BrokenExamples(Check):
             where = "inputs" if e["inputs"] else "targets"
             met = "and the loss was not finite on such a batch" if e["handled"] == "no" else "none of which was fed yet"
             return Ruling.found(
-                Severity.WARNING,
+                Severity.ERROR if e["handled"] == "no" else Severity.WARNING,
                 f"{broken} of {e['rows']} training examples hold NaN or infinite numbers in their {where}, {met}.",
                 expected="finite numbers in every example",
                 observed=f"{e['inputs']} examples with such inputs{e['columns']}, {e['targets']} with such targets",

@@ -91,8 +91,10 @@ class ChannelOrder(Check):
 
 
 def _look(table: Table) -> Evidence:
-    x = table.x[:IMAGES].float()
+    x = table.x[:IMAGES].double()
     n, c, h, w = x.shape
+    x = x - x.mean((2, 3), keepdim=True)  # planes of different brightness would look smooth when they are read otherwise
+    x = x / x.std((2, 3), keepdim=True).clamp_min(1e-12)
     other = x.reshape(n, h, w, c).permute(0, 3, 1, 2)
     data = {"as_fed": _roughness(x), "other": _roughness(other), "shape": [n, c, h, w]}
     return Evidence(data, place=table.place or table.batches[0].place)
@@ -104,7 +106,6 @@ def _is_image(x: torch.Tensor) -> bool:
 
 def _roughness(x: torch.Tensor) -> float:
     """Mean squared difference of neighbours along height and width over twice the variance of each image's channel."""
-    x = x.double()
     x = x - x.mean((2, 3), keepdim=True)
     variance = 2 * x.square().mean((2, 3)).clamp_min(1e-12)
     down, across = x.diff(dim=2).square().mean((2, 3)), x.diff(dim=3).square().mean((2, 3))

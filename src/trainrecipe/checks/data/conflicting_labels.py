@@ -45,8 +45,8 @@ class ConflictingLabels(Check):
     When it is wrong
     ----------------
     Several annotators per example, or one example in several roles (pairs, questions about an image), are meant to
-    differ: steps whose model takes more than one input are left out, and so are numbers as targets, which repeat with
-    noise.
+    differ: steps whose model takes more than one input are left out, as are labels that no loader gives (an agent's
+    actions), and numbers as targets, which repeat with noise.
 
     Source
     ------
@@ -66,6 +66,8 @@ class ConflictingLabels(Check):
             return Evidence(missing="no class labels were seen with the training inputs")
         if not table.x.is_floating_point():
             return Evidence(missing="the inputs are tokens, and short texts repeat")
+        if table.loader is None or data.run.loaders[table.loader].label is None:
+            return Evidence(missing="inputs and labels do not come from one loader, so the labels may be drawn by the program")
         if any(len(b.inputs) > 1 for b in table.batches):
             return Evidence(missing="the model takes several inputs, so equal ones may differ in another")
         return Evidence(_count(table), place=table.place)

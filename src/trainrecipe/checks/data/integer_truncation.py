@@ -18,8 +18,11 @@ FEW = 16
 """Different whole numbers in the inputs up to which a cast may have made them."""
 RICHER = 3.0
 """Times as many different values in the raw array, as in what is fed."""
-AGREE = 0.02
-"""Largest difference between the shares of values as fed and as a cast of the raw array gives them, beyond sampling."""
+SIGMAS = 4.0
+"""Standard deviations of sampling by which the share of a number in a column may differ, as fed and as a cast gives it."""
+ALIKE = 0.97
+"""Share of the columns in which they must agree."""
+COLUMNS = 512
 LOSS = 0.005
 """Share of a target's variance that a cast must have taken."""
 
@@ -95,23 +98,22 @@ class IntegerTruncation(Check):
 def _inputs(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | None:
     import torch
 
-    fed = table.x.double().reshape(-1)
-    fed = fed[:: max(1, len(fed) // 200_000)]
-    if not bool((fed == fed.round()).all()) or not 1 <= len(torch.unique(fed)) <= FEW or table.x[0].numel() < 4:
-        return None
     width = table.x[0].numel()
-    sources = [(n, a) for n, a in arrays if a.ndim > 1 and a[0].numel() == width and len(a) >= min(32, table.rows // 2)]
-    if not sources:
+    pick = slice(None, None, max(1, width // COLUMNS))
+    fed = table.x.reshape(table.rows, -1)[:, pick].double()
+    kinds = torch.unique(fed)
+    if width < 4 or not bool((fed == fed.round()).all()) or not 1 <= len(kinds) <= FEW:
         return None
+    sources = [(n, a) for n, a in arrays if a.ndim > 1 and a[0].numel() == width and len(a) >= min(32, table.rows // 2)]
     for name, array in sources:
-        raw = array.reshape(len(array), -1).double()
-        kinds = torch.unique(raw[:4096])
-        if not bool(raw.isfinite().all()) or len(kinds) < RICHER * len(torch.unique(fed)) or len(kinds) < 5:
+        raw = array.reshape(len(array), -1)[:, pick].double()
+        many = torch.unique(raw)
+        if not bool(raw.isfinite().all()) or len(many) < max(5, RICHER * len(kinds)):
             continue
         for how, scaled in _scalings(raw):
-            if _same_shares(fed, scaled.trunc().reshape(-1), table.rows):
-                return _evidence(table, "inputs", fed, name, how, len(kinds))
-    return Evidence({"cut": False, "what": "inputs"}, place=table.place)
+            if _same_shares(fed, scaled.trunc()):
+                return _evidence(table, "inputs", fed.reshape(-1), name, how, len(many))
+    return Evidence({"cut": False, "what": "inputs"}, place=table.place) if sources else None
 
 
 def _targets(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | None:
@@ -128,7 +130,7 @@ def _targets(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence |
             continue
         lost = float((raw - raw.trunc()).var() / raw.var().clamp_min(1e-30))
         fractions = float((raw != raw.round()).double().mean())
-        if fractions > 0.5 and lost > LOSS and _same_shares(y, raw.trunc(), table.rows):
+        if fractions > 0.5 and lost > LOSS and _same_shares(y[:, None], raw.trunc()[:, None]):
             return _evidence(table, "targets", y, name, "as it is", len(torch.unique(raw)))
     return Evidence({"cut": False, "what": "targets"}, place=table.place)
 
@@ -144,35 +146,34 @@ def _evidence(table: Table, what: str, fed: torch.Tensor, source: str, how: str,
 
 def _scalings(raw: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     """Usual normalisations of an array of examples."""
-    sample = raw[:: max(1, len(raw) * raw.shape[1] // 500_000)]
-    most = sample.abs().max().clamp_min(1e-12)
+    most = raw.abs().max().clamp_min(1e-12)
     spread = raw.std(0, correction=0)
     spread = spread.where(spread > 0, spread.new_ones(()))
-    found = [("divided by its maximum", sample / most)]
+    found = [("divided by its maximum", raw / most)]
     if float(most) <= 255:
-        found.append(("divided by 255", sample / 255))
+        found.append(("divided by 255", raw / 255))
     found += [
-        ("standardised per feature", (sample - raw.mean(0)) / spread),
-        ("standardised as a whole", (sample - raw.mean()) / raw.std(correction=0).clamp_min(1e-12)),
-        ("between 0 and 1 per feature", (sample - raw.amin(0)) / (raw.amax(0) - raw.amin(0)).clamp_min(1e-12)),
+        ("standardised per feature", (raw - raw.mean(0)) / spread),
+        ("standardised as a whole", (raw - raw.mean()) / raw.std(correction=0).clamp_min(1e-12)),
+        ("between 0 and 1 per feature", (raw - raw.amin(0)) / (raw.amax(0) - raw.amin(0)).clamp_min(1e-12)),
     ]
-    if bool((sample != sample.round()).any()):
-        found.append(("as it is", sample))
+    if bool((raw != raw.round()).any()):
+        found.append(("as it is", raw))
     return found
 
 
-def _same_shares(fed: torch.Tensor, cut: torch.Tensor, rows: int) -> bool:
-    """Whether two lists of whole numbers hold each value in the same share, up to sampling, and more than one value at all."""
+def _same_shares(fed: torch.Tensor, cut: torch.Tensor) -> bool:
+    """Whether two tables of whole numbers hold each number in the same share of each column, up to what sampling rows
+    changes."""
     import torch
 
     kinds = torch.unique(cut)
-    if len(kinds) > 4 * FEW or not set(torch.unique(fed).tolist()) <= set(kinds.tolist()):
+    if len(kinds) > 4 * FEW or len(torch.unique(fed)) > len(kinds) or not bool(torch.isin(torch.unique(fed), kinds).all()):
         return False
-    apart = max(abs(float((fed == k).double().mean()) - float((cut == k).double().mean())) for k in kinds)
-    varied = len(torch.unique(fed)) > 1 or len(kinds) == 1
-    rare = min(float((cut == k).double().mean()) for k in kinds)
-    return (
-        varied and apart <= max(0.3 * rare, min(AGREE, 1 / rows**0.5))
-        if rare < 0.05
-        else varied and apart <= AGREE + 1 / rows**0.5
-    )
+    for kind in kinds:
+        share, wanted = (fed == kind).double().mean(0), (cut == kind).double().mean(0)
+        chance = (wanted * (1 - wanted) * (1 / len(fed) + 1 / len(cut))).sqrt()
+        near = (share - wanted).abs() <= SIGMAS * chance + 3 / len(fed)
+        if float(near.double().mean()) < ALIKE:
+            return False
+    return True

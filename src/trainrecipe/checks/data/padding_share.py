@@ -20,6 +20,8 @@ UNKNOWN = 0.5
 """Share of the evaluation tokens that are one token, which is rare in training, from which it is reported."""
 RARE = 0.1
 """Share of that token in training, at most."""
+FILLED = 0.03
+"""Share of the training positions from which the token that fills the ends is padding, and no word."""
 VARIED = 20
 """Different tokens in training, so that a share says something."""
 
@@ -123,9 +125,9 @@ def _padding(x: torch.Tensor) -> dict[str, Any]:
 def _unknown(train: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
     import torch
 
-    pad = _padding(other)["token"]
-    text = other[other != pad]
-    text = text if len(text) >= 0.2 * other.numel() else other.reshape(-1)
+    padding = _padding(train)
+    text = other[other != padding["token"]] if padding["share"] > FILLED else other.reshape(-1)
+    text = text if len(text) else other.reshape(-1)
     token = int(text.mode().values)
     return {
         "token": token,

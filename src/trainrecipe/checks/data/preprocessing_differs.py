@@ -24,6 +24,9 @@ MOVED = 0.7
 """Shift of the mean, in units of the larger spread, beyond which the same grid of values is a different scaling."""
 UNEVEN = 5.0
 """Ratio between the largest and the smallest stretch of a feature, from which shifts of the mean count without a grid, too."""
+EVEN = 8.0
+"""Stretch that counts without a grid where all features are stretched alike, and are no lags of one series:"""
+LAGS = 0.95
 AWAY = 1.5
 """That shift of the mean, in units of the larger spread."""
 MOST_FEATURES = 0.6
@@ -81,7 +84,8 @@ class PreprocessingDiffers(Check):
             return Evidence(missing="no training inputs were seen")
         if not train.x.is_floating_point() or train.x[0].numel() < WIDTH:
             return Evidence(missing="the inputs are not several real numbers per example")
-        others = [t for t in evaluations(data) if t.x.ndim == train.x.ndim and t.x.dtype == train.x.dtype and t.rows >= WIDTH]
+        told = [t for t in evaluations(data) if t.loader is not None or t.y is not None]  # not what an agent ran into
+        others = [t for t in told if t.x.ndim == train.x.ndim and t.x.dtype == train.x.dtype and t.rows >= WIDTH]
         pairs = [found for t in others if (found := _compare(train, t)) is not None]
         return pairs or Evidence(missing="no evaluation on inputs of the same kind was seen")
 
@@ -124,7 +128,7 @@ class PreprocessingDiffers(Check):
 
 
 def _compare(train: Table, other: Table) -> Evidence | None:
-    from trainrecipe.subjects.features import columns
+    from trainrecipe.subjects.features import columns, straightness
 
     a, b = columns(train.x), columns(other.x)
     if a.shape[1] != b.shape[1] or not bool(a.isfinite().all() and b.isfinite().all()):
@@ -138,7 +142,7 @@ def _compare(train: Table, other: Table) -> Evidence | None:
     shift = (b.mean(0) - a.mean(0)).abs() / spread.maximum(spread_b)
     near = (ratio.abs() > _log(STRETCH)) | (shift > MOVED)
     grid = _grids(a, b) if bool(near.any()) else {}
-    differs = near if grid else _far(ratio, shift) & (_straightness(a, b) > STRAIGHT)
+    differs = near if grid else _far(a, ratio, shift) & (straightness(a, b) > STRAIGHT)
     count = int(differs.sum())
     factor = float((spread_b / spread).median())
     return Evidence(
@@ -166,21 +170,19 @@ def _log(value: float) -> float:
     return math.log(value)
 
 
-def _far(ratio: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Features that differ far beyond sampling, where they do not all drift alike, as the lags of a growing series do."""
-    stretched = ratio.abs() > _log(FAR)
-    uneven = float(ratio.max() - ratio.min()) > _log(UNEVEN)
-    return stretched | (shift > AWAY) if uneven else stretched
+def _far(a: torch.Tensor, ratio: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Features that differ far beyond sampling, unless all drift alike, as the lags of a growing series do."""
+    if float(ratio.max() - ratio.min()) > _log(UNEVEN):
+        return (ratio.abs() > _log(FAR)) | (shift > AWAY)
+    return (ratio.abs() > _log(EVEN)) & (_alike(a) < LAGS)
 
 
-def _straightness(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Squared correlation of the quantiles of each column."""
-    import torch
-
-    at = torch.linspace(0.02, 0.98, 25, dtype=torch.double)
-    p, q = a.quantile(at, 0), b.quantile(at, 0)
-    p, q = p - p.mean(0), q - q.mean(0)
-    return (p * q).sum(0).square() / (p.square().sum(0) * q.square().sum(0)).clamp_min(1e-30)
+def _alike(a: torch.Tensor) -> float:
+    """The median correlation of neighbouring features."""
+    if a.shape[1] < 2:
+        return 1.0
+    z = (a - a.mean(0)) / a.std(0, correction=0)
+    return float((z[:, 1:] * z[:, :-1]).mean(0).abs().median())
 
 
 def _grids(a: torch.Tensor, b: torch.Tensor) -> dict[str, Any]:

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 LENGTH = 6
 """Steps of a window from which it can overlap in a telling way; words and other whole numbers need `TOKENS`."""
 TOKENS = 24
+RICH = 16
+BITS = 48.0
+"""Bits that the last numbers of a window must hold, as their entropies add up, so that equal stretches are no chance."""
 SHARE = 0.2
 """Share of the evaluation windows whose last half is in a training window, from which it is reported."""
 SHARE_TOKENS = 0.6
 ENOUGH = 10
+REPETITIVE = 0.1
+"""Share of training windows that end like another one, above which the series repeats itself, as a sine or a phrase does."""
 
 
 class WindowLeakage(Check):
@@ -60,6 +65,7 @@ class WindowLeakage(Check):
 
     def measure(self, data: Data) -> Evidence | list[Evidence]:
         from trainrecipe.subjects.contents import evaluations, training
+        from trainrecipe.subjects.data import _bits
 
         train = training(data)
         if train is None or train.x.ndim not in (2, 3):
@@ -71,15 +77,24 @@ class WindowLeakage(Check):
         ]
         if not others:
             return Evidence(missing="no evaluation on inputs of the same shape was seen")
+        if train.x.is_floating_point() and _bits([row.reshape(-1)[-RICH:].double().numpy() for row in train.x[:512]]) < BITS:
+            return Evidence(missing="the inputs hold too few different values, so equal stretches are chance")
         found = []
         for other in others:
             best = max((_shared(a, b) for a, b in _readings(train.x, other.x)), default=None)
             if best is not None:
-                share, alike, half = best
+                share, alike, half, again = best
                 tokens = not train.x.is_floating_point()
                 found.append(
                     Evidence(
-                        {"share": share, "inside": alike, "half": half, "windows": other.rows, "tokens": tokens},
+                        {
+                            "share": share,
+                            "inside": alike,
+                            "half": half,
+                            "again": again,
+                            "windows": other.rows,
+                            "tokens": tokens,
+                        },
                         place=other.place,
                     )
                 )
@@ -90,6 +105,10 @@ class WindowLeakage(Check):
         says = f"{count} of {evidence['windows']} evaluation windows end with {evidence['half']} values of a training window"
         if share < (SHARE_TOKENS if evidence["tokens"] else SHARE) or count < ENOUGH:
             return Ruling.passed(says)
+        if evidence["again"] > REPETITIVE:
+            return Ruling.unsure(
+                f"{says}, but {evidence['again']:.0%} of the training windows repeat as well: the series recurs"
+            )
         return Ruling.found(
             Severity.WARNING,
             f"{says}: overlapping windows were split at random.",
@@ -112,9 +131,11 @@ def _readings(a: torch.Tensor, b: torch.Tensor) -> list[tuple[torch.Tensor, torc
     return [p for p in pairs if p[0].shape[1] >= least]
 
 
-def _shared(train: torch.Tensor, other: torch.Tensor) -> tuple[float, float, int]:
-    """Share of the evaluation windows whose last half is in a training window, the same among training windows, and its
-    length.
+def _shared(train: torch.Tensor, other: torch.Tensor) -> tuple[float, float, int, float]:
+    """What the windows of both splits have in common.
+
+    Share of the evaluation windows whose last half is in a training window; the same among training windows; the length of
+    that half; the share of training windows that end like another, at the same place.
 
     Windows that are in both as a whole are left out: those are duplicates, which another check counts.
     """
@@ -128,9 +149,11 @@ def _shared(train: torch.Tensor, other: torch.Tensor) -> tuple[float, float, int
     ends = _chunks(theirs[:, -half:], half)[:, 0]
     varied = np.array([len(set(row[-half:].tolist())) >= max(3, half // 3) for row in theirs])
     fresh = np.array([h not in whole for h in _chunks(theirs, theirs.shape[1])[:, 0].tolist()])
-    hit = np.isin(ends, known) & varied & fresh
+    shifted = np.isin(ends, chunks[:, :-1])  # at another place of the window, unlike equal ends of rows in a table
+    hit = shifted & varied & fresh
     own = np.isin(chunks[:, -1], known[counts > 1])
-    return float(hit.mean()), float(own.mean()), half
+    _, which, times = np.unique(chunks[:, -1], return_inverse=True, return_counts=True)
+    return float(hit.mean()), float(own.mean()), half, float((times[which] > 1).mean())
 
 
 def _steps(x: torch.Tensor):  # type: ignore[no-untyped-def]

@@ -16,8 +16,6 @@ SHARE = 0.8
 """Share of these steps that must be affected."""
 MOST_STALE = 0.5
 """Where more of the gradients than this were used by the same optimiser before, they are never cleared: another fault."""
-OPPOSED = -0.2
-"""Cosine below which a leftover works against the optimiser's own loss."""
 
 
 class GradientsFromAnotherOptimizer(Check):
@@ -47,7 +45,8 @@ class GradientsFromAnotherOptimizer(Check):
     When it is wrong
     ----------------
     Parameters that are meant to follow several losses, such as a shared encoder, look similar: they are not reported unless
-    the leftover belongs to an earlier iteration, or their optimiser also has a backward of its own that opposes it.
+    the leftover belongs to an earlier iteration, or the other optimiser's parameters come before these on the way to the
+    loss, so that these only judge what those made, and have a backward of their own.
 
     Source
     ------
@@ -93,7 +92,7 @@ class GradientsFromAnotherOptimizer(Check):
                 "others": [run.optimizers[o].name for o in others],
                 "lines": lines(run, contributions)[:3],
                 "size": median(sizes) if sizes else None,
-                "cosine": median([o.cosine for o in own if o.cosine is not None] or [0.0]),
+                "passed_through": all(_passed_through(run, optimizer.number, c, strangers) for c in contributions),
             },
             place=place,
         )
@@ -103,8 +102,7 @@ class GradientsFromAnotherOptimizer(Check):
         if foreign < SHARE * (steps - 1) or foreign < FEWEST - 1:
             return Ruling.passed(f"{steps - foreign} of {steps} steps of {name} used gradients of its own backward calls only")
         crossing = evidence["crossing"] >= SHARE * evidence["contributions"]
-        opposed = evidence["cosine"] <= OPPOSED
-        if not crossing and not (evidence["dedicated"] and opposed):
+        if not crossing and not (evidence["dedicated"] and evidence["passed_through"]):
             return Ruling.unsure(
                 f"{name} steps with gradients of several losses, one of which another optimiser has used before "
                 f"({'; '.join(evidence['lines'])}): right if these parameters are meant to follow all of them"
@@ -129,6 +127,13 @@ def _strangers(run: Run, number: int) -> set[int]:
     """The optimisers that hold no parameter of this one."""
     kin = {o for p in run.parameters if number in p.optimizers for o in p.optimizers}
     return {o.number for o in run.optimizers} - kin - {number}
+
+
+def _passed_through(run: Run, number: int, contribution: Contribution, strangers: set[int]) -> bool:
+    """Whether the others' parameters feed these on the way to the loss, and not the other way round."""
+    flows = run.backwards[contribution.backward].flows
+    others = [o for o in contribution.others if o in strangers]
+    return any((o, number) in flows for o in others) and not any((number, o) in flows for o in others)
 
 
 def _foreign(use: GradientUse, strangers: set[int], steps: dict[tuple[int, int], int]) -> list[Contribution]:

@@ -43,7 +43,7 @@ class ResultDiscarded(Check):
     title = "The result of an operation is thrown away"
     rows = ("S24", "S12")
     faults = (54,)
-    explains = ("unused-parameters",)
+    explains = ("unused-parameters", "target-network-not-synced", "parameters-never-updated")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not run.backwards:

@@ -55,7 +55,7 @@ class SchedulePastItsEnd(Check):
     title = "The learning-rate schedule is longer or shorter than the run"
     rows = ("S24", "O4")
     faults = (71, 69)
-    explains = ("warmup-never-ends",)
+    explains = ("warmup-never-ends", "learning-rate-starved", "odd-optimizer-settings")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         called = [s for s in run.schedulers if s.calls]
@@ -114,6 +114,8 @@ class SchedulePastItsEnd(Check):
         if back < RISE and swings < 2:
             return None
         once = swings <= 2 * SLACK
+        if not once and evidence["interval"] <= 1:
+            return None  # lengths in epochs, stepped with every batch: learning-rate-starved says so
         return Ruling.found(
             Severity.WARNING if once else Severity.NOTE,
             "The cosine is over before the run is, and the learning rate rises again.",

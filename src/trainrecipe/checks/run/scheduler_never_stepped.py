@@ -6,11 +6,11 @@ from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
-    from trainrecipe.subjects.run import Optimizer, Run, Scheduler
+    from trainrecipe.subjects.run import Run, Scheduler
 
 FEWEST = 2
 """Passes over the training data that must have begun, so that a schedule per epoch was due."""
-STEPS = 100
+STEPS = 40
 """Optimiser steps that must have been seen where there are no passes."""
 WAITS = ("step", "other step")
 
@@ -65,7 +65,7 @@ class SchedulerNeverStepped(Check):
         rates = optimizer.rates[scheduler.born_step :]
         begun = [p for p in run.passes if p.trains]
         others = [s.name for s in run.schedulers if s.optimizer == scheduler.optimizer]
-        waits = [s.place for s in run.unreached if s.kind in WAITS]
+        waits = [*(s.place for s in run.unreached if s.kind in WAITS), *run.weights.other_steps]
         return Evidence(
             {
                 "scheduler": scheduler.name,
@@ -77,7 +77,7 @@ class SchedulerNeverStepped(Check):
                 "constant": len(set(rates)) <= 1,
                 "others": others[:3],
                 "finished": run.ended == "finished",
-                "foreign": any(p.cut for p in begun) and not _own_loop(optimizer),
+                "foreign": run.weights.foreign_loop,
                 "waits": [f"line {p.line}: {p.source}" for p in waits[:2]],
             },
             place=scheduler.place,
@@ -107,8 +107,3 @@ class SchedulerNeverStepped(Check):
             f"the training data; a constant rate of {evidence['rate']:.3g}",
             fix="Call scheduler.step() in the training loop: once per epoch, or once per batch if its lengths are in batches.",
         )
-
-
-def _own_loop(optimizer: Optimizer) -> bool:
-    """Whether the program's own code calls the optimiser's step, and not a trainer of a library."""
-    return optimizer.step_place is not None and "step" in optimizer.step_place.source

@@ -45,6 +45,7 @@ class SchedulerOfAnotherOptimizer(Check):
     title = "The learning-rate scheduler belongs to another optimiser"
     rows = ("S24", "O4")
     faults = (70,)
+    explains = ("learning-rate-starved", "warmup-never-ends", "schedule-past-its-end", "scheduler-before-optimizer")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         called = [s for s in run.schedulers if len(s.calls) >= FEWEST]

@@ -103,9 +103,11 @@ def _averages(call: LossCall) -> bool:
 
 
 def _note(data: dict[str, Any], call: LossCall, step: Step) -> None:
+    from trainrecipe.subjects.padded_targets import examples
+
     assert call.target is not None
     ignored = int(call.settings.get("ignore_index", -100))
-    size = step.batch_size or call.target.shape[0]
+    size = examples(step) or call.target.shape[0]
     rows = call.target.reshape(size, -1) if call.target.numel() % size == 0 else call.target.reshape(1, -1)
     valid = (rows != ignored).any(1)
     if not bool(valid.any()) and data["empty"] is None:

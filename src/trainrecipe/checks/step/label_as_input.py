@@ -28,7 +28,8 @@ class LabelAsInput(Check):
 
     What it checks
     --------------
-    Rows of the input are replaced one by one, to see whether row i makes row i of the predictions. Then a twin is trained for
+    Rows are followed through the model, by gradients or by replacing them, to see whether row i of the input makes row i of
+    the predictions. Then a twin is trained for
     a few steps on inputs over which a pattern for the label is laid, and judged on other batches with their own labels laid
     over them, next to one that was trained without.
 
@@ -86,7 +87,7 @@ class LabelAsInput(Check):
             "operation": rows.operation,
             "as_loaded": _as_loaded(found),
         }
-        if not rows.moved:
+        if not rows.goes:
             data |= _fed(found)
         return Evidence(data, place=rows.place or found.call.place)
 
@@ -108,8 +109,8 @@ class LabelAsInput(Check):
             Severity.ERROR,
             f"Rows change places inside the model{named} and are not put back: {text}, which is compared with the label of "
             "another example.",
-            expected="replacing row i of the input changes row i of the predictions",
-            observed=f"{e['moved']} of {e['tested']} rows that were replaced changed one other row only "
+            expected="row i of the predictions depends on row i of the input",
+            observed=f"{e['moved']} of {e['tested']} rows that were followed have an effect on one other row only "
             f"({', '.join(f'{a} → {b}' for a, b in e['goes'])}); {why}",
             fix="Index the result with the inverse permutation (`result[order.argsort()]`) before it leaves the model.",
         )
@@ -129,7 +130,7 @@ class LabelAsInput(Check):
 def _learnt(e: Evidence) -> Ruling:
     """The ruling on the training with labels laid over the inputs."""
     if not e.get("scores"):
-        told = f"replacing a row of the input changes its own row of the predictions ({e['tested']} tested)"
+        told = f"rows of the input make their own rows of the predictions ({e['tested']} were followed)"
         return Ruling.passed(f"{told}; {e['untaught']}")
     fed = e["scores"]["own label laid over"]
     text = f"with its label laid over the input, {_told(e, fed[0])} after {e['steps']} steps"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.subjects.names import plain_name
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
@@ -17,8 +18,9 @@ LEAST = 5
 """Steps that must have been seen."""
 ZERO = 1e-3
 """Size below which a constant is taken for zero: the loss of a policy whose advantages are normalised is zero."""
-STRETCH = 1.5
-"""Factor by which all weights are multiplied to see whether the loss follows."""
+VARIES = 1e-4
+"""Relative difference from which what the loss is a multiple of is another value in another step."""
+FACTORS = frozenset({"div", "truediv", "true_divide", "divide", "mul", "rmul"})
 
 
 class LossConstant(Check):
@@ -27,8 +29,8 @@ class LossConstant(Check):
     What it checks
     --------------
     The values that backward was called on over the seen steps. When they are one and the same number although their
-    gradients are not zero, all weights of a twin are stretched: a loss that still has the same value is made constant by
-    its own formula.
+    gradients are not zero, recorded steps are taken apart: a loss whose terms vary from step to step, each times a factor
+    that undoes the variation, is made constant by its own formula.
 
     Why it matters
     --------------
@@ -50,7 +52,7 @@ class LossConstant(Check):
 
     Source
     ------
-    Fault catalogue 24 (forum thread 126995). That the value does not move with the weights is an identity.
+    Fault catalogue 24 (forum thread 126995). That factor times term is the same number in every step is an identity.
     """
 
     title = "The loss has the same value at every step"
@@ -71,7 +73,7 @@ class LossConstant(Check):
             return Evidence(missing="the loss stays the same, and so do the weights: its gradient is zero")
         if step.distrust:
             return Evidence(missing=step.distrust)
-        same, terms, place = _stretched(step)
+        same, terms, place = _by_formula(step)
         return Evidence({**data, "constant": same, "terms": terms}, place=place or step.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -86,31 +88,40 @@ class LossConstant(Check):
             Severity.NOTE if e["terms"] > 1 else Severity.ERROR,
             f"The loss is {e['value']:.6g} at every step, whatever the weights are.",
             expected="a loss that falls as the predictions get better",
-            observed=f"{e['value']:.6g} at all of {e['steps']} steps, and still with all weights {STRETCH:g} times as large, "
-            "although its gradient is not zero",
+            observed=f"{e['value']:.6g} at all of {e['steps']} steps, although the gradient is not zero and what the "
+            "loss is made of changes",
             fix="Do not divide the loss by its own value (`.item()`, `.detach()`): call backward on the loss itself.",
         )
 
 
-def _stretched(step: Step) -> tuple[bool, int, Any]:
-    """Whether the loss is the same with other weights; how many terms it has; and the line of the division."""
+def _by_formula(step: Step) -> tuple[bool, int, Any]:
+    """Whether every term is a quantity that varies from step to step times a factor that undoes it; how many terms there
+    are; and the line of the first factor."""
+    made = [_terms(one) for one in step.each() if not one.distrust]
+    if len(made) < 2 or len({len(m) for m in made}) != 1 or not made[0]:
+        return False, 0, None
+    undone = []
+    for seen in zip(*made, strict=True):
+        values, parts, _ = zip(*seen, strict=True)
+        same = max(parts) - min(parts) <= SAME * max(1.0, abs(parts[0]))
+        undone.append(same and max(values) - min(values) > VARIES * max(map(abs, values)))
+    return all(undone), len(undone), next((place for _, _, place in made[0] if place is not None), None)
+
+
+def _terms(step: Step) -> list[tuple[float, float, Any]]:
+    """For each term its value without the factor in front, its part of the loss, and the line of that factor."""
     import torch
 
-    from trainrecipe.subjects.names import plain_name
-    from trainrecipe.subjects.terms import Graph, parts
+    from trainrecipe.subjects.terms import Graph, pieces_of
 
-    twin = step.twin()
-    before = float(twin.loss().detach())
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in step.trained(twin):
-            noise = torch.rand(weight.shape, generator=generator).to(weight)
-            weight.mul_(STRETCH).add_(noise * (float(weight.abs().mean()) or 1.0))
-    after = float(twin.loss().detach())
-    same = math.isfinite(after) and abs(after - before) <= 10 * SAME * max(1.0, abs(before))
-    if not same:
-        return False, 0, None
     graph = Graph(step)
-    made = (op for op in graph.cone(graph.root) if plain_name(op) in ("div", "truediv", "true_divide", "mul", "log"))
-    first = next(made, None)
-    return True, len(parts(step).terms), None if first is None else first.place
+    pieces = [p for p in pieces_of(graph) if p.tensor.requires_grad]
+    weights = torch.autograd.grad(graph.root.sum(), [p.tensor for p in pieces], allow_unused=True)
+    found = []
+    for piece, weight in zip(pieces, weights, strict=True):
+        if weight is not None:
+            takers = (op for op in graph.ops if any(t is piece.tensor for t in op.inputs) and plain_name(op) in FACTORS)
+            factor = next(takers, None)
+            value = piece.tensor.detach().double()
+            found.append((float(value.sum()), float((value * weight).sum()), None if factor is None else factor.place))
+    return found

@@ -71,6 +71,9 @@ class LossScalesWithBatch(Check):
         "non-finite",
         "overfit-one-batch",
         "loss-at-init",
+        "unused-inputs",
+        "input-independent-baseline",
+        "saturation",
     )
 
     def measure(self, step: Step) -> Evidence:

@@ -125,7 +125,7 @@ class MomentumRange(Check):
             f"A momentum of {own} does not let {e['optimizer']} lower the loss at its rate of {e['rate']:g}; {SAFE} does.",
             expected=f"a loss that falls, as with a momentum of {SAFE}: to {_number(safe)}",
             observed=text,
-            fix=f"Take a momentum of {SAFE}, or lower the learning rate by a factor of about {0.1 / (1.0000001 - e['own']):.0f}.",
+            fix=f"Take a momentum of {SAFE}, or a learning rate about {0.1 / (1.0000001 - e['own']):.0f} times lower.",
         )
 
     def draw(self, evidence: Evidence) -> Picture | None:
