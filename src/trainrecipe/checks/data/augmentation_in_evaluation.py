@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check
@@ -136,7 +137,9 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _size(times: list[list[Any]], k: int) -> float:
     first = times[0][k].double()
-    gaps = [(t[k].double() - first).abs().mean() / first.std() for t in times[1:] if t[k].shape == first.shape and first.numel() > 1]
+    gaps = [
+        (t[k].double() - first).abs().mean() / first.std() for t in times[1:] if t[k].shape == first.shape and first.numel() > 1
+    ]
     return max((float(g) for g in gaps if bool(g.isfinite())), default=0.0)
 
 
@@ -148,7 +151,7 @@ def _compare_passes(loader: Loader, passes: list[Pass]) -> dict[str, Any]:
     first, second = whole[0], whole[-1]
     pairs = list(zip(first.batch_hashes, second.batch_hashes, first.labels, second.labels, strict=False))
     changed = sum(a != b for a, b, _, _ in pairs)
-    labelled = all(any(len(set(c)) >= 2 for c in one) and one == two for _, _, one, two in pairs)
+    labelled = all(one == two for _, _, one, two in pairs) and any(len(set(c)) >= 2 for _, _, one, _ in pairs for c in one)
     if changed and not labelled:
         return {"unknown": "batches differ from pass to pass, and so may their labels"}
     return {"examples": len(pairs), "changed": changed * ENOUGH if changed else 0, "what": "batches"}
@@ -156,4 +159,4 @@ def _compare_passes(loader: Loader, passes: list[Pass]) -> dict[str, Any]:
 
 def _averages(data: Data, passes: list[Pass]) -> bool:
     """Whether passes over a loader follow each other without training in between."""
-    return len(passes) >= 2 and any(a.step == b.step for a, b in zip(passes, passes[1:], strict=False))
+    return len(passes) >= 2 and any(a.step == b.step for a, b in itertools.pairwise(passes))
