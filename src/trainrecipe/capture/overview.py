@@ -17,6 +17,8 @@ from trainrecipe.subjects.step import Step
 
 MOST_EXAMPLES = 16
 MOST_LAYERS = 40
+FEWEST_TIMED = 20
+"""Timed steps below which nothing is said about times."""
 
 
 def facts(listener: Listener, over: str) -> dict[str, str]:
@@ -78,6 +80,7 @@ def of_steps(steps: list[Step]) -> list[Picture]:
 
 def of_run(run: Run) -> list[Picture]:
     """Pictures of the run that belong to no check."""
+    return [p for p in (losses(run), rates(run), phases(run), times(run)) if p is not None]
     return [p for p in (losses(run), rates(run), phases(run), scores(run)) if p is not None]
 
 
@@ -210,3 +213,16 @@ def phases(run: Run) -> Picture | None:
     if not spans:
         return None
     return picture.timeline("Phases", "Passes over each loader, in the order of events.", spans, x_title="events")
+
+
+def times(run: Run) -> Picture | None:
+    """Where the time of a training step goes."""
+    shares = run.clock.shares()
+    if run.clock.steps < FEWEST_TIMED:
+        return None
+    step = 1000 * run.clock.whole / run.clock.steps
+    caption = f"Shares of {step:.3g} ms, the mean over {run.clock.steps} steps that were not looked at in detail."
+    lines = [f"{line.place.source or line.place} ({line.share:.0%})" for line in run.clock.lines[:3] if line.place is not None]
+    if lines:
+        caption += " Lines that take most of the time, with what they call: " + "; ".join(lines) + "."
+    return picture.bars("Where the time goes", caption, {k: 100 * v for k, v in shares.items()}, x_title="% of the time")

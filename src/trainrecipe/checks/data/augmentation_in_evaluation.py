@@ -1,162 +1,130 @@
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
+from trainrecipe.checks.data.train_val_overlap import evaluations
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
-    from trainrecipe.subjects.run import Loader, Pass
+    from trainrecipe.subjects.rereading import Reading
+    from trainrecipe.subjects.run import Run
 
-EXAMPLES, READS = 12, 4
-"""Examples that are read again, and how often: a random flip is missed in one of 8 examples, in all of them never."""
-ENOUGH = 3
-"""Examples whose inputs must differ before anything is said."""
+SHARE = 0.5
+"""Share of the examples that must differ between readings."""
 
 
 class AugmentationInEvaluation(Check):
-    """The evaluation data are the same each time they are read.
+    """Evaluation examples are the same each time they are read.
 
     What it checks
     --------------
-    After a rehearsal, some examples of each evaluation data set are read several times: the inputs must not change while the
-    labels stay. Where a data set cannot be read, the batches that two passes over the unshuffled loader gave are compared.
+    A few examples of each loader that is used for evaluation are read several times, in a process of their own. It is
+    reported when what goes into the model differs between readings of the same example while its label stays, as it does
+    for the training loader.
 
     Why it matters
     --------------
-    Random crops, flips, noise and erased patches make evaluation pessimistic, and noisy: the best epoch is then partly chosen
-    by luck, and two evaluations of one model differ. The usual way in is `random_split` of a data set that augments.
+    The score is measured on randomly changed inputs: it is lower than it should be, differs from evaluation to
+    evaluation, and picks a checkpoint by luck.
 
     What healthy looks like
     -----------------------
-    The same index gives the same example; only the training data are augmented.
+    Random flips, crops and noise for training; the plain example for evaluation.
 
     What to do
     ----------
-    Give the evaluation set a transform of its own without random parts: build the data set twice, with and without
-    augmentation, and split the indices.
+    Give the evaluation set a transform of its own. `random_split` of one data set shares its transform: build two data
+    sets over the same files and take a `Subset` of each.
 
     When it is wrong
     ----------------
-    Where randomness is the task, nothing is reported: labels that change along with the inputs (random windows, pairs,
-    negatives, masked tokens, generated data), targets that are the clean version of a noisy input, several views of one
-    example. Averaging over several passes (test-time augmentation) is recognised when the passes follow each other without
-    training in between.
+    Examples that are generated at random and stored nowhere, inputs with targets that change with them (masked tokens,
+    denoising), and several passes over the evaluation data per epoch (test-time augmentation) get a note or nothing.
 
     Source
     ------
-    Fault catalogue 90; Stack Overflow 59007484.
+    Fault catalogue 90; Humbatova et al., "Taxonomy of Real Faults in Deep Learning Systems", 2020.
     """
 
-    title = "The evaluation data are augmented at random"
-    rows = ("S24", "S3", "D13")
+    title = "Evaluation examples are augmented at random"
+    rows = ("S24", "D13")
     faults = (90,)
     explains = ("irreproducible",)
 
-    def measure(self, data: Data) -> Evidence | list[Evidence]:
-        """Read examples of each evaluation loader again."""
+    def measure(self, data: Data) -> list[Evidence]:
+        """Read evaluation examples several times and compare."""
+        from trainrecipe.subjects.rereading import reading
+
         run = data.run
-        trained = {p.loader for p in run.train_passes()}
-        numbers = [n for n in dict.fromkeys(p.loader for p in run.evaluation_passes()) if n not in trained]
-        if not trained or not numbers:
-            return Evidence(missing="no evaluation over a loader of its own was seen next to a training")
-        return [_look(data, run.loaders[n]) for n in numbers]
+        training = list(dict.fromkeys(p.loader for p in run.train_passes()))
+        found, why = [], "no evaluation of the trained model on a loader of its own was seen"
+        for number in dict.fromkeys(p.loader for p in evaluations(run)):
+            if number in training:
+                continue
+            told = reading(data, number)
+            if isinstance(told, str):
+                why = told
+                continue
+            others = [r for r in (reading(data, n) for n in training) if not isinstance(r, str)]
+            record = data.loaders[number][0]
+            changed, stays = _changed(told)
+            found.append(
+                Evidence(
+                    {
+                        "read": len(told.indices),
+                        "changed": changed,
+                        "label_stays": stays,
+                        "training_too": any(_changed(r)[0] >= SHARE * len(r.indices) for r in others),
+                        "stored": told.kept,
+                        "rounds": _rounds(run, number),
+                    },
+                    place=record.born or record.place,
+                )
+            )
+        return found or [Evidence(missing=why)]
 
     def judge(self, evidence: Evidence) -> Ruling:
-        """Inputs that change while labels stay."""
-        n, changed = evidence["examples"], evidence["changed"]
-        if evidence["unknown"]:
-            return Ruling.unsure(f"whether the evaluation data are always the same cannot be told: {evidence['unknown']}")
-        if changed < ENOUGH:
-            return Ruling.passed(f"{n} {evidence['what']} of the evaluation data were the same each time")
-        if evidence["excuse"]:
-            return Ruling.passed(f"the evaluation data are random by design: {evidence['excuse']}")
+        """Inputs differ, labels do not, and so it is in training."""
+        read, changed = evidence["read"], evidence["changed"]
+        if changed < SHARE * read:
+            return Ruling.passed(f"{read - changed} of {read} evaluation examples are the same when they are read again")
+        if not evidence["label_stays"] or not evidence["stored"]:
+            return Ruling.passed(
+                "evaluation examples are drawn anew each time, together with their targets or from no stored data"
+            )
+        repeated = evidence["rounds"] > 1
         return Ruling.found(
-            Severity.WARNING,
-            f"The evaluation data change from one reading to the next ({evidence['dataset']}).",
-            expected="the same index gives the same example in evaluation",
-            observed=f"{changed} of {n} {evidence['what']} changed when they were read again, with the same labels"
-            + (f"; a number changes by {evidence['size']:.2g} standard deviations on average" if evidence["size"] else ""),
-            fix="Give the evaluation set its own transform without random parts (build the data set twice and split indices).",
-            causes=("random_split or Subset of a data set whose transform augments", "one transform used for all splits"),
+            Severity.WARNING if evidence["training_too"] and not repeated else Severity.NOTE,
+            "The evaluation examples are augmented at random, as the training examples are."
+            if evidence["training_too"]
+            else "The evaluation examples differ each time they are read.",
+            expected="the same input each time an evaluation example is read",
+            observed=f"{changed} of {read} differ between readings, with the same label"
+            + (f"; they are read {evidence['rounds']} times per evaluation, as for test-time augmentation" if repeated else ""),
+            fix="Give the evaluation data set a transform without random parts.",
+            causes=(
+                "training and evaluation are parts of one data set, whose transform augments",
+                "the augmenting transform was passed to the evaluation set",
+            ),
         )
 
 
-def _look(data: Data, loader: Loader) -> Evidence:
-    passes = [p for p in data.run.evaluation_passes() if p.loader == loader.number]
-    found = _read(data, loader) or {}
-    if not found.get("changed"):  # a collate function may augment as well
-        between = _compare_passes(loader, passes)
-        found = found if found and not between.get("changed") else between
-    excuse = found.pop("excuse", "")
-    if not excuse and _averages(data, passes):
-        excuse = "several passes follow each other, as in test-time augmentation"
-    base = {"dataset": loader.dataset_name, "excuse": excuse, "size": 0.0, "unknown": "", "examples": 0, "changed": 0}
-    return Evidence({**base, "what": "examples", **found}, place=loader.born or loader.place)
+def _changed(told: Reading) -> tuple[int, bool]:
+    """At how many indices an input differs, and whether there is a label and it never does."""
+    wide = [n for n, one in zip(told.random, told.single, strict=True) if not one]
+    single = [n for n, one in zip(told.random, told.single, strict=True) if one]
+    return max(wide, default=0), bool(single) and not any(single)
 
 
-def _read(data: Data, loader: Loader) -> dict[str, Any] | None:
-    """What changes in some examples when they are read again."""
-    if not loader.examples:
-        return None
-    step = max(1, loader.examples // EXAMPLES)
-    indices = list(range(0, loader.examples, step))[:EXAMPLES]
-    read = data.reread(loader.number, indices, READS)
-    if not read or not read[0][0]:
-        return None
-    changed, size, fixed = 0, 0.0, True
-    for times in read:
-        if len({len(tensors) for tensors in times}) != 1:
-            return {"unknown": "its examples do not always have the same parts"}
-        wide = _inputs(times[0])
-        differing = {k for k in range(len(times[0])) if any(not _equal(t[k], times[0][k]) for t in times[1:])}
-        fixed = fixed and differing <= set(wide)
-        changed += bool(differing & set(wide))
-        size = max(size, *(_size(times, k) for k in differing & set(wide)), 0.0)
-    excuse = "" if fixed else "labels change along with the inputs"
-    first = read[0][0]
-    wide = _inputs(first)
-    if not excuse and len(wide) > 1 and len({tuple(first[k].shape) for k in wide}) < len(wide):
-        excuse = "examples hold several tensors of one shape: pairs, views, or a noisy input with its clean target"
-    if not excuse and len(first) == 1:
-        excuse = "its examples have no labels"
-    return {"examples": len(read), "changed": changed, "size": size, "excuse": excuse if changed else ""}
-
-
-def _inputs(tensors: list[Any]) -> list[int]:
-    """Which tensors of an example are inputs, most likely: those of more than one number, else all but the last."""
-    wide = [k for k, t in enumerate(tensors) if t.numel() > 1]
-    return wide or list(range(max(1, len(tensors) - 1)))
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return a.shape == b.shape and bool((a == b).logical_or((a != a) & (b != b)).all())
-
-
-def _size(times: list[list[Any]], k: int) -> float:
-    first = times[0][k].double()
-    gaps = [
-        (t[k].double() - first).abs().mean() / first.std() for t in times[1:] if t[k].shape == first.shape and first.numel() > 1
-    ]
-    return max((float(g) for g in gaps if bool(g.isfinite())), default=0.0)
-
-
-def _compare_passes(loader: Loader, passes: list[Pass]) -> dict[str, Any]:
-    """Whether two passes over a loader that reads in order gave the same batches."""
-    whole = [p for p in passes if len(p.batch_hashes) >= 2 and all(p.batch_hashes)]
-    if loader.shuffled or len(whole) < 2:
-        return {"unknown": "its data set cannot be read, and no two passes in the same order were seen"}
-    first, second = whole[0], whole[-1]
-    pairs = list(zip(first.batch_hashes, second.batch_hashes, first.labels, second.labels, strict=False))
-    changed = sum(a != b for a, b, _, _ in pairs)
-    labelled = all(one == two for _, _, one, two in pairs) and any(len(set(c)) >= 2 for _, _, one, _ in pairs for c in one)
-    if changed and not labelled:
-        return {"unknown": "batches differ from pass to pass, and so may their labels"}
-    return {"examples": len(pairs), "changed": changed * ENOUGH if changed else 0, "what": "batches"}
-
-
-def _averages(data: Data, passes: list[Pass]) -> bool:
-    """Whether passes over a loader follow each other without training in between."""
-    return len(passes) >= 2 and any(a.step == b.step for a, b in itertools.pairwise(passes))
+def _rounds(run: Run, number: int) -> int:
+    """The most passes over a loader without a training pass in between."""
+    most, current = 0, 0
+    for seen in run.passes:
+        if seen.trains:
+            current = 0
+        elif seen.loader == number and seen.batches:
+            current += 1
+            most = max(most, current)
+    return most
