@@ -19,7 +19,7 @@ FAULTY = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/fau
 TWINS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/healthy*.py"))
 ZOO = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "zoo").glob("*.py") if not p.stem.endswith("_parts"))
 SEEDS = [int(s) for s in os.environ.get("TRAINRECIPE_SEEDS", "0").split(",")]
-WHOLE_RUN = {"non-finite"}
+WHOLE_RUN = {"non-finite", "dumb-baselines"}
 """Faults that show only later in a training than a rehearsal goes: looked for with `recipe run`."""
 REPEATED = {"irreproducible"}
 """Faults that show only when the script is rehearsed twice."""
