@@ -238,6 +238,12 @@ class Optimizer:
     around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
     held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
     this one had a state, such as running averages, before its first step.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `by_length`: in that loop it
+    stands under a condition that may ask for the end of a pass (any but a remainder).
+
+    `built_in` is the innermost loop around its construction, when `born_pass` passes had begun. `replaces` is an earlier
+    optimiser of the same class that held the very same tensors and took steps; `untouched` that nobody has changed them
+    since its last step, `resumes` that this one had a state, such as running averages, before its first step.
     """
 
     number: int
@@ -265,6 +271,7 @@ class Optimizer:
     untouched: bool = False
     born_pass: int = 0
     built_in: tuple[str, int] | None = None
+    by_length: bool = False
 
 
 @dataclasses.dataclass(slots=True)
