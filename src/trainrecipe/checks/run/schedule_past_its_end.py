@@ -45,8 +45,9 @@ class SchedulePastItsEnd(Check):
 
     When it is wrong
     ----------------
-    Cycles by hand that rise only once within the run look the same. Cycles that are meant come from `CosineAnnealingWarmRestarts` or `CyclicLR`, which are not reported; a plain cosine with
-    several swings is a note. Where the length of the run cannot be read off its loops, only what was seen counts.
+    Cycles that are meant come from `CosineAnnealingWarmRestarts` or `CyclicLR`, which are not reported; a plain cosine with
+    several swings is a note. A cycle by hand that rises only once within the run looks the same as a slip. Where the length
+    of the run cannot be read off its loops, only what was seen counts.
 
     Source
     ------
