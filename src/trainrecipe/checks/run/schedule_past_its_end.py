@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe import picture
@@ -45,7 +46,8 @@ class SchedulePastItsEnd(Check):
     When it is wrong
     ----------------
     Cycles that are meant come from `CosineAnnealingWarmRestarts` or `CyclicLR`, which are not reported; a plain cosine with
-    several swings is a note. Where the length of the run cannot be read off its loops, only what was seen counts.
+    several swings is a note. A cycle by hand that rises only once within the run looks the same as a slip. Where the length
+    of the run cannot be read off its loops, only what was seen counts.
 
     Source
     ------
@@ -87,7 +89,7 @@ class SchedulePastItsEnd(Check):
         return Evidence(data, place=scheduler.place or scheduler.step_place)
 
     def judge(self, evidence: Evidence) -> Ruling:
-        for judgement in (self._negative, self._rises, self._in_batches):
+        for judgement in (self._negative, self._rises, self._valley, self._in_batches):
             ruling = judgement(evidence)
             if ruling is not None:
                 return ruling
@@ -124,6 +126,30 @@ class SchedulePastItsEnd(Check):
             f"{evidence['last']:.3g} at the last of {evidence['steps']} steps (peak {evidence['peak']:.3g})",
             fix="Set T_max to the number of scheduler steps of the whole run; for cycles that are meant use "
             "CosineAnnealingWarmRestarts.",
+        )
+
+    def _valley(self, evidence: Evidence) -> Ruling | None:
+        """A hand-written decay that has one low within the run and climbs from there to the end, without a jump."""
+        rates = [rate for step, rate in evidence["curve"] if step <= evidence["steps"]]
+        if evidence["scheduler"] != "LambdaLR" or len(rates) < 8:
+            return None
+        top = rates.index(max(rates))
+        low = top + min(range(len(rates) - top), key=lambda i: rates[top + i])
+        fall, rise = rates[top : low + 1], rates[low:]
+        smooth = all(b <= a for a, b in itertools.pairwise(fall)) and all(b >= a for a, b in itertools.pairwise(rise))
+        climbed = rates[-1] - rates[low]
+        jump = max((b - a for a, b in itertools.pairwise(rise)), default=0.0)
+        if not smooth or climbed < RISE * rates[top] or rates[low] > RISE * rates[top] or jump > 0.5 * climbed:
+            return None
+        at = evidence["curve"][low][0]
+        return Ruling.found(
+            Severity.WARNING,
+            "The decay is over before the run is, and the learning rate rises again.",
+            expected="a rate that is lowest at the last step",
+            observed=f"after its low of {rates[low]:.3g} at step {at:.0f} the rate climbs to {rates[-1]:.3g} at the last of "
+            f"{evidence['steps']} steps (peak {rates[top]:.3g})",
+            fix="Give the schedule the real number of its steps over the whole run, and let it stay at its end: min(1, "
+            "step / total).",
         )
 
     def _in_batches(self, evidence: Evidence) -> Ruling | None:

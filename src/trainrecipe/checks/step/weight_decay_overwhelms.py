@@ -28,6 +28,9 @@ LEARNS = 0.5
 """Part of the loss on one batch that must go without decay, before decay is blamed for what stays."""
 HELD = 0.25
 """Part of that progress that is left with decay."""
+PARTLY = 0.6
+"""The same where the weights have all but vanished: biases without decay still learn the best constant prediction."""
+VANISHED = 0.1
 
 
 class WeightDecayOverwhelms(Check):
@@ -102,7 +105,8 @@ class WeightDecayOverwhelms(Check):
         text = f"on one batch the loss goes from {first:.4g} to {end:.4g} with a decay of {decay:g}, and to {free:.4g} without"
         if first <= 0 or gone < LEARNS * first:
             return Ruling.unsure(f"{text}; too little is learned without decay, too, to blame it")
-        if first - end > HELD * gone:
+        vanished = evidence["shrunk"] <= VANISHED
+        if first - end > (PARTLY if vanished else HELD) * gone:
             return Ruling.passed(text)
         return Ruling.found(
             Severity.WARNING,
