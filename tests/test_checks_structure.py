@@ -121,7 +121,9 @@ def linear_models() -> dict[str, tuple[str, nn.Module, Any]]:
         ),
         "convolutions": (
             "warning",
-            nn.Sequential(conv(1, 8, 3, padding=1), nn.BatchNorm2d(8), conv(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3)),
+            nn.Sequential(
+                conv(1, 8, 3, padding=1), nn.BatchNorm2d(8), conv(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3)
+            ),
             images,
         ),
         "blocks": ("warning", nn.Sequential(Block(8, 16), Block(16, 16), Block(16, 16), nn.Linear(16, 3)), table),
@@ -183,7 +185,9 @@ def linear_models() -> dict[str, tuple[str, nn.Module, Any]]:
         ),
         "sub-pixel": (
             "pass",
-            nn.Sequential(conv(1, 4, 3, padding=1), nn.PixelShuffle(2), conv(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3)),
+            nn.Sequential(
+                conv(1, 4, 3, padding=1), nn.PixelShuffle(2), conv(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3)
+            ),
             images,
         ),
         "pre-activation residual": (
@@ -289,7 +293,9 @@ def reshaping_models() -> dict[str, tuple[str, nn.Module, Any]]:
         "shifted rows": (
             "pass",
             Of(
-                lambda m, x: m.o((F.pad(x @ x.mT, (1, 0)).view(8, 13, 12)[:, 1:].view(8, 12, 12).softmax(-1) @ m.r(x)[0]).mean(1)),
+                lambda m, x: m.o(
+                    (F.pad(x @ x.mT, (1, 0)).view(8, 13, 12)[:, 1:].view(8, 12, 12).softmax(-1) @ m.r(x)[0]).mean(1)
+                ),
                 r=lstm,
                 o=out,
             ),
@@ -297,15 +303,28 @@ def reshaping_models() -> dict[str, tuple[str, nn.Module, Any]]:
         ),
         "unflattened": (
             "pass",
-            Of(lambda m, x: m.h(m.c(m.i(x.flatten(1)).view(-1, 3, 6, 9)).flatten(1)), i=nn.Linear(192, 162), c=conv, h=nn.Linear(270, 3)),
+            Of(
+                lambda m, x: m.h(m.c(m.i(x.flatten(1)).view(-1, 3, 6, 9)).flatten(1)),
+                i=nn.Linear(192, 162),
+                c=conv,
+                h=nn.Linear(270, 3),
+            ),
             series,
         ),
         "channels transposed by view": (
             "warning",
-            Of(lambda m, x: m.o(F.conv1d(x.view(len(x), x.shape[2], -1), m.w).mean(2)), w=nn.Parameter(torch.randn(10, 16, 3)), o=out),
+            Of(
+                lambda m, x: m.o(F.conv1d(x.view(len(x), x.shape[2], -1), m.w).mean(2)),
+                w=nn.Parameter(torch.randn(10, 16, 3)),
+                o=out,
+            ),
             odd,
         ),
-        "norm over merged axes": ("pass", Of(lambda m, x: m.o(m.c(x).view(len(x), 5, -1).mean(2)), c=conv, o=nn.Linear(5, 3)), images),
+        "norm over merged axes": (
+            "pass",
+            Of(lambda m, x: m.o(m.c(x).view(len(x), 5, -1).mean(2)), c=conv, o=nn.Linear(5, 3)),
+            images,
+        ),
         "head of all": ("pass", Of(lambda m, x: m.o(x.mean(1).repeat(1, 2)), o=head), series),
     }
 
@@ -540,7 +559,9 @@ def test_attention_scale_of_a_fused_call(scale: float, expected: str) -> None:
     torch.manual_seed(0)
     layers = {n: nn.Linear(128, 128) for n in "qkv"}
     model = Of(
-        lambda m, x: m.o(F.scaled_dot_product_attention(m.q(x), m.k(x), m.v(x), scale=scale).mean(1)), **layers, o=nn.Linear(128, 3)
+        lambda m, x: m.o(F.scaled_dot_product_attention(m.q(x), m.k(x), m.v(x), scale=scale).mean(1)),
+        **layers,
+        o=nn.Linear(128, 3),
     )
     assert grade("attention-scale", step_of(model, batch_of(12, 16, 128))) == expected
 

@@ -58,7 +58,9 @@ class PaddingPooled(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         if not evidence["leaks"]:
-            return Ruling.passed(f"summaries of sequences stay as they are with padding to {evidence['width']} or another length")
+            return Ruling.passed(
+                f"summaries of sequences stay as they are with padding to {evidence['width']} or another length"
+            )
         known, operation = evidence["known"], evidence["operation"]
         sure = evidence["pooled"] and (evidence["varies"] or known in ("mask", "lengths"))
         what = "the state after the last position" if evidence["pooled"] else "the outputs for real positions"
@@ -69,6 +71,6 @@ class PaddingPooled(Check):
             expected="more or less padding behind a sequence changes nothing",
             observed=f"it changes by up to {evidence['change']:.0%}, outputs of the model by {evidence['outer']:.0%}, when the "
             f"padding (told by {known}) has another length",
-            fix="Divide the sum over real positions by the lengths; for recurrent layers use pack_padded_sequence, or the output "
-            "at each sequence's own last position.",
+            fix="Divide the sum over real positions by the lengths; for recurrent layers use pack_padded_sequence, or the "
+            "output at each sequence's own last position.",
         )
