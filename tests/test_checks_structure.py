@@ -14,6 +14,7 @@ from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.check import built_in
 from trainrecipe.exam import ask
 from trainrecipe.finding import Finding
+from trainrecipe.subjects.kernels import kernels
 from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
 
@@ -788,3 +789,40 @@ def test_loaded_weights_that_are_initialised_again() -> None:
     assert grade("init-not-applied", run_of(late(lambda m: m.half().float()))) == "pass"
     assert grade("init-not-applied", run_of(late(lambda m: None))) == "pass"
     assert grade("init-not-applied", run_of(folds)) == "pass"
+
+
+# ---- spatial-collapse
+
+
+def _stages(strides: list[int], widths: list[int], kernel: int = 3) -> nn.Module:
+    layers: list[nn.Module] = []
+    for stride, a, b in zip(strides, [1, *widths], widths, strict=False):
+        layers += [nn.Conv2d(a, b, kernel, stride=stride, padding=kernel // 2), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 3))
+
+
+@pytest.mark.parametrize(
+    ("strides", "kernel", "expected"),
+    [
+        ([1, 2, 1, 2], 3, "pass"),
+        ([2, 2, 2, 1, 1], 3, "warning"),
+        ([2, 2, 2], 3, "pass"),
+        ([2, 2, 2, 1], 3, "note"),
+        ([2, 2, 2, 1, 1], 1, "skip"),
+    ],
+)
+def test_spatial_collapse(strides: list[int], kernel: int, expected: str) -> None:
+    torch.manual_seed(0)
+    model = _stages(strides, [8, 8, 8, 32, 32][: len(strides)], kernel)
+    assert grade("spatial-collapse", step_of(model, batch_of(12, 1, 8, 8))) == expected
+
+
+def test_weights_said_to_be_dead_get_no_gradient() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 5, stride=2, padding=2), nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.Flatten())
+    step = step_of(model, batch_of(12, 1, 3, 3))
+    classify(model, batch_of(12, 1, 3, 3)).backward()  # type: ignore[no-untyped-call]
+    every, _ = kernels(step)
+    for kernel, layer in zip(every, [model[0], model[1]], strict=True):
+        zero = (layer.weight.grad.abs().sum((0, 1)) == 0).double().mean()
+        assert float(zero) == pytest.approx(kernel.dead)

@@ -38,7 +38,7 @@ class Dropped:
 
 def rate_of(seen: Seen) -> float:
     """The probability of a dropout call; 0 where it is switched off."""
-    given = {k: v for k, v in zip(("input", "p", "training"), seen.args, strict=False)} | dict(seen.kwargs)
+    given = dict(zip(("input", "p", "training"), seen.args, strict=False)) | dict(seen.kwargs)
     return float(given.get("p", 0.5)) if given.get("training", True) else 0.0
 
 

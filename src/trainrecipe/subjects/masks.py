@@ -88,5 +88,5 @@ def _is_mask(mask: torch.Tensor, features: torch.Tensor) -> bool:
     """Whether a mask holds zeros and one other value, drawn for each feature."""
     if mask.ndim == 0 or features.ndim < 2 or mask.shape[-1] != features.shape[-1] or mask.shape[-1] < 2:
         return False
-    values = mask.detach().unique()
+    values = mask.detach().unique()  # type: ignore[no-untyped-call]
     return len(values) == 2 and not bool(values[0]) and bool((mask != mask.narrow(-1, 0, 1)).any())

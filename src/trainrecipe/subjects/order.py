@@ -122,7 +122,9 @@ def _split(value: torch.Tensor, one: Input, batch: int, time: int) -> torch.Tens
     """A value with merged examples and positions taken apart."""
     count, size = one.tensor.shape[batch], one.tensor.shape[time]
     axis = next((k for k, n in enumerate(value.shape) if n == count * size and size not in value.shape), None)
-    return value if axis is None else value.unflatten(axis, (count, size) if batch == 0 else (size, count))
+    if axis is None:
+        return value
+    return value.unflatten(axis, (count, size) if batch == 0 else (size, count))  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _own_only(a: torch.Tensor, c: torch.Tensor, size: int, first: int, last: int) -> bool:
@@ -175,4 +177,4 @@ def _repeats(rows: torch.Tensor) -> int:
     """How many pairs of neighbours are equal to another one."""
     base = int(rows.max()) + 1
     pairs = (rows[:, :-1] * base + rows[:, 1:]).flatten()
-    return pairs.numel() - pairs.unique().numel()
+    return pairs.numel() - len(set(pairs.tolist()))

@@ -17,6 +17,7 @@ from trainrecipe.subjects.step import Input, Step
 
 FAINT = 1e-4
 """Share of a value's largest magnitude from which on a change counts; sums in another order give 1e-6."""
+_MOVES = frozenset({"to", "long", "t", "transpose", "contiguous", "T.get"})
 RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 
 
@@ -71,7 +72,7 @@ def _padded(step: Step, one: Input, batch: int, time: int) -> Padded | None:
     if count < 4 or width < 4 or count == width or (rows.ndim == 2 and rows.is_floating_point()) or rows.dtype == torch.bool:
         return None
     for lengths, known in _told(step, one, rows, batch, time):
-        if int(lengths.min()) >= 1 and len(lengths.unique()) > 1 and _constant_tails(rows, lengths):
+        if 1 <= int(lengths.min()) < int(lengths.max()) and _constant_tails(rows, lengths):
             return Padded(one, batch, time, lengths, known, any(n != width for n in _other_widths(step, one, time)))
     return None
 
@@ -124,7 +125,7 @@ def _length(real: torch.Tensor) -> torch.Tensor:
 
 def _lengths_of(mask: torch.Tensor) -> Iterator[torch.Tensor]:
     """The lengths that a mask of two values tells: real positions first, whichever value stands for them."""
-    values = mask.unique()
+    values = mask.unique()  # type: ignore[no-untyped-call]
     if len(values) != 2:
         return
     for value in values:
@@ -147,9 +148,8 @@ def _aliases(step: Step, one: Input) -> set[int]:
     """The input under every number that moved or converted copies of it have."""
     found = {one.number}
     for op in step.tape.history:
-        if op.kind == "function" and op.name in ("to", "long", "t", "transpose", "contiguous", "T.get") and op.inputs:
-            if op.inputs[0] in found:
-                found.update(op.outputs)
+        if op.kind == "function" and op.name in _MOVES and op.inputs and op.inputs[0] in found:
+            found.update(op.outputs)
     return found
 
 
@@ -254,7 +254,7 @@ class Padding:
         for k in reversed(range(old.ndim)):
             if (old.shape[k], new.shape[k]) == (count * p.width, count * width):
                 split = (count, -1) if p.batch == 0 else (-1, count)
-                old, new = old.unflatten(k, split), new.unflatten(k, split)
+                old, new = (t.unflatten(k, split) for t in (old, new))  # type: ignore[no-untyped-call]
         timed = [k for k in range(old.ndim) if old.shape[k] != new.shape[k]]
         if any((old.shape[k], new.shape[k]) != (p.width, width) for k in timed):
             return None

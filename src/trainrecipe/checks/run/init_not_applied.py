@@ -82,7 +82,8 @@ class InitNotApplied(Check):
                 Severity.NOTE if evidence["elsewhere"] else Severity.WARNING,
                 f"`apply({evidence['function']})` initialises nothing in {evidence['model']}.",
                 expected="a function that initialises weights finds layers of the types that it asks for",
-                observed=f"no value changed, and no function of torch.nn.init ran; the {evidence['weights']} weights are in {kinds}",
+                observed=f"no value changed, and no function of torch.nn.init ran; the {evidence['weights']} weights are "
+                f"in {kinds}",
                 fix=f"Let {evidence['function']} ask for the types that the model is made of: {kinds}.",
                 causes=(
                     "the type or the name that the function compares with is another than the model's",

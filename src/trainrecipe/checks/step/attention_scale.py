@@ -87,9 +87,9 @@ class AttentionScale(Check):
             Severity.WARNING,
             f"Attention puts nearly all weight on few keys before anything is learned ({len(narrow)} of {len(every)}).",
             expected="scores with a standard deviation of about one or less, and a relative entropy near one",
-            observed=f"scores of queries and keys of width {worst['width']} have a standard deviation of {worst['deviation']:.1f}; "
-            f"over {worst['keys']} keys the relative entropy is {worst['entropy']:.2f}, and {worst['divided']:.2f} after "
-            f"division by the root of {worst['width']}",
+            observed=f"scores of queries and keys of width {worst['width']} have a standard deviation of "
+            f"{worst['deviation']:.1f}; over {worst['keys']} keys the relative entropy is {worst['entropy']:.2f}, and "
+            f"{worst['divided']:.2f} after division by the root of {worst['width']}",
             fix=f"Divide the scores by math.sqrt({worst['width']}) before the softmax.",
         )
 

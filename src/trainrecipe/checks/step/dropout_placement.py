@@ -112,6 +112,7 @@ class DropoutPlacement(Check):
             f"A dropout drops {rate:.0%} of its features ({evidence['count']} of {evidence['of']} dropouts are that strong)"
             + (": the model hardly learns." if starved else "."),
             expected="a probability of dropping of at most about 0.5",
-            observed=f"p={rate:g} leaves {(1 - rate) * evidence['width']:.3g} of {evidence['width']} features on average{tried}",
+            observed=f"p={rate:g} leaves {(1 - rate) * evidence['width']:.3g} of {evidence['width']} features on average"
+            + tried,
             fix=f"If {rate:g} is the share to keep, give {1 - rate:.2g}: PyTorch's p is the probability of dropping.",
         )

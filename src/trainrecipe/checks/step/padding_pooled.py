@@ -71,6 +71,6 @@ class PaddingPooled(Check):
             expected="more or less padding behind a sequence changes nothing",
             observed=f"it changes by up to {evidence['change']:.0%}, outputs of the model by {evidence['outer']:.0%}, when the "
             f"padding (told by {known}) has another length",
-            fix="Divide the sum over real positions by the lengths; for recurrent layers use pack_padded_sequence, or the output "
-            "at each sequence's own last position.",
+            fix="Divide the sum over real positions by the lengths; for recurrent layers use pack_padded_sequence, or the "
+            "output at each sequence's own last position.",
         )
