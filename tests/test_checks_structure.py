@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.check import built_in
 from trainrecipe.exam import ask
 from trainrecipe.finding import Finding
+from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
 
 CHECKS = {c.id: c for c in built_in()}
@@ -119,7 +121,9 @@ def linear_models() -> dict[str, tuple[str, nn.Module, Any]]:
         ),
         "convolutions": (
             "warning",
-            nn.Sequential(conv(1, 8, 3, padding=1), nn.BatchNorm2d(8), conv(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3)),
+            nn.Sequential(
+                conv(1, 8, 3, padding=1), nn.BatchNorm2d(8), conv(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3)
+            ),
             images,
         ),
         "blocks": ("warning", nn.Sequential(Block(8, 16), Block(16, 16), Block(16, 16), nn.Linear(16, 3)), table),
@@ -181,7 +185,9 @@ def linear_models() -> dict[str, tuple[str, nn.Module, Any]]:
         ),
         "sub-pixel": (
             "pass",
-            nn.Sequential(conv(1, 4, 3, padding=1), nn.PixelShuffle(2), conv(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3)),
+            nn.Sequential(
+                conv(1, 4, 3, padding=1), nn.PixelShuffle(2), conv(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 3)
+            ),
             images,
         ),
         "pre-activation residual": (
@@ -287,7 +293,9 @@ def reshaping_models() -> dict[str, tuple[str, nn.Module, Any]]:
         "shifted rows": (
             "pass",
             Of(
-                lambda m, x: m.o((F.pad(x @ x.mT, (1, 0)).view(8, 13, 12)[:, 1:].view(8, 12, 12).softmax(-1) @ m.r(x)[0]).mean(1)),
+                lambda m, x: m.o(
+                    (F.pad(x @ x.mT, (1, 0)).view(8, 13, 12)[:, 1:].view(8, 12, 12).softmax(-1) @ m.r(x)[0]).mean(1)
+                ),
                 r=lstm,
                 o=out,
             ),
@@ -295,15 +303,28 @@ def reshaping_models() -> dict[str, tuple[str, nn.Module, Any]]:
         ),
         "unflattened": (
             "pass",
-            Of(lambda m, x: m.h(m.c(m.i(x.flatten(1)).view(-1, 3, 6, 9)).flatten(1)), i=nn.Linear(192, 162), c=conv, h=nn.Linear(270, 3)),
+            Of(
+                lambda m, x: m.h(m.c(m.i(x.flatten(1)).view(-1, 3, 6, 9)).flatten(1)),
+                i=nn.Linear(192, 162),
+                c=conv,
+                h=nn.Linear(270, 3),
+            ),
             series,
         ),
         "channels transposed by view": (
             "warning",
-            Of(lambda m, x: m.o(F.conv1d(x.view(len(x), x.shape[2], -1), m.w).mean(2)), w=nn.Parameter(torch.randn(10, 16, 3)), o=out),
+            Of(
+                lambda m, x: m.o(F.conv1d(x.view(len(x), x.shape[2], -1), m.w).mean(2)),
+                w=nn.Parameter(torch.randn(10, 16, 3)),
+                o=out,
+            ),
             odd,
         ),
-        "norm over merged axes": ("pass", Of(lambda m, x: m.o(m.c(x).view(len(x), 5, -1).mean(2)), c=conv, o=nn.Linear(5, 3)), images),
+        "norm over merged axes": (
+            "pass",
+            Of(lambda m, x: m.o(m.c(x).view(len(x), 5, -1).mean(2)), c=conv, o=nn.Linear(5, 3)),
+            images,
+        ),
         "head of all": ("pass", Of(lambda m, x: m.o(x.mean(1).repeat(1, 2)), o=head), series),
     }
 
@@ -538,7 +559,9 @@ def test_attention_scale_of_a_fused_call(scale: float, expected: str) -> None:
     torch.manual_seed(0)
     layers = {n: nn.Linear(128, 128) for n in "qkv"}
     model = Of(
-        lambda m, x: m.o(F.scaled_dot_product_attention(m.q(x), m.k(x), m.v(x), scale=scale).mean(1)), **layers, o=nn.Linear(128, 3)
+        lambda m, x: m.o(F.scaled_dot_product_attention(m.q(x), m.k(x), m.v(x), scale=scale).mean(1)),
+        **layers,
+        o=nn.Linear(128, 3),
     )
     assert grade("attention-scale", step_of(model, batch_of(12, 16, 128))) == expected
 
@@ -654,3 +677,114 @@ def test_dropout_written_by_hand(name: str) -> None:
     torch.manual_seed(0)
     model = Of(call, a=nn.Linear(8, 8), t=nn.Parameter(torch.randn(8)), o=nn.Linear(8, 3))
     assert grade("dropout-in-eval", step_of(model, batch_of(24, 8))) == expected
+
+
+# ---- init-not-applied
+
+
+def run_of(train: Callable[[], Any]) -> Run:
+    """The run that `train` makes."""
+    torch.manual_seed(0)
+    listener = Listener(detail_always=True)
+    listener.install()
+    try:
+        train()
+    finally:
+        listener.remove()
+    assert not listener.trouble
+    return listener.run
+
+
+def fit(model: nn.Module, steps: int = 2) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        classify(model, batch_of(24, 8)).backward()
+        optimizer.step()
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+
+
+def _for(kind: type[nn.Module]) -> Callable[[nn.Module], None]:
+    def init(module: nn.Module) -> None:
+        if isinstance(module, kind):
+            nn.init.xavier_uniform_(module.weight)
+
+    return init
+
+
+def _by_hand(module: nn.Module) -> None:
+    if type(module).__name__.startswith("Lin"):
+        module.weight.data.normal_(0, 0.1)
+
+
+def _freeze(module: nn.Module) -> None:
+    if isinstance(module, nn.BatchNorm1d):
+        module.eval()
+
+
+def _of_zeros(module: nn.Module) -> None:
+    if isinstance(module, nn.BatchNorm1d):
+        nn.init.zeros_(module.bias)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (_for(nn.Linear), "pass"),
+        (_for(nn.Conv2d), "warning"),
+        (_by_hand, "pass"),
+        (_freeze, "skip"),
+        (_of_zeros, "pass"),
+    ],
+)
+def test_functions_given_to_apply(function: Any, expected: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+    assert grade("init-not-applied", run_of(lambda: (model.apply(function), fit(model)))) == expected
+
+
+def test_one_function_for_several_models() -> None:
+    function = _for(nn.Conv2d)
+    run = run_of(lambda: (nn.Conv2d(1, 8, 3).apply(function), (m := perceptron()).apply(function), fit(m)))
+    assert grade("init-not-applied", run) == "note"
+
+
+def test_loaded_weights_that_are_initialised_again() -> None:
+    state = perceptron().state_dict()
+
+    def late(again: Callable[[nn.Module], Any]) -> Callable[[], None]:
+        def train() -> None:
+            model = perceptron()
+            model.load_state_dict(state)
+            again(model)
+            fit(model)
+
+        return train
+
+    def scaled(model: nn.Module) -> None:
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(0.5).add_(torch.randn_like(p) * 0.01)
+
+    def folds() -> None:
+        for _ in range(2):
+            model = perceptron()
+            fit(model)
+            model.load_state_dict(state)
+            model.eval()
+            with torch.no_grad():
+                model(torch.randn(4, 8))
+            model.apply(_for(nn.Linear))
+            fit(model)
+
+    assert grade("init-not-applied", run_of(late(lambda m: m.apply(_for(nn.Linear))))) == "error"
+    assert grade("init-not-applied", run_of(late(lambda m: m.apply(_by_hand)))) == "error"
+    assert grade("init-not-applied", run_of(late(lambda m: [x.reset_parameters() for x in m if hasattr(x, "bias")]))) == "error"
+    assert grade("init-not-applied", run_of(late(lambda m: m[2].reset_parameters()))) == "pass"
+    assert grade("init-not-applied", run_of(late(lambda m: m.load_state_dict(perceptron().state_dict())))) == "pass"
+    assert grade("init-not-applied", run_of(late(scaled))) == "pass"
+    assert grade("init-not-applied", run_of(late(lambda m: m.half().float()))) == "pass"
+    assert grade("init-not-applied", run_of(late(lambda m: None))) == "pass"
+    assert grade("init-not-applied", run_of(folds)) == "pass"

@@ -46,7 +46,7 @@ def pretrained(x, y):
     return state
 
 
-def finetune(model, x, y, epochs=3):
+def finetune(model, x, y, epochs=6):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
     for epoch in range(epochs):
         for images, labels in DataLoader(TensorDataset(x, y), batch_size=10, shuffle=True):

@@ -27,7 +27,21 @@ _RESHAPES = frozenset({"view", "reshape", "flatten", "ravel", "unflatten", "view
 _POINTWISE = frozenset(
     {
         *("relu", "relu_", "gelu", "silu", "tanh", "tanh_", "sigmoid", "sigmoid_", "elu", "leaky_relu", "selu", "softplus"),
-        *("dropout", "dropout_", "exp", "log", "sqrt", "pow", "__pow__", "abs", "neg", "__neg__", "clamp", "clip", "nan_to_num"),
+        *(
+            "dropout",
+            "dropout_",
+            "exp",
+            "log",
+            "sqrt",
+            "pow",
+            "__pow__",
+            "abs",
+            "neg",
+            "__neg__",
+            "clamp",
+            "clip",
+            "nan_to_num",
+        ),
         *("add", "sub", "mul", "div", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__"),
         *("__iadd__", "__isub__", "__imul__", "__itruediv__", "add_", "sub_", "mul_", "div_", "masked_fill", "where"),
     }
@@ -126,7 +140,11 @@ def _in(flow: Flow) -> Iterator[Scramble]:
         if out is None or not operands:
             continue
         first = next((t for t in operands if t.numel() == out.numel()), operands[0])
-        if op.name in FLAT or (op.name in _POINTWISE and first.shape == out.shape) or (op.name in _LAST_AXIS and len(operands) == 1):
+        if (
+            op.name in FLAT
+            or (op.name in _POINTWISE and first.shape == out.shape)
+            or (op.name in _LAST_AXIS and len(operands) == 1)
+        ):
             layouts[id(out)] = _carried(layout(first), first, out)
             source = op if op.name in _RESHAPES and _scrambled(layout(first), tuple(first.shape)) is None else None
             kept = source or reshaped.get(id(first))
@@ -214,6 +232,8 @@ def _crossed(a: Sequence[int], b: Sequence[int]) -> bool:
     new = [axis(b, p) for p in pieces]
     for k in set(old):
         parts = [i for i, o in enumerate(old) if o == k]
-        if len({new[i] for i in parts}) > 1 and all(any(new[j] == new[i] and old[j] != k for j in range(len(pieces))) for i in parts):
+        if len({new[i] for i in parts}) > 1 and all(
+            any(new[j] == new[i] and old[j] != k for j in range(len(pieces))) for i in parts
+        ):
             return True
     return False

@@ -47,10 +47,14 @@ def dropouts(step: Step) -> list[Dropped]:
     flow = Flow(step)
     last = _on_predictions(flow)
     normed = {
-        id(before) for op in flow.ops if op.name == "batch_norm" and (before := _behind(flow, op, RESHAPING | _POOLING)) is not None
+        id(before)
+        for op in flow.ops
+        if op.name == "batch_norm" and (before := _behind(flow, op, RESHAPING | _POOLING)) is not None
     }
     return [
-        Dropped(rate_of(op), op.outputs[0].shape[-1] if op.outputs[0].ndim else 1, last.get(id(op), ""), id(op) in normed, op.place)
+        Dropped(
+            rate_of(op), op.outputs[0].shape[-1] if op.outputs[0].ndim else 1, last.get(id(op), ""), id(op) in normed, op.place
+        )
         for op in flow.ops
         if op.name in DROPOUTS and op.index in flow.reaching and rate_of(op) > 0 and op.grad
     ]
@@ -76,7 +80,9 @@ def _on_predictions(flow: Flow) -> dict[int, str]:
     for op in flow.ops:
         if op.index not in flow.reaching:
             continue
-        compares = op.name in LOSSES or (op.name in ("sub", "__sub__", "__rsub__") and any(id(t) in predictions for t in op.inputs))
+        compares = op.name in LOSSES or (
+            op.name in ("sub", "__sub__", "__rsub__") and any(id(t) in predictions for t in op.inputs)
+        )
         if not compares or len(op.inputs) < 2:
             continue
         ours = [t for t in op.inputs[:2] if t.requires_grad]

@@ -10,8 +10,35 @@ _RANDOM = frozenset({"rand", "rand_like", "uniform_", "bernoulli", "bernoulli_"}
 _SHAPING = frozenset(
     {
         *("lt", "gt", "le", "ge", "__lt__", "__gt__", "__le__", "__ge__", "__invert__", "logical_not", "floor", "floor_"),
-        *("to", "float", "type", "type_as", "double", "half", "bool", "div", "div_", "__truediv__", "__rtruediv__", "mul", "__mul__"),
-        *("__rmul__", "add", "__add__", "__radd__", "__rsub__", "rsub", "__sub__", "view", "expand", "expand_as", "detach", "clone"),
+        *(
+            "to",
+            "float",
+            "type",
+            "type_as",
+            "double",
+            "half",
+            "bool",
+            "div",
+            "div_",
+            "__truediv__",
+            "__rtruediv__",
+            "mul",
+            "__mul__",
+        ),
+        *(
+            "__rmul__",
+            "add",
+            "__add__",
+            "__radd__",
+            "__rsub__",
+            "rsub",
+            "__sub__",
+            "view",
+            "expand",
+            "expand_as",
+            "detach",
+            "clone",
+        ),
     }
 )
 """Operations that make a mask out of random numbers one by one; sorting them makes masks of another kind."""

@@ -176,4 +176,3 @@ def _repeats(rows: torch.Tensor) -> int:
     base = int(rows.max()) + 1
     pairs = (rows[:, :-1] * base + rows[:, 1:]).flatten()
     return pairs.numel() - pairs.unique().numel()
-

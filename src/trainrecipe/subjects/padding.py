@@ -94,7 +94,12 @@ def _told(step: Step, one: Input, rows: torch.Tensor, batch: int, time: int) -> 
         t = other.tensor.detach()
         if other is one or t.is_sparse or t.is_complex():
             continue
-        if t.shape == (count,) and not t.is_floating_point() and t.dtype != torch.bool and 0 < int(t.min()) <= int(t.max()) <= width:
+        if (
+            t.shape == (count,)
+            and not t.is_floating_point()
+            and t.dtype != torch.bool
+            and 0 < int(t.min()) <= int(t.max()) <= width
+        ):
             yield t.to(rows.device), "lengths"
         flat = t.squeeze() if t.numel() == count * width else None
         if flat is not None and flat.ndim == 2:
@@ -215,6 +220,8 @@ class Padding:
         before = self.values[seen.index] if seen.index < len(self.values) else []
         if len(before) != len(seen.outputs) or self.base.ops[seen.index].name != seen.name:
             return None
+        if seen.name in RECURRENT and seen.inputs[0].ndim == 2:
+            return None  # packed: no padding enters, and rows are in the order of their lengths
         leaking = False
         for k, (old, new) in enumerate(zip(before, seen.outputs, strict=True)):
             change = self._change(old, new, width)
@@ -302,8 +309,6 @@ def _extended(tensor: torch.Tensor, axis: int, width: int) -> torch.Tensor:
             counted = torch.arange(1, width - size + 1, device=tensor.device).to(tensor.dtype)
             more = more + counted.reshape([-1 if k == axis else 1 for k in range(tensor.ndim)])
     return torch.cat([tensor, more], axis)
-
-
 
 
 def leaks_of(step: Step, concerns: Callable[[Leak], bool]) -> Evidence | list[Evidence]:

@@ -74,7 +74,8 @@ class MetricThreshold(Check):
                 Severity.ERROR,
                 "Outputs that are real numbers are compared with class labels by equality, which never holds.",
                 expected="classes: outputs that were rounded, thresholded or decided by argmax",
-                observed=f"{evidence['agree']} of {evidence['total']} are equal" + (f"; decided first, {proper:.1%} are" if proper else ""),
+                observed=f"{evidence['agree']} of {evidence['total']} are equal"
+                + (f"; decided first, {proper:.1%} are" if proper else ""),
                 fix="Decide first: logits > 0, probabilities > 0.5 or logits.argmax(1); then compare.",
             )
         if what == "logits":

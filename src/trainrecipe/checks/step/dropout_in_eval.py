@@ -77,7 +77,6 @@ class DropoutInEval(Check):
         import torch
 
         from trainrecipe.capture.watch import run_watched
-
         from trainrecipe.subjects.masks import RandomMasks
 
         found: list[Seen] = []

@@ -72,7 +72,14 @@ class MissingNonlinearity(Check):
         return Evidence(
             {
                 "pairs": [
-                    {"first": p.first, "second": p.second, "between": p.between, "sizes": p.sizes, "bend": p.bend, "near": p.near}
+                    {
+                        "first": p.first,
+                        "second": p.second,
+                        "between": p.between,
+                        "sizes": p.sizes,
+                        "bend": p.bend,
+                        "near": p.near,
+                    }
                     for p in linear
                 ],
                 "weights": weights,

@@ -58,7 +58,9 @@ class PaddingPooled(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         if not evidence["leaks"]:
-            return Ruling.passed(f"summaries of sequences stay as they are with padding to {evidence['width']} or another length")
+            return Ruling.passed(
+                f"summaries of sequences stay as they are with padding to {evidence['width']} or another length"
+            )
         known, operation = evidence["known"], evidence["operation"]
         sure = evidence["pooled"] and (evidence["varies"] or known in ("mask", "lengths"))
         what = "the state after the last position" if evidence["pooled"] else "the outputs for real positions"

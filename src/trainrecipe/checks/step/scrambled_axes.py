@@ -79,4 +79,3 @@ class ScrambledAxes(Check):
             observed=f"index 1 of an axis of {new} holds pieces of several indices of {old}",
             fix="Use `transpose` or `permute` to bring the axes into the new order, then `reshape` if some are to be merged.",
         )
-
