@@ -194,6 +194,18 @@ def test_wrong_divisors_of_a_count_are_found(final: Any) -> None:
     assert severity(MetricWrongCount(), classify(right, final)) == "warning"
 
 
+def test_the_size_of_the_whole_data_set_is_not_that_of_a_sampled_part() -> None:
+    sampler = torch.utils.data.SubsetRandomSampler(range(60))
+    for divisor, expected in ((97, "warning"), (60, None)):
+        run = evaluate_with(lambda m, loader, n=divisor: report(all_of(m, loader) / n), sampler=sampler)
+        assert severity(MetricWrongCount(), run) == expected
+
+
+def report(value: float) -> None:
+    print("score", value)
+    assert value >= 0
+
+
 def test_a_loss_divided_twice_is_found_and_right_divisors_are_not() -> None:
     check = MetricWrongCount()
     assert severity(check, classify(lambda o, y: F.cross_entropy(o, y).item())) == "warning"
@@ -269,6 +281,17 @@ def test_all_pairs_are_found() -> None:
 )
 def test_thresholds(per_batch: Any, expected: str | None) -> None:
     assert severity(MetricThreshold(), classify(per_batch, binary=True)) == expected
+
+
+def test_small_positive_logits_are_not_taken_for_probabilities() -> None:
+    def positive(o: Any, y: Any) -> Any:
+        return ((o.squeeze(1) > 0) == y.bool()).sum().item()
+
+    class Shrunk(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return 0.5 + 0.1 * torch.tanh(x)
+
+    assert severity(MetricThreshold(), classify(positive, binary=True, last=Shrunk())) is None
 
 
 def test_half_is_the_threshold_of_a_regression_on_zero_and_one() -> None:

@@ -425,7 +425,6 @@ class Run:
     `evaluated` are the watched evaluations, `checkpoints` what was seen of state dicts, `raw_losses` what the training's loss
     applies directly to a model's outputs, with the model's number.
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
-    `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
     state was handed from one batch of a loader to the next. `targets`: for scripts
     `evaluated` are the watched evaluations, `raw_losses` what the training's loss applies directly to a model's outputs, with

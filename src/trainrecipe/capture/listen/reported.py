@@ -212,13 +212,19 @@ def _candidates(expected: Expected, loaders: list[Loader]) -> Iterator[Candidate
             continue
         if not all(map(math.isfinite, score.values)):
             continue
-        yield from _of_score(index, score, lengths, loader, loaders)
+        size = loader.batch_size if loader is not None else None
+        if size and (set(score.sizes[:-1]) != {size} or score.sizes[-1] > size):
+            continue  # the first axis counts something else: nodes, time
+        cut = seen is None or seen.cut or not seen.finished
+        yield from _of_score(index, score, lengths, loader, loaders, cut)
 
 
-def _of_score(index: int, score: Score, lengths: set[int], loader: Loader | None, loaders: list[Loader]) -> Iterator[Candidate]:
+def _of_score(
+    index: int, score: Score, lengths: set[int], loader: Loader | None, loaders: list[Loader], cut: bool
+) -> Iterator[Candidate]:
     values, sizes = np.asarray(score.values), np.asarray(score.sizes, dtype=float)
     seen = float(sizes.sum())
-    whole = {seen, float(loader.examples)} if loader is not None and loader.examples else {seen}
+    whole = {seen, float(loader.examples)} if cut and loader is not None and loader.examples else {seen}
     others = {float(x.examples) for x in loaders if x.examples} - whole
     size = float(loader.batch_size) if loader is not None and loader.batch_size else 0.0
     if score.kind == "count":
