@@ -394,7 +394,8 @@ def seed_in_loop(tree: ast.Module) -> bool:
 def keep_graph(tree: ast.Module) -> bool:
     for loop in batch_loops(tree):
         for node in ast.walk(loop):
-            if isinstance(node, ast.AugAssign) and isinstance(node.value, ast.Call) and tail(node.value) == "item":
+            adds = isinstance(node, ast.AugAssign) and isinstance(node.value, ast.Call) and tail(node.value) == "item"
+            if adds and "loss" in ast.unparse(node.value):
                 node.value = node.value.func.value  # type: ignore[attr-defined]
                 return True
     return False
@@ -512,7 +513,7 @@ def most_data_dropped(tree: ast.Module) -> bool:
 def one_batch_only(tree: ast.Module) -> bool:
     for loop in batch_loops(tree):
         if "loader" in ast.unparse(loop.iter).lower() and isinstance(loop.iter, ast.Name | ast.Attribute):
-            loop.iter = fill("[next(iter(X)) for _ in range(len(X))]", X=loop.iter)
+            loop.iter = fill("[next(iter(X))] * len(X)", X=loop.iter)
             return True
     return False
 

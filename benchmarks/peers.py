@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
 """The time limit for one peer on one script."""
 
-WHOLE_RUN = {"non-finite"}
+WHOLE_RUN = {"non-finite", "time-outside-training"}
 """Faults of the gallery that show only after longer than a rehearsal."""
 
 

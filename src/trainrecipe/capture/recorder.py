@@ -40,7 +40,7 @@ from trainrecipe.capture.tape import (
 )
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
-from trainrecipe.capture.where import spot
+from trainrecipe.capture.where import called_directly, spot
 
 _UNRECORDED = frozenset(
     {"backward", "register_hook", "retain_grad", "grad.get", "grad_fn.get", "__deepcopy__", "__repr__", "__format__"}
@@ -48,8 +48,9 @@ _UNRECORDED = frozenset(
 _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_", "set_"})
 """Operations that change their first argument without raising its version."""
 
-
 _TROUBLE = 50
+_SHARING = 64
+"""Tensors of one memory, such as slices, beyond which those that are gone are left out."""
 
 
 class Recorder:
@@ -67,6 +68,8 @@ class Recorder:
         self._known: dict[int, int] = {}
         self._storages: dict[int, Storage] = {}
         self._numbers = itertools.count()
+        self._members: dict[int, list[Value]] = {}
+        self._waiting = False
         self._fits: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self._stack: list[int] = []
         self._mode: _Mode | None = None
@@ -89,8 +92,19 @@ class Recorder:
             self._mode = _Mode(self)
             _push_mode(self._mode)  # type: ignore[no-untyped-call]
 
+    def start_late(self) -> None:
+        """Begin to record at the next `wake`: data may be prepared in as many operations as it takes."""
+        self._waiting = True
+
+    def wake(self) -> None:
+        """Training is near: an optimiser is built, a batch is taken, or a model is called."""
+        if self._waiting:
+            self._waiting = False
+            self.start()
+
     def stop(self) -> None:
         """Leave the mode stack, wherever in it the mode lies by now."""
+        self._waiting = False
         mode, self._mode = self._mode, None
         if mode is None:
             return
@@ -141,7 +155,7 @@ class Recorder:
     def clear(self) -> None:
         """Let go of everything."""
         self.stop()
-        for held in (self.ops, self.values, self.writers, self._known, self._storages, self._stack):
+        for held in (self.ops, self.values, self.writers, self._known, self._storages, self._members, self._stack):
             held.clear()
         self._memo = Memo()
         self.first_kept = 0
@@ -243,6 +257,7 @@ class Recorder:
                 at=spot(3),
                 grad=torch.is_grad_enabled(),
                 autocast=autocast_state(),
+                direct=kind == "function" and called_directly(4),
             )
             if name in LOSSES:
                 op.kept = tuple(t.detach().clone() for t in tensors_in((args, kwargs)))
@@ -296,7 +311,7 @@ class Recorder:
         return True
 
     def _same_storage(self, storage: int) -> Iterator[Value]:
-        return (v for v in self.values[-4096:] if v.storage == storage and v.tensor is not None)
+        return (v for v in self._members.get(storage, ()) if v.tensor is not None)
 
     def _made(self, tensor: torch.Tensor, op: Op) -> int:
         number = self._known.get(id(tensor))
@@ -357,18 +372,21 @@ class Recorder:
         number = len(self.values)
         storage = self._storage_at(tensor)
         storage.alive += 1
-        self.values.append(
-            Value(
-                weakref.ref(tensor, storage.let_go),
-                tuple(tensor.shape),
-                tensor.dtype,
-                tensor.requires_grad,
-                None,
-                None,
-                storage.number,
-                _version(tensor),
-            )
+        value = Value(
+            weakref.ref(tensor, storage.let_go),
+            tuple(tensor.shape),
+            tensor.dtype,
+            tensor.requires_grad,
+            None,
+            None,
+            storage.number,
+            _version(tensor),
         )
+        self.values.append(value)
+        sharing = self._members.setdefault(storage.number, [])
+        if len(sharing) > _SHARING:
+            sharing[:] = [v for v in sharing if v.tensor is not None]
+        sharing.append(value)
         self._known[id(tensor)] = number
         return number
 

@@ -1,4 +1,5 @@
 """The dress rehearsal: each loader gives its first batches and its last, and the script is stopped when enough was seen.
+Where gradients are accumulated over more batches than that, passes are as long as two optimiser steps.
 
 Enough is: training, evaluation, training, evaluation; or two passes over the training data where nothing is evaluated; or
 a number of optimiser steps, or of seconds, where there is no loader.
@@ -7,13 +8,15 @@ a number of optimiser steps, or of seconds, where there is no loader.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from trainrecipe.subjects.run import Run
 
 BATCHES = 8
 """Batches per pass over a loader: the first seven and the last."""
+LONGEST = 64
+"""Batches in a row that a pass may give while no optimiser has stepped yet: gradients are being accumulated."""
 STEPS = 240
 """Optimiser steps after which a script without loaders is stopped."""
 SECONDS = 20.0
@@ -25,23 +28,32 @@ class RehearsalOver(BaseException):
 
 
 class Rehearsal:
-    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far."""
+    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far.
 
-    def __init__(self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS) -> None:
+    Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed.
+    """
+
+    def __init__(
+        self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS, rounds: bool = True
+    ) -> None:
         self.run = run
         self.batches = batches
         self.steps = steps
         self.seconds = seconds
+        self.rounds = rounds
         self.over = ""
         self.raised = 0
         self._first_step: float | None = None
         self._backwards = 0
+        self._window = 0
 
     def event(self, kind: str) -> None:
         """Called before a batch is taken and after each backward and step; raises RehearsalOver when it is enough."""
         if kind == "backward":
             self._backwards += 1
             self._first_step = self._first_step or time.perf_counter()
+        elif kind == "step" and not self._window:
+            self._window = max(1, self._trained_on())
         if not self.over:
             self.over = self._enough(kind)
         if (self.over and kind != "backward") or (self.over and self._backwards > self.steps):
@@ -61,6 +73,8 @@ class Rehearsal:
             return f"{self.seconds:.0f} seconds"
         if run.steps >= self.steps or self._backwards >= 4 * self.steps:
             return f"{run.steps} optimiser steps"
+        if not self.rounds:
+            return ""
         if kind == "batch":
             return self._seen_twice()
         return self._seen_twice_without_loader()
@@ -93,6 +107,15 @@ class Rehearsal:
         last = max((f.last_event for f in self.run.forwards if not f.grad and not f.fed), default=0)
         return "training and evaluation" if evaluated and last > evaluated[0] and self.run.steps >= 60 else ""
 
+    def _trained_on(self) -> int:
+        return sum(p.batches for p in self.run.passes if p.trains)
+
+    def most(self) -> int:
+        """Batches that a pass may give at present: enough for two steps, where one takes several batches."""
+        if self._window:
+            return max(self.batches, min(LONGEST, 2 * self._window))
+        return LONGEST if self._backwards and self._trained_on() < LONGEST else self.batches
+
     def cut(self, loader: Any, iterator: Any) -> bool:
         """Make an iterator over a loader give the first batches and the last. Returns whether any is left out."""
         try:
@@ -102,28 +125,30 @@ class Rehearsal:
         if length is not None and length <= self.batches:
             return False
         if not isinstance(iterator._sampler_iter, _Shortened):
-            iterator._sampler_iter = _Shortened(iterator._sampler_iter, self.batches, length)
+            iterator._sampler_iter = _Shortened(iterator._sampler_iter, self.most, length)
         return True
 
 
 class _Shortened:
-    """The first `most - 1` entries of a sampler and its last one; only the first `most` where its length is unknown."""
+    """The first `most() - 1` entries of a sampler and its last one; only the first `most()` where its length is unknown."""
 
-    def __init__(self, sampler: Iterator[Any], most: int, length: int | None) -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: Iterator[Any], most: Callable[[], int], length: int | None) -> None:
+        self.sampler = sampler
         self._most = most
         self._known = length is not None
         self._given = 0
+        self._over = False
 
     def __iter__(self) -> _Shortened:
         return self
 
     def __next__(self) -> Any:
-        if self._given >= self._most:
+        if self._over:
             raise StopIteration
         self._given += 1
-        chosen = next(self._sampler)
-        if self._given == self._most and self._known:
-            for chosen in self._sampler:  # noqa: B007  the last one is wanted
+        chosen = next(self.sampler)
+        self._over = self._given >= self._most()
+        if self._over and self._known:
+            for chosen in self.sampler:  # noqa: B007  the last one is wanted
                 pass
         return chosen

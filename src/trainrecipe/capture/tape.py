@@ -112,7 +112,7 @@ class Op:
 
     `args` and `kwargs` (tensors replaced by `Ref`) are kept for top-level operations, and for inner functions as well,
     where they hold the settings of a loss or a softmax. `parent` is the module call it happened in. `kept` holds copies
-    of the tensors given to a loss function.
+    of the tensors given to a loss function. `direct`: the user's own line called the function.
     """
 
     index: int
@@ -133,6 +133,7 @@ class Op:
     training: bool | None = None
     leaks: tuple[tuple[str, str, int], ...] = ()
     kept: tuple[torch.Tensor, ...] = ()
+    direct: bool = False
 
     @property
     def top(self) -> bool:

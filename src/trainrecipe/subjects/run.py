@@ -11,6 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.checkpoints import Checkpoints
+from trainrecipe.subjects.criteria import Criterion, LossUse
+from trainrecipe.subjects.draws import Carried, Draw
+from trainrecipe.subjects.evaluation import Evaluation
+from trainrecipe.subjects.exits import LoopExit
+from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
+from trainrecipe.subjects.inits import Inits
+from trainrecipe.subjects.weights import Weights
 
 
 @dataclasses.dataclass(slots=True)
@@ -77,9 +85,10 @@ class Forward:
 class Pass:
     """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
 
-    `backwards` counts backward calls on its batches; `fetched` batches since the last backward, and `shared` how often it
-    gave one batch of several loaders to a step. `length` is `len(loader)` or None; `cut` tells that a rehearsal left
-    batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    `backwards` counts backward calls on its batches, `inside` those while its loop was still going on; `fetched` batches
+    since the last backward, and `shared` how often it gave one batch of several loaders to a step. `length` is
+    `len(loader)` or None; `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch
+    seen in detail.
     """
 
     number: int
@@ -90,6 +99,7 @@ class Pass:
     length: int | None
     batches: int = 0
     backwards: int = 0
+    inside: int = 0
     last_event: int = 0
     finished: bool = False
     cut: bool = False
@@ -106,7 +116,8 @@ class Pass:
 
 @dataclasses.dataclass(slots=True)
 class Loader:
-    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it.
+    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it,
+    `sampler_born` the one that built its sampler.
 
     `label` tells which tensor of its batches the loss takes as target, where that was seen.
     """
@@ -124,6 +135,7 @@ class Loader:
     length: int | None
     born: Place | None = None
     label: int | None = None
+    sampler_born: Place | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -186,6 +198,10 @@ class Scheduler:
     only_rises: bool = False
     turns: int = 0
     beyond: float | None = None
+    lowest: float = 0.0
+    mode: str = ""
+    metric: str = ""
+    metrics: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -212,12 +228,16 @@ class OptimizerStep:
 
 @dataclasses.dataclass(slots=True)
 class Optimizer:
-    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`), and its steps seen in detail.
+    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`, other `settings`), and its steps seen in detail.
 
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
-    added a group of parameters.
+    added a group of parameters; `eps_share` is the share of the elements whose update Adam's eps sets the size of.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `built_in` of that
+    around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
+    held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
+    this one had a state, such as running averages, before its first step.
     """
 
     number: int
@@ -238,13 +258,22 @@ class Optimizer:
     certain: bool = False
     standard: bool = True
     grown: list[Place] = dataclasses.field(default_factory=list)
+    eps_share: float | None = None
+    loop: tuple[str, int] | None = None
+    replaces: int | None = None
+    resumes: bool = False
+    untouched: bool = False
+    born_pass: int = 0
+    built_in: tuple[str, int] | None = None
 
 
 @dataclasses.dataclass(slots=True)
 class Backward:
     """Backward calls at one line. `nodes` are sizes of the graph behind the loss, `alive` how many earlier losses' graphs
     were still held in memory, `shared` how many of its nodes belong to earlier graphs, all with the number of the call;
-    `losses` the values seen."""
+    `losses` the values seen; `loop` the file and line of the innermost loop around it.
+    `flows` are pairs of optimisers: what the parameters of the first made went through those of the second on the way to
+    the loss."""
 
     place: Place | None
     count: int = 0
@@ -256,6 +285,8 @@ class Backward:
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
     held_at: Place | None = None
     held_name: str = ""
+    loop: tuple[str, int] | None = None
+    flows: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -303,6 +334,75 @@ class Parameter:
 
 
 @dataclasses.dataclass(slots=True)
+class HotLine:
+    """A line of the user's and the `share` of the time that the program spent there or in what it calls."""
+
+    place: Place | None
+    share: float
+
+
+@dataclasses.dataclass(slots=True)
+class Clock:
+    """Seconds of `steps` training steps that were not looked at in detail, and what they were spent on.
+
+    `loading` waits for loaders, `forward` is calls of models with gradients, `evaluation` those without, `optimiser` its
+    steps; what is left of `whole` is the script's own Python, its loss, and clearing gradients. `lines` took most of the
+    time, where that was sampled.
+    """
+
+    steps: int = 0
+    whole: float = 0.0
+    loading: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimiser: float = 0.0
+    evaluation: float = 0.0
+    lines: list[HotLine] = dataclasses.field(default_factory=list)
+
+    @property
+    def rest(self) -> float:
+        """Seconds between the parts that are known."""
+        return max(0.0, self.whole - self.loading - self.forward - self.backward - self.optimiser - self.evaluation)
+
+    def shares(self) -> dict[str, float]:
+        """What part of the time went where."""
+        parts = {
+            "waiting for data": self.loading,
+            "forward": self.forward,
+            "backward": self.backward,
+            "optimiser": self.optimiser,
+            "evaluation": self.evaluation,
+            "loss and the script's own Python": self.rest,
+        }
+        return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+
+
+@dataclasses.dataclass(slots=True)
+class Reseed:
+    """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
+
+    `stream` is torch, numpy or python; `seed` what was given to it. `seeded` is the state right after seeding, `forward` that
+    at the first forward after it, which had gradients on if `trains`; `state` that at the step, and `later` at the
+    optimiser's next step, where it was not seeded in between. `evaluated` tells that there was a forward without gradients in
+    between; `batch` is a hash of the input of that first forward.
+    """
+
+    stream: str
+    seed: str
+    place: Place | None
+    optimizer: int
+    step: int
+    in_pass: int | None
+    seeded: int
+    forward: int | None
+    trains: bool
+    batch: int | None
+    evaluated: bool
+    state: int
+    later: int | None = None
+
+
+@dataclasses.dataclass(slots=True)
 class Site:
     """A line of the user's source that was not reached. `kind`: `optimizer step`, `step` (of something unknown), `build`
     (an optimiser is built), `group` (parameters are added to one), `rate` (a learning rate is set)."""
@@ -316,11 +416,17 @@ class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
+    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
+    state was handed from one batch of a loader to the next. `targets`: for scripts
+    `evaluated` are the watched evaluations, `raw_losses` what the training's loss applies directly to a model's outputs, with
+    the model's number. `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
-    never seeded. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a second execution with the same
-    seed, of which only the `fingerprint` is known.
+    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
+    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
+    the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
+    known.
     """
 
     script: str = ""
@@ -331,20 +437,30 @@ class Run:
     planned_epochs: int | None = None
     models: list[Model] = dataclasses.field(default_factory=list)
     forwards: list[Forward] = dataclasses.field(default_factory=list)
+    evaluated: list[Evaluation] = dataclasses.field(default_factory=list)
+    raw_losses: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0
+    draws: list[Draw] = dataclasses.field(default_factory=list)
     clips: list[Clip] = dataclasses.field(default_factory=list)
     schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     optimizers: list[Optimizer] = dataclasses.field(default_factory=list)
     backwards: list[Backward] = dataclasses.field(default_factory=list)
     parameters: list[Parameter] = dataclasses.field(default_factory=list)
     losses: list[tuple[int, float]] = dataclasses.field(default_factory=list)
+    gradients: list[GradientUse] = dataclasses.field(default_factory=list)
+    norm_shares: list[NormShare] = dataclasses.field(default_factory=list)
+    scalers: list[Scaler] = dataclasses.field(default_factory=list)
+    scalars: list[Scalar] = dataclasses.field(default_factory=list)
+    reseeds: list[Reseed] = dataclasses.field(default_factory=list)
     ended: str = ""
     unseen: list[str] = dataclasses.field(default_factory=list)
     unreached: list[Site] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
     carries_state: bool = False
+    carried: Carried | None = None
     input_gradients: bool = False
     targets: list[list[float]] = dataclasses.field(default_factory=list)
     targets_place: Place | None = None
@@ -352,6 +468,13 @@ class Run:
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    weights: Weights = dataclasses.field(default_factory=Weights)
+    inits: Inits = dataclasses.field(default_factory=Inits)
+    exits: list[LoopExit] = dataclasses.field(default_factory=list)
+    idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
+    criteria: list[Criterion] = dataclasses.field(default_factory=list)
+    loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

@@ -27,6 +27,7 @@ from trainrecipe.capture.tape import LOSSES, Batch, Gained, Op, RandomState, Ref
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
+from trainrecipe.subjects.gradients import Window
 from trainrecipe.subjects.names import RESHAPING
 
 
@@ -123,10 +124,15 @@ class Step:
         self.graded: frozenset[int] | None = None
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1
+        self.window: Window | None = None
+        self.others: Sequence[Step] = ()
+        self.labels_seen: Sequence[float] = ()
         self.batches_seen: Sequence[Batch] = ()
         self.finished = False
         self.known: dict[str, Any] = {}
         self.batch_sizes: frozenset[int] = frozenset()
+        self.paddings: frozenset[float] = frozenset()
+        self.loaded = False
         self.place = place(self.tape.at)
 
     # ---- trust
@@ -425,6 +431,7 @@ class Step:
             if not step.distrust:
                 step.inputs_seen, step.graded, step.steppers = self.inputs_seen, self.graded, self.steppers
                 step.repeats, step.deadline, step.batch_sizes = self.repeats, self.deadline, self.batch_sizes
+                step.paddings, step.loaded = self.paddings, self.loaded
                 step.batches_seen, step.finished = self.batches_seen, self.finished
                 return step
         return self

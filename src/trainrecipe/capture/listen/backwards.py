@@ -12,13 +12,17 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.hashing import exact_hash
-from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen import describe, loops
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.recurrence import carried_state
+from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
 from trainrecipe.capture.tape import Batch, Gained, Tape
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.draws import Carried
 from trainrecipe.subjects.run import Backward
 
 TAPES = 3
@@ -86,12 +90,14 @@ class Backwards(Ear):
         ) -> Any:
             if ear.inside:
                 return original(tensor, gradient, retain_graph, create_graph, inputs)
+            listener.about_to_train()
             if not listener.detail and ear._note_lightly(tensor):
-                ear.inside = True
+                ear.inside, begun = True, now()
                 try:
                     result = original(tensor, gradient, retain_graph, create_graph, inputs)
                 finally:
                     ear.inside = False
+                listener.stopwatch.backward += now() - begun
                 if listener.on_event is not None:
                     listener.tell("backward")
                 return result
@@ -124,6 +130,8 @@ class Backwards(Ear):
             create = bool(kwargs.get("create_graph")) or (len(args) > 2 and bool(args[2]))
             leaves = all(t.is_leaf for t in wanted)
             if create or not leaves:
+                if ear.listener.detail:
+                    ear.listener.scalars.gradient(roots)
                 return original(outputs, inputs, *args, **kwargs)
             call = functools.partial(original, outputs, inputs, *args, **kwargs)
             given = args[0] if args else kwargs.get("grad_outputs")
@@ -147,13 +155,16 @@ class Backwards(Ear):
         self, roots: list[torch.Tensor], weights: list[Any], call: Callable[[], Any], wanted: Sequence[torch.Tensor] = ()
     ) -> Any:
         listener = self.listener
+        listener.about_to_train()
         light = not listener.detail and self._note_lightly(roots[0])
         self.inside = True
         if light:
+            begun = now()
             try:
                 result = call()
             finally:
                 self.inside = False
+            listener.stopwatch.backward += now() - begun
             listener.tell("backward")
             return result
         try:
@@ -175,6 +186,7 @@ class Backwards(Ear):
         run, listener = self.run, self.listener
         if not run.backwards or self.recorder.active:
             return False
+        listener.ledger.blind()
         record = self._last
         record.count += 1
         run.events += 1
@@ -189,10 +201,11 @@ class Backwards(Ear):
     @guarded
     def _before(self, roots: list[torch.Tensor], weights: list[Any]) -> Any:
         listener = self.listener
+        self.recorder.wake()
         at = self._last_spot = spot(4)
         record = self._records.get(at)
         if record is None:
-            record = self._records[at] = Backward(place(at), first_event=self.run.events)
+            record = self._records[at] = Backward(place(at), first_event=self.run.events, loop=loops.innermost())
             self.run.backwards.append(record)
         self._last = record
         record.count += 1
@@ -206,7 +219,9 @@ class Backwards(Ear):
             self._measure_graph(record, roots[0])
             listener.sources.look()
             marks = listener.optimizers.before_backward()
+            listener.ledger.before_backward(factor_of(roots[0]))
             tape = self._cut(roots, weights, at)
+            listener.scalars.backward(tape)
         grads = []
         if tape is not None:
             self._note_stream(tape)
@@ -221,9 +236,13 @@ class Backwards(Ear):
         """Remember what the step was fed: its targets, or which tensor of the loader's batch they are."""
         current = self.listener.loaders.open
         column = self.stream.note(self.recorder, tape, self.listener.since, keep=not self.run.passes)
+        if current is not None and self.run.carried is None:
+            at = carried_state(self.recorder, self.listener.loaders.mark)
+            self.run.carried = None if at is None else Carried(place(at), current.loader)
         if current is not None and column is not None:
             loader = self.run.loaders[current.loader]
             loader.label = column if loader.label is None else loader.label
+        self.listener.fed.train(tape)
 
     def _note_loss(self, record: Backward, value: float) -> None:
         entry = (self.run.steps, value)
@@ -242,6 +261,9 @@ class Backwards(Ear):
             return None
         tape.step = self.run.steps
         self.listener.models.fed_sites.update((id(op.call), op.at) for op in tape.ops if op.kind == "module")
+        if len(self.tapes.get(at, ())) < TAPES:
+            held = self.listener.optimizers.held_by
+            self._last.flows = sorted({*self._last.flows, *describe.flows(tape, held)})
         return tape
 
     @guarded
@@ -249,6 +271,8 @@ class Backwards(Ear):
         if before is None:
             return
         tape, grads, marks = before
+        if self.listener.detail:
+            self.listener.ledger.after_backward(self.run.backwards.index(self._last))
         self.listener.optimizers.after_backward(marks, self._last_spot)
         self.recorder.parameters_changed()
         if tape is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -33,9 +34,10 @@ class Clips(Ear):
             held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
             with ear.recorder.pause():
                 size = ear._root_mean_square(held) if kind == "value" else None
+                shares = ear.listener.ledger.norm_shares(held) if ear.listener.detail else None
                 norm = original(held, limit, *args, **kwargs)
             size = norm if kind == "norm" else size
-            ear._note(kind, held, float(limit), size, args[0] if args else kwargs.get("norm_type", 2.0))
+            ear._note(kind, held, float(limit), size, args[0] if args else kwargs.get("norm_type", 2.0), shares)
             return norm
 
         def clip_keywords(*args: Any, **kwargs: Any) -> Any:
@@ -56,7 +58,7 @@ class Clips(Ear):
         return float(sum(float(g.float().square().sum()) for g in grads) / count) ** 0.5 if count else None
 
     @guarded
-    def _note(self, kind: str, held: list[torch.Tensor], limit: float, norm: Any, norm_type: Any) -> None:
+    def _note(self, kind: str, held: list[torch.Tensor], limit: float, norm: Any, norm_type: Any, shares: Any) -> None:
         at = spot(4)
         record = self._records.get(at)
         if record is None:
@@ -66,6 +68,9 @@ class Clips(Ear):
         self.listener.event()
         if not self.listener.detail:
             return
+        coefficient = None if norm is None else limit / (float(norm) + 1e-6)
+        shares = dataclasses.replace(shares, limit=limit) if shares is not None else None
+        self.listener.ledger.clipping(held, self.run.clips.index(record), coefficient, shares)
         own = {id(p) for p in held}
         touched = [w for w in self.listener.optimizers.watched.values() if any(id(p) in own for p in w.probes())]
         record.seen += 1
@@ -74,5 +79,5 @@ class Clips(Ear):
             record.empty += 1
         elif touched and all(w.record.steps and not w.backwards for w in touched):
             record.stale += 1
-        if norm is not None:
-            record.coefficients.append(limit / (float(norm) + 1e-6))
+        if coefficient is not None:
+            record.coefficients.append(coefficient)

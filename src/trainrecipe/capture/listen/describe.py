@@ -7,7 +7,7 @@ import functools
 import linecache
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
+from trainrecipe.capture.tape import Tape
 from trainrecipe.capture.where import Spot, is_user_file, place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.run import Optimizer
@@ -22,6 +23,8 @@ from trainrecipe.subjects.run import Optimizer
 SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "Adafactor"})
 """Optimisers whose update hardly depends on the scale of the gradient."""
 _HORIZON = ("T_max", "T_0", "total_steps", "total_iters", "step_size", "milestones", "gamma", "last_epoch", "_milestones")
+
+_SETTINGS = ("momentum", "dampening", "nesterov", "betas", "eps", "alpha", "maximize")
 
 
 def moody(module: nn.Module) -> list[tuple[str, str, float]]:
@@ -60,6 +63,7 @@ def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | 
             "parameters": len(g["params"]),
             "elements": sum(p.numel() for p in g["params"]),
             "trainable": sum(1 for p in g["params"] if p.requires_grad),
+            "settings": {k: _plain(g[k]) for k in _SETTINGS if k in g},
         }
         for g in optimizer.param_groups
     ]
@@ -76,6 +80,32 @@ def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | 
         born_step=step,
         standard=type(optimizer).__module__.startswith("torch.optim"),
     )
+
+
+def _plain(value: Any) -> Any:
+    """A setting of an optimiser as plain numbers."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool) else float(value)
+
+
+def eps_share(optimizer: torch.optim.Optimizer) -> float | None:
+    """The share of elements whose root of the second moment is below eps, so that eps sets the size of their update."""
+    below, every = 0, 0
+    for group in optimizer.param_groups:
+        if "betas" not in group or "eps" not in group or group["eps"] is None or isinstance(group["eps"], tuple):
+            continue
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            second, step = state.get("exp_avg_sq"), float(state.get("step", 0) or 0)
+            if isinstance(second, torch.Tensor) and step:
+                sample = second.detach().reshape(-1)
+                sample = sample[:: max(1, sample.numel() // 4096)]
+                root = (sample / (1 - float(group["betas"][1]) ** step)).sqrt()
+                live = root > 0
+                below += int((live & (root < float(group["eps"]))).sum())
+                every += int(live.sum())
+    return below / every if every else None
 
 
 def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -118,6 +148,21 @@ def graph_size(node: Any, number: int = 0, most: int = 20000) -> tuple[int, int]
                 seen.add(child)
                 work.append(child)
     return len(seen), shared
+
+
+def flows(tape: Tape, held_by: Mapping[int, Iterable[int]]) -> set[tuple[int, int]]:
+    """Pairs of optimisers of which the first one's parameters feed the second one's on the way to a tape's loss."""
+    behind: dict[int, set[int]] = {}
+    found: set[tuple[int, int]] = set()
+    for op in tape.ops:
+        leaves = [v.parameter for n in op.inputs if (v := tape.values.get(n)) is not None and v.parameter is not None]
+        leaves += list(op.call.parameters()) if isinstance(op.call, torch.nn.Module) else []
+        own = {number for leaf in leaves for number in held_by.get(id(leaf), ())}
+        before = {number for n in op.inputs for number in behind.get(n, ())}
+        found |= {(a, b) for a in before for b in own if a != b}
+        for n in (*op.outputs, *op.mutated):
+            behind[n] = behind.get(n, set()) | before | own
+    return found
 
 
 def is_pretrained(module: nn.Module) -> bool:

@@ -60,6 +60,12 @@ def enclosing() -> Iterator[tuple[int, Key, ast.AST, FrameType]]:
             yield id(frame), (frame.f_code.co_filename, node.lineno), node, frame
 
 
+def innermost() -> Key | None:
+    """The innermost loop around the current line; None when there is none."""
+    *_, last = (None, *(key for _, key, *_ in enclosing()))
+    return last
+
+
 @functools.cache
 def _worth_reading(filename: str) -> bool:
     path = os.path.realpath(filename)

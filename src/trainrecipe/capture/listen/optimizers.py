@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen import describe, loops
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
@@ -44,6 +45,7 @@ class Watched:
         self.scheduled_event = -1
         self.last_scheduler: Scheduler | None = None
         self.before: list[torch.Tensor] = []
+        self.accounted = False
         self.held: torch.optim.Optimizer | None = None
 
     def rate(self, optimizer: torch.optim.Optimizer) -> float:
@@ -79,7 +81,7 @@ class Optimizers(Ear):
 
     `watched` is by id of the optimiser. By id of the parameter: `held_by` the numbers of the optimisers that hold it with
     the highest rate of a step, `updates` the norms of some of its updates, `moves` which of its elements ever had a
-    gradient and which ever moved.
+    gradient and which ever moved. `versions`: of an optimiser's first parameter after its last step, by number.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -88,6 +90,7 @@ class Optimizers(Ear):
         self.held_by: dict[int, dict[int, float]] = {}
         self.updates: dict[int, list[dict[str, float]]] = {}
         self.moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.versions: dict[int, int] = {}
 
     def install(self, put: Put) -> None:
         """Hear optimisers being built, grown and cleared."""
@@ -116,14 +119,36 @@ class Optimizers(Ear):
 
     @guarded
     def _watch(self, optimizer: torch.optim.Optimizer, at: Spot | None) -> Watched:
+        self.recorder.wake()
         record = describe.optimizer_record(optimizer, len(self.run.optimizers), place(at), self.run.steps)
         self.run.optimizers.append(record)
-        watched = self.watched[id(optimizer)] = Watched(record, optimizer)
+        watched = Watched(record, optimizer)
+        record.born_pass, record.built_in = len(self.run.passes), loops.innermost()
+        self._note_replaced(watched)
+        self.watched[id(optimizer)] = watched
         self._note_held(watched, optimizer, stepped=False)
         self.listener.horizon.birth(record.number)
         self.listener.sources.build()
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)
         return watched
+
+    def _note_replaced(self, watched: Watched) -> None:
+        """Whether an optimiser takes the place of an earlier one over the very same tensors."""
+        keys = [id(p) for p in watched.parameters]
+        if not keys or not all(self.listener.ledger.knows(p) for p in watched.parameters[:1]):
+            return
+        shared = set.intersection(*(set(self.held_by.get(key, ())) for key in keys))
+        for number in sorted(shared, reverse=True):
+            old = self.run.optimizers[number]
+            if (
+                number != watched.record.number
+                and old.steps
+                and old.name == watched.record.name
+                and old.parameters == len(keys)
+            ):
+                watched.record.replaces = number
+                watched.record.untouched = self.versions.get(number) == watched.parameters[0]._version
+                return
 
     def find(self, optimizer: torch.optim.Optimizer) -> Watched:
         """The optimiser under observation; one that was built unseen is so from now on."""
@@ -211,8 +236,14 @@ class Optimizers(Ear):
     # ---- their steps
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        known = self.watched.get(id(optimizer))
+        if known is not None and not known.record.steps:
+            known.record.resumes = bool(optimizer.state)
+        self.listener.about_to_train()
         if not self.listener.detail and self.recorder._mode is None:
+            self.listener.stopwatch.stepping = now()
             return
+        self._enter_step(optimizer)
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
             self.listener.interrupt_recording()
@@ -222,14 +253,24 @@ class Optimizers(Ear):
             self.find(optimizer).record.takes_closure = True
 
     @guarded
+    def _enter_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.listener.detail:
+            self.listener.ledger.enter_step(self.find(optimizer).record.number)
+
+    @guarded
     def _look_before_step(self, optimizer: torch.optim.Optimizer) -> None:
         watched = self.find(optimizer)
         watched.before = []
+        if self.listener.detail:
+            self.listener.ledger.use(watched.record.number, watched.parameters)
+            watched.accounted = True
         if self.listener.detail and sum(p.numel() for p in watched.parameters) <= _LARGEST:
             with torch.no_grad():
                 watched.before = [p.detach().clone() for p in watched.parameters]
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self.listener.seeds.awaits:
+            self.listener.seeds.step(self.find(optimizer).record.number)
         if self.listener.detail or not self._step_lightly(optimizer):
             self._look_after_step(optimizer)
         self.listener.end_of_step()
@@ -241,7 +282,10 @@ class Optimizers(Ear):
         if watched is None:
             return False
         watched.record.steps += 1
+        self.versions[watched.record.number] = watched.parameters[0]._version
         watched.record.rates.append(watched.rate(optimizer))
+        stopwatch = self.listener.stopwatch
+        stopwatch.optimiser += now() - stopwatch.stepping
         if self.listener.stepped_lightly():
             watched.backwards, watched.fresh, watched.marks = 0, None, None
         return True
@@ -252,11 +296,17 @@ class Optimizers(Ear):
         watched = self.find(optimizer)
         record = watched.record
         if listener.detail:
+            if not watched.accounted:  # its closure has computed the gradients meanwhile
+                listener.ledger.use(record.number, watched.parameters)
             self._detail_of_step(watched)
             self._belongs_to(watched, optimizer)
             self._note_held(watched, optimizer)
             current = listener.loaders.open
             listener.horizon.step(record.number, record.steps, current.number if current is not None else None)
+        watched.accounted = False
+        if watched.parameters:
+            self.versions[record.number] = watched.parameters[0]._version
+        listener.ledger.after_step(record.number)
         record.steps += 1
         record.rates.append(watched.rate(optimizer))
         watched.backwards, watched.fresh = 0, None
@@ -277,7 +327,7 @@ class Optimizers(Ear):
     def _detail_of_step(self, watched: Watched) -> None:
         record = watched.record
         if record.step_place is None:
-            record.step_place = place(spot(5))
+            record.step_place, record.loop = place(spot(5)), loops.innermost()
         empty = watched.gradients_are_zero()
         cleared_late = watched.cleared_event > watched.backward_event >= 0 and watched.backwards > 0
         cleared_late = cleared_late or (watched.backwards > 0 and watched.wiped and empty)

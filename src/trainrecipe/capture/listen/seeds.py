@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import sys
 from typing import Any
@@ -10,11 +11,15 @@ import numpy as np
 import torch
 import xxhash
 
-from trainrecipe.capture.listen.ear import Ear, Put
+from trainrecipe.capture import hashing
+from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.finding import Place
-from trainrecipe.subjects.run import Run
+from trainrecipe.subjects.run import Reseed, Run
 
+_STREAMS = {"torch.manual_seed": "torch", "numpy.random.seed": "numpy", "random.seed": "python"}
+_RESEEDS = 2000
 SEEDED_BY = {"numpy.random.seed": "NumPy's", "random.seed": "Python's"}
 """The functions that seed a global generator, and whose it is."""
 
@@ -26,6 +31,8 @@ class Seeds(Ear):
         super().__init__(listener)
         self.given: dict[str, tuple[str, Spot | None]] = {}
         self._before = _states()
+        self.pending: dict[str, _Pending] = {}
+        self._last: dict[tuple[str, int], Reseed] = {}
 
     def install(self, put: Put) -> None:
         """Hear `torch.manual_seed`, `numpy.random.seed`, `random.seed`, and generators that are made without a seed."""
@@ -58,15 +65,89 @@ class Seeds(Ear):
                 _note(run, f"{name}()", sys._getframe(1))
             elif name not in self.given:
                 self.given[name] = (repr(value), at)
-            return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+            if len(run.reseeds) < _RESEEDS:
+                self._note_seeded(_STREAMS[name], repr(value), at)
+            return result
 
         return seed
+
+    # ---- what follows a seeding
+
+    @guarded
+    def _note_seeded(self, stream: str, value: str, at: Spot | None) -> None:
+        self.pending[stream] = _Pending(value, at, _hash_of(stream), self.run.events)
+
+    @guarded
+    def forward(self, given: Any) -> None:
+        """A model is called, for the first time since a stream was seeded."""
+        for stream, pending in self.pending.items():
+            if pending.forward is None:
+                pending.forward, pending.trains = _hash_of(stream), torch.is_grad_enabled()
+                with self.recorder.pause(), torch.no_grad():
+                    pending.batch = hashing.batch_hash(list(tensors_in(given))[:1])
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the next step is waited for: the first after a seeding, or the one after that."""
+        return bool(self.pending or self._last)
+
+    @guarded
+    def step(self, optimizer: int) -> None:
+        """An optimiser has stepped: keep the state of what was seeded before, and of what was seeded before the last step."""
+        for (stream, number), entry in list(self._last.items()):
+            if number == optimizer:
+                if stream not in self.pending:
+                    entry.later = _hash_of(stream)
+                del self._last[stream, number]
+        current = self.listener.loaders.open
+        for stream, pending in self.pending.items():
+            evaluated = any(not f.grad and f.last_event > pending.event for f in self.run.forwards)
+            entry = Reseed(
+                stream=stream,
+                seed=pending.value,
+                place=place(pending.at),
+                optimizer=optimizer,
+                step=self.run.steps,
+                in_pass=current.number if current is not None else None,
+                seeded=pending.seeded,
+                forward=pending.forward,
+                trains=pending.trains,
+                batch=pending.batch,
+                evaluated=evaluated,
+                state=_hash_of(stream),
+            )
+            self.run.reseeds.append(entry)
+            self._last[stream, optimizer] = entry
+        self.pending.clear()
 
     def unseeded(self) -> list[tuple[str, Place | None]]:
         """The global generators that were drawn from and never seeded."""
         now = _states()
         drawn = [name for name in SEEDED_BY if name not in self.given and now[name] != self._before[name]]
         return [(f"{SEEDED_BY[name]} global generator, which is never seeded ({name})", None) for name in drawn]
+
+
+@dataclasses.dataclass(slots=True)
+class _Pending:
+    """A stream that was seeded, and what was seen of it since."""
+
+    value: str
+    at: Spot | None
+    seeded: int
+    event: int
+    forward: int | None = None
+    trains: bool = False
+    batch: int | None = None
+
+
+def _hash_of(stream: str) -> int:
+    """A hash of the present state of a global random stream."""
+    if stream == "torch":
+        return xxhash.xxh3_64_intdigest(torch.get_rng_state().numpy().tobytes())
+    if stream == "numpy":
+        return _states()["numpy.random.seed"]
+    return hash(random.getstate())
 
 
 def _making(name: str, original: Any, run: Run) -> Any:
