@@ -120,7 +120,6 @@ def _from_the_start(step: Step) -> bool:
 
 def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
     """Per hidden layer of tanh or sigmoid units the share of saturated values per batch, and percentiles of |a|."""
-    import torch
 
     from trainrecipe.subjects.layers import label, over_batches
 
