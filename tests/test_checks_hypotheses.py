@@ -438,6 +438,8 @@ def test_tokens_convolutions_and_recurrent_nets_can_be_asked() -> None:
     words = [(torch.randint(0, 10, (32, 6)) + 10 * y[:, None], y) for y in (torch.randint(0, 3, (32,)) for _ in range(6))]
     assert only("shuffled-labels", seen(Words(), words)).verdict in (Verdict.PASS, Verdict.UNSURE)
     assert "real numbers" in only("label-as-input", seen(Words(), words)).ruling.says
+    apart = [(tokens // (1 + k % 3), y) for k, (tokens, y) in enumerate(words)]  # other words in other batches
+    assert "nearest neighbour" in only("dumb-baselines", seen(Words(), apart)).ruling.says
     conv = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
     pictures = [(x.reshape(-1, 1, 4, 4), y) for x, y in batches()]
     assert only("label-as-input", seen(conv, pictures)).verdict is Verdict.PASS
