@@ -171,7 +171,12 @@ class Scheduler:
     elements over `covered` steps, `complete` unless the plan is longer; `peaks` the highest rate of each group and
     `built_rates` the rates they were built with; `dead` the share of steps at the end with a rate below a thousandth of
     the peak, from step `dead_from` on, `low` that below a tenth, `zero` that with a rate of zero; `turns` how often the
-    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end.
+    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end;
+    `lowest` the lowest rate of the plan.
+
+    `bounded`: a comparison guards the calls of its step, so that they may end before the run does. Of a schedule that waits
+    for a plateau `metrics` are the values it was given, `metric` the source of the argument, and `mode` tells whether the
+    least or the greatest is best.
     """
 
     number: int
@@ -204,6 +209,7 @@ class Scheduler:
     mode: str = ""
     metric: str = ""
     metrics: list[float] = dataclasses.field(default_factory=list)
+    bounded: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 
 from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
-from trainrecipe.capture.listen.loops import call_at
+from trainrecipe.capture.listen.loops import call_at, is_bounded
 from trainrecipe.capture.listen.planned_rates import PlannedRates
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.finding import Place
@@ -159,6 +159,9 @@ class Schedulers(Ear):
                 number = len(self.run.idle_schedulers)
                 idle = Scheduler(number, made.name, made.optimizer, made.place, horizon=made.horizon, born_step=made.born_step)
                 self.run.idle_schedulers.append(idle)
+        for record in self.run.schedulers:
+            at = record.step_place
+            record.bounded = at is not None and is_bounded(at.file, at.line)
         self._planned.fill(self.run, self._numbers)
 
 

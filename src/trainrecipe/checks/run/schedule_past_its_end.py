@@ -79,6 +79,7 @@ class SchedulePastItsEnd(Check):
         lengths = {k: v for k, v in scheduler.horizon.items() if k in LENGTHS and v >= 2}
         data: dict[str, Any] = {
             "scheduler": scheduler.name,
+            "hindrance": _hindrance(run, scheduler),
             "cosine": scheduler.name == "CosineAnnealingLR",
             "certain": certain,
             "steps": steps,
@@ -95,6 +96,8 @@ class SchedulePastItsEnd(Check):
     def judge(self, evidence: Evidence) -> Ruling:
         for judgement in (self._negative, self._rises, self._valley, self._in_batches):
             ruling = judgement(evidence)
+            if ruling is not None and evidence["hindrance"]:
+                return Ruling.unsure(f"{evidence['scheduler']} would go beyond its end, but {evidence['hindrance']}")
             if ruling is not None:
                 return ruling
         return Ruling.passed(f"{evidence['scheduler']} fits the {evidence['steps']} steps of the run")
@@ -185,3 +188,14 @@ class SchedulePastItsEnd(Check):
             y_title="learning rate",
             rules={},
         )
+
+
+def _hindrance(run: Run, scheduler: Scheduler) -> str:
+    """Why the schedule may not go on to the end of the run: something else takes over, or its calls end."""
+    others = [s for s in (*run.schedulers, *run.idle_schedulers) if s.optimizer == scheduler.optimizer and s is not scheduler]
+    if others:
+        return f"{others[0].name} is built on the same optimiser"
+    if scheduler.bounded:
+        return "a comparison guards the calls of its step"
+    later = [s.place for s in run.unreached if s.kind in ("rate", "other step")]
+    return f"line {later[0].line} may change the rate later: {later[0].source}" if later and run.rehearsal else ""
