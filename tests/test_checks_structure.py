@@ -837,7 +837,13 @@ def test_weights_said_to_be_dead_get_no_gradient() -> None:
 def test_structure_counts_what_layers_hold_and_cost() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10), nn.ReLU(), nn.Linear(10, 3)
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+        nn.ReLU(),
+        nn.Linear(10, 3),
     )
     batch = batch_of(12, 1, 8, 8)
     rows = structure(step_of(model, batch))
@@ -860,3 +866,45 @@ def test_pictures_of_a_step() -> None:
     flat = nn.Sequential(nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 3))
     titles = [p.title for p in anatomy.of_step(step_of(flat, batch_of(12, 64)))]
     assert titles == ["Structure", "Weights of the first layer"]
+
+
+# ---- double-activation
+
+
+def activated_models() -> dict[str, tuple[str, nn.Module]]:
+    torch.manual_seed(0)
+    a, b, c = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 3)
+    return {
+        "hidden softmax": ("warning", nn.Sequential(a, nn.Softmax(dim=1), b, nn.Softmax(dim=1), c)),
+        "relu": ("pass", nn.Sequential(a, nn.ReLU(), b, nn.ReLU(), c)),
+        "twice": ("note", nn.Sequential(a, nn.ReLU(), nn.ReLU(), c)),
+        "experts": (
+            "pass",
+            Of(
+                lambda m, x: (m.g(x).softmax(1)[..., None] * torch.stack([m.a(x), m.b(x), m.c(x)], 1)).sum(1),
+                g=nn.Linear(8, 3),
+                a=nn.Linear(8, 3),
+                b=nn.Linear(8, 3),
+                c=nn.Linear(8, 3),
+            ),
+        ),
+        "at the end": ("pass", nn.Sequential(a, nn.ReLU(), c, nn.Softmax(dim=1))),
+    }
+
+
+@pytest.mark.parametrize("name", activated_models())
+def test_double_activation(name: str) -> None:
+    expected, model = activated_models()[name]
+    x, _ = batch_of(64, 8)
+    labels = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    assert grade("double-activation", step_of(model, (x, labels), lr=3e-3)) == expected
+
+
+def test_topics_are_a_mixture() -> None:
+    torch.manual_seed(0)
+    words = torch.distributions.Dirichlet(torch.ones(4) * 0.3).sample((64,)) @ torch.distributions.Dirichlet(
+        torch.ones(40) * 0.1
+    ).sample((4,))
+    model = nn.Sequential(nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 4), nn.Softmax(dim=1), nn.Linear(4, 40, bias=False))
+    step = step_of(model, words, lambda m, b: -(m(b).log_softmax(1) * b).sum(1).mean(), lr=1e-2)
+    assert grade("double-activation", step) == "unsure"

@@ -75,7 +75,9 @@ def first_weights(step: Step) -> Picture | None:
         else:
             return None
     tiles = [_picture_of(k, f"unit {i}") for i, k in enumerate(kernels[:MOST_TILES])]
-    caption = "What each unit of the first layer looks for, at the end of observation. Healthy after training: structure, not noise."
+    caption = (
+        "What each unit of the first layer looks for, at the end of observation. Healthy after training: structure, not noise."
+    )
     return picture.grid("Weights of the first layer", caption, tiles)
 
 
@@ -92,7 +94,9 @@ def saliency(step: Step) -> Picture | None:
     size = gradient.abs().cpu()
     size = size.amax(1, keepdim=True) if size.ndim == 4 else size.unsqueeze(1)
     tiles = [_picture_of(g, f"example {i}") for i, g in enumerate(size[: MOST_TILES // 2])]
-    caption = "Bright: pixels whose change moves the loss most, in the first recorded step. Borders and corners alone are suspect."
+    caption = (
+        "Bright: pixels whose change moves the loss most, in the first recorded step. Borders and corners alone are suspect."
+    )
     return picture.grid("What the loss depends on", caption, tiles)
 
 

@@ -1,6 +1,6 @@
 """The structure of a step: its layers in the order of execution, with what they hold, cost and give.
 
-    for row in structure(step): print(row.name, row.shape, row.parameters, row.flops)
+for row in structure(step): print(row.name, row.shape, row.parameters, row.flops)
 """
 
 from __future__ import annotations
