@@ -388,6 +388,17 @@ def test_a_regression_and_a_binary_task_pass() -> None:
     assert only("shuffled-labels", seen(mlp(outputs=1), given, F.mse_loss)).verdict is Verdict.PASS
 
 
+def test_targets_far_from_zero_do_not_make_an_untaught_net_look_fitted() -> None:
+    torch.manual_seed(0)
+    weights = torch.randn(16, 1)
+    model = mlp(outputs=1)
+    nn.init.constant_(model[2].bias, 50.0)
+    step = seen(model, [(x, 50 + 0.2 * x @ weights) for x, _ in batches()], F.mse_loss)
+    found = only("shuffled-labels", step)
+    assert found.verdict in (Verdict.PASS, Verdict.UNSURE), found.ruling.says
+    assert found.evidence["steps"] > 10
+
+
 def test_features_that_only_allow_learning_by_heart_are_found() -> None:
     wide = nn.Sequential(Fourier(30.0), mlp(128))
     (found,) = alarms("shuffled-labels", seen(wide, batches()))

@@ -95,8 +95,10 @@ class Class:
 
     @property
     def constant(self) -> float:
-        """The loss of the best constant prediction, in units of the step's own loss."""
-        return self.theory.start * abs(self.theory.factor)
+        """The loss of the best constant prediction, in units of the step's own loss; that of zero would flatter any net
+        that starts at the mean of its targets."""
+        best = self.theory.neutral if self.theory.prior is None else self.theory.prior
+        return best * abs(self.theory.factor)
 
     @property
     def floor(self) -> float:
