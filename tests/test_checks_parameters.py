@@ -788,6 +788,23 @@ def test_a_copy_without_statistics_is_reported() -> None:
     assert severity(BatchNormNeverUpdated(), watch(copy_for_evaluation(buffers=True))) is None
 
 
+def test_an_average_without_statistics_is_reported() -> None:
+    def train() -> None:
+        model = normed()
+        slow = copy.deepcopy(model)
+
+        def evaluate(_: float) -> None:
+            average(lambda _: 0.5)(slow, model, 0)
+            slow.eval()
+            with torch.no_grad():
+                for x, _y in held_out():
+                    slow(x)
+
+        epochs(model, sgd(model), each_epoch=evaluate)
+
+    assert severity(BatchNormNeverUpdated(), watch(train)) == "warning"
+
+
 def test_an_evaluation_before_training_and_a_random_target_are_healthy() -> None:
     def train() -> None:
         model, target = normed(), normed().eval()
