@@ -102,7 +102,7 @@ def saliency(step: Step) -> Picture | None:
 
 def _is_picture(one: Input) -> bool:
     t = one.tensor
-    image = t.ndim == 4 and t.shape[1] in (1, 3) or t.ndim == 3 and t.shape[1] == t.shape[2]
+    image = (t.ndim == 4 and t.shape[1] in (1, 3)) or (t.ndim == 3 and t.shape[1] == t.shape[2])
     return t.is_floating_point() and image and min(t.shape[-2:]) >= 6
 
 

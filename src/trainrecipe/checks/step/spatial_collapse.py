@@ -86,7 +86,7 @@ class SpatialCollapse(Check):
             f"{len(collapsed)} of {evidence['convolutions']} convolutions get a map of a single pixel, the first of them "
             f"{collapsed[0]['name']}.",
             expected="a map at least as large as the kernel",
-            observed=f"of a kernel of {kernel}, {collapsed[0]['dead']:.0%} only ever meets padding and gets no gradient; in all "
-            f"that is {share:.0%} of the model's weights",
+            observed=f"of a kernel of {kernel}, {collapsed[0]['dead']:.0%} only ever meets padding and gets no gradient; "
+            f"in all that is {share:.0%} of the model's weights",
             fix="Reduce the strides or poolings before this layer, or leave out the layers from here on.",
         )
