@@ -32,11 +32,7 @@ class Hidden:
 
 
 def hidden_softmaxes(step: Step) -> tuple[list[Hidden], list[Place | None]]:
-<<<<<<< HEAD
-    """The softmaxes between two layers, and places of activations that are applied twice. Raises what a replay raises."""
-=======
     """The softmaxes between two layers, and where activations are applied a second time. Raises what a replay raises."""
->>>>>>> structure
     flow = Flow(step)
     hidden, twice = [], []
     for op in flow.ops:

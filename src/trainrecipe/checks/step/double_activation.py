@@ -82,13 +82,8 @@ class DoubleActivation(Check):
             Severity.WARNING,
             f"A softmax over {evidence['width']} hidden features keeps the model from learning.",
             expected="an activation between layers that lets the signal through",
-<<<<<<< HEAD
-            observed=f"in {evidence['steps']} steps on one batch the loss falls by {with_it:.3g}, and by {without:.3g} with "
-            "ReLU in the softmax's place",
-=======
             observed=f"in {evidence['steps']} steps on one batch the loss falls by {with_it:.3g}, and by {without:.3g} "
             "with ReLU in the softmax's place",
->>>>>>> structure
             fix="Replace the softmax by ReLU or GELU.",
         )
 
