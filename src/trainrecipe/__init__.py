@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainrecipe.check import Check as Check
+    from trainrecipe.equivalence import Different as Different
+    from trainrecipe.equivalence import same as same
     from trainrecipe.exam import Examination as Examination
     from trainrecipe.exam import examine as examine
     from trainrecipe.finding import Evidence as Evidence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Check": "check",
+    "Different": "equivalence",
     "Evidence": "finding",
     "Examination": "exam",
     "Finding": "finding",
@@ -34,10 +37,12 @@ _HOMES = {
     "Severity": "finding",
     "Step": "subjects.step",
     "examine": "exam",
+    "same": "equivalence",
     "watch": "watching",
 }
 __all__ = [
     "Check",
+    "Different",
     "Evidence",
     "Examination",
     "Finding",
@@ -45,6 +50,7 @@ __all__ = [
     "Severity",
     "Step",
     "examine",
+    "same",
     "watch",
 ]
 

@@ -31,7 +31,10 @@ ENVIRONMENT = "TRAINRECIPE_ORDER"
 
 @dataclasses.dataclass
 class Order:
-    """What the parent asks for. `target` is a script's path or, with `module`, a module's name."""
+    """What the parent asks for. `target` is a script's path or, with `module`, a module's name.
+
+    `clock_to` is a file for times: nothing but times is taken then, and another execution reads them as `clock_from`.
+    """
 
     target: str
     args: list[str]
@@ -46,6 +49,8 @@ class Order:
     fingerprint: str = ""
     other_fingerprint: str = ""
     seed_offset: int = 0
+    clock_to: str = ""
+    clock_from: str = ""
     only: list[str] = dataclasses.field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
@@ -90,7 +95,7 @@ def _scratch(order: Order) -> Iterator[None]:
         return
     from trainrecipe.capture.scratch.scratch import Scratch
 
-    own = [Path(f).parent for f in (order.log, order.fingerprint) if f]
+    own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to) if f]
     with Scratch(Path(order.scratch), leave=own):
         yield
 

@@ -8,14 +8,18 @@ from typing import Any
 import torch
 
 from trainrecipe import picture
+from trainrecipe.capture import anatomy
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.picture import Picture
+from trainrecipe.subjects.evaluation import Evaluation, score_of
 from trainrecipe.subjects.layers import depths
 from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
 
 MOST_EXAMPLES = 16
 MOST_LAYERS = 40
+FEWEST_TIMED = 20
+"""Timed steps below which nothing is said about times."""
 
 
 def facts(listener: Listener, over: str) -> dict[str, str]:
@@ -34,6 +38,7 @@ def facts(listener: Listener, over: str) -> dict[str, str]:
         found["data"] = ", ".join(described)
     train, evaluated = len(run.train_passes()), len(run.evaluation_passes())
     found["seen"] = f"{run.steps} optimiser steps, {train} training and {evaluated} evaluation passes"
+    found |= score_facts(run)
     if over:
         found["stopped"] = f"after {over}"
     return found
@@ -71,12 +76,48 @@ def no_training(listener: Listener, status: str) -> str:
 
 def of_steps(steps: list[Step]) -> list[Picture]:
     """Pictures of what was captured that belong to no check."""
-    return [p for p in (examples(steps), *layers(steps)) if p is not None]
+    step = next((s for s in steps if not s.distrust), None)
+    made = list(anatomy.of_step(step)) if step is not None else []
+    return [p for p in (examples(steps), *made, *layers(steps)) if p is not None]
 
 
 def of_run(run: Run) -> list[Picture]:
     """Pictures of the run that belong to no check."""
-    return [p for p in (losses(run), rates(run), phases(run)) if p is not None]
+    return [p for p in (losses(run), rates(run), phases(run), times(run)) if p is not None]
+    return [p for p in (losses(run), rates(run), phases(run), scores(run)) if p is not None]
+
+
+def _scored(run: Run) -> list[tuple[str, Evaluation]]:
+    """The evaluations over a loader, or outside any, whose predictions were seen with their labels, with a name for each."""
+    trained = run.related_to_training()
+    kept = [e for e in run.evaluated if e.predictions.examples > 1 and e.complete and not e.aside and e.model in trained]
+    return [(f"step {e.step}" + (f", loader {e.loader + 1}" if e.loader is not None else ""), e) for e in kept]
+
+
+def score_facts(run: Run) -> dict[str, str]:
+    """The last evaluation's accuracy, or its error in units of the target, with a 95 % interval."""
+    scored = _scored(run)
+    if not scored:
+        return {}
+    name, evaluation = scored[-1]
+    low, middle, high, what = score_of(evaluation.predictions)
+    text = "{:.1%} ({:.1%} to {:.1%}" if what == "accuracy" else "{:.4g} ({:.4g} to {:.4g}"
+    return {what: f"{text.format(middle, low, high)} with 95 % confidence, {evaluation.predictions.examples} examples, {name})"}
+
+
+def scores(run: Run) -> Picture | None:
+    """Accuracy, or absolute error in units of the target, of each watched evaluation, with its 95 % interval."""
+    told = [(name, score_of(evaluation.predictions)) for name, evaluation in _scored(run)[-30:]]
+    kinds = {what for _, (_, _, _, what) in told}
+    if len(told) < 2 or len(kinds) != 1:
+        return None
+    what = kinds.pop()
+    rows = [
+        {"name": f"{i} {name}", "low": low, "middle": middle, "high": high}
+        for i, (name, (low, middle, high, _)) in enumerate(told, 1)
+    ]
+    caption = "Evaluations in their order, recomputed from outputs and labels: differences inside the intervals may be chance."
+    return picture.ranges("Score and its interval", caption, rows, x_title=what)
 
 
 def layers(steps: list[Step]) -> list[Picture]:
@@ -175,3 +216,16 @@ def phases(run: Run) -> Picture | None:
     if not spans:
         return None
     return picture.timeline("Phases", "Passes over each loader, in the order of events.", spans, x_title="events")
+
+
+def times(run: Run) -> Picture | None:
+    """Where the time of a training step goes."""
+    shares = run.clock.shares()
+    if run.clock.steps < FEWEST_TIMED:
+        return None
+    step = 1000 * run.clock.whole / run.clock.steps
+    caption = f"Shares of {step:.3g} ms, the mean over {run.clock.steps} steps that were not looked at in detail."
+    lines = [f"{line.place.source or line.place} ({line.share:.0%})" for line in run.clock.lines[:3] if line.place is not None]
+    if lines:
+        caption += " Lines that take most of the time, with what they call: " + "; ".join(lines) + "."
+    return picture.bars("Where the time goes", caption, {k: 100 * v for k, v in shares.items()}, x_title="% of the time")

@@ -13,6 +13,7 @@ mere presence of a mode would switch PyTorch to other kernels.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
 import weakref
@@ -39,7 +40,7 @@ from trainrecipe.capture.tape import (
 )
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
-from trainrecipe.capture.where import spot
+from trainrecipe.capture.where import called_directly, spot
 
 _UNRECORDED = frozenset(
     {"backward", "register_hook", "retain_grad", "grad.get", "grad_fn.get", "__deepcopy__", "__repr__", "__format__"}
@@ -47,8 +48,9 @@ _UNRECORDED = frozenset(
 _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_", "set_"})
 """Operations that change their first argument without raising its version."""
 
-
 _TROUBLE = 50
+_SHARING = 64
+"""Tensors of one memory, such as slices, beyond which those that are gone are left out."""
 
 
 class Recorder:
@@ -66,6 +68,8 @@ class Recorder:
         self._known: dict[int, int] = {}
         self._storages: dict[int, Storage] = {}
         self._numbers = itertools.count()
+        self._members: dict[int, list[Value]] = {}
+        self._waiting = False
         self._fits: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self._stack: list[int] = []
         self._mode: _Mode | None = None
@@ -88,8 +92,19 @@ class Recorder:
             self._mode = _Mode(self)
             _push_mode(self._mode)  # type: ignore[no-untyped-call]
 
+    def start_late(self) -> None:
+        """Begin to record at the next `wake`: data may be prepared in as many operations as it takes."""
+        self._waiting = True
+
+    def wake(self) -> None:
+        """Training is near: an optimiser is built, a batch is taken, or a model is called."""
+        if self._waiting:
+            self._waiting = False
+            self.start()
+
     def stop(self) -> None:
         """Leave the mode stack, wherever in it the mode lies by now."""
+        self._waiting = False
         mode, self._mode = self._mode, None
         if mode is None:
             return
@@ -140,7 +155,7 @@ class Recorder:
     def clear(self) -> None:
         """Let go of everything."""
         self.stop()
-        for held in (self.ops, self.values, self.writers, self._known, self._storages, self._stack):
+        for held in (self.ops, self.values, self.writers, self._known, self._storages, self._members, self._stack):
             held.clear()
         self._memo = Memo()
         self.first_kept = 0
@@ -180,6 +195,18 @@ class Recorder:
             self._stack.pop()
         self._close(op, args, kwargs, out)
         return out
+
+    def wrap_apply(self, original: Any) -> Any:
+        """What takes the place of `torch.autograd.Function.apply`, so that a hand-written function is one operation."""
+        recorder, raw = self, original.__func__
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
+                return raw(cls, *args, **kwargs)
+            bound = functools.partial(raw, cls)
+            return recorder.opaque(cls.__name__, bound, args, kwargs, lambda: bound(*args, **kwargs))
+
+        return classmethod(apply)
 
     def module(self, module: nn.Module, args: Any, kwargs: Any, call: Callable[..., Any]) -> Any:
         """Call a module and record the call; the outermost call of a module with parameters is atomic."""
@@ -230,6 +257,7 @@ class Recorder:
                 at=spot(3),
                 grad=torch.is_grad_enabled(),
                 autocast=autocast_state(),
+                direct=kind == "function" and called_directly(4),
             )
             if name in LOSSES:
                 op.kept = tuple(t.detach().clone() for t in tensors_in((args, kwargs)))
@@ -283,7 +311,7 @@ class Recorder:
         return True
 
     def _same_storage(self, storage: int) -> Iterator[Value]:
-        return (v for v in self.values[-4096:] if v.storage == storage and v.tensor is not None)
+        return (v for v in self._members.get(storage, ()) if v.tensor is not None)
 
     def _made(self, tensor: torch.Tensor, op: Op) -> int:
         number = self._known.get(id(tensor))
@@ -344,18 +372,21 @@ class Recorder:
         number = len(self.values)
         storage = self._storage_at(tensor)
         storage.alive += 1
-        self.values.append(
-            Value(
-                weakref.ref(tensor, storage.let_go),
-                tuple(tensor.shape),
-                tensor.dtype,
-                tensor.requires_grad,
-                None,
-                None,
-                storage.number,
-                _version(tensor),
-            )
+        value = Value(
+            weakref.ref(tensor, storage.let_go),
+            tuple(tensor.shape),
+            tensor.dtype,
+            tensor.requires_grad,
+            None,
+            None,
+            storage.number,
+            _version(tensor),
         )
+        self.values.append(value)
+        sharing = self._members.setdefault(storage.number, [])
+        if len(sharing) > _SHARING:
+            sharing[:] = [v for v in sharing if v.tensor is not None]
+        sharing.append(value)
         self._known[id(tensor)] = number
         return number
 

@@ -28,13 +28,19 @@ class RehearsalOver(BaseException):
 
 
 class Rehearsal:
-    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far."""
+    """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far.
 
-    def __init__(self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS) -> None:
+    Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed.
+    """
+
+    def __init__(
+        self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS, rounds: bool = True
+    ) -> None:
         self.run = run
         self.batches = batches
         self.steps = steps
         self.seconds = seconds
+        self.rounds = rounds
         self.over = ""
         self.raised = 0
         self._first_step: float | None = None
@@ -67,6 +73,8 @@ class Rehearsal:
             return f"{self.seconds:.0f} seconds"
         if run.steps >= self.steps or self._backwards >= 4 * self.steps:
             return f"{run.steps} optimiser steps"
+        if not self.rounds:
+            return ""
         if kind == "batch":
             return self._seen_twice()
         return self._seen_twice_without_loader()
@@ -129,7 +137,7 @@ class _Shortened:
     """The first `most(length) - 1` entries of a sampler and its last one; only the first ones where its length is unknown."""
 
     def __init__(self, sampler: Iterator[Any], most: Callable[[int | None], int], length: int | None) -> None:
-        self._sampler = sampler
+        self.sampler = sampler
         self._most = most
         self._length = length
         self._given = 0
@@ -142,9 +150,9 @@ class _Shortened:
         if self._over:
             raise StopIteration
         self._given += 1
-        chosen = next(self._sampler)
+        chosen = next(self.sampler)
         self._over = self._given >= self._most(self._length)
         if self._over and self._length is not None:
-            for chosen in self._sampler:  # noqa: B007  the last one is wanted
+            for chosen in self.sampler:  # noqa: B007  the last one is wanted
                 pass
         return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -15,10 +16,15 @@ from trainrecipe.journal.events import append_to
 
 if TYPE_CHECKING:
     from trainrecipe.capture.launch import Order
+    from trainrecipe.capture.listen.clock import Sampler
     from trainrecipe.capture.listen.listener import Listener
     from trainrecipe.capture.rehearsal import Rehearsal
     from trainrecipe.finding import Finding
     from trainrecipe.subjects.step import Step
+
+TIMED_STEPS = 400
+"""Optimiser steps that are timed at most where only times are taken."""
+TIMED_SECONDS = 10.0
 
 
 class Session:
@@ -30,6 +36,7 @@ class Session:
         self.events = append_to(Path(order.log)) if order.log else None
         self.listener: Listener | None = None
         self.rehearsal: Rehearsal | None = None
+        self.sampler: Sampler | None = None
         self.trouble = ""
         self._early: set[str] = set()
 
@@ -59,7 +66,14 @@ class Session:
             from trainrecipe.intervene.seed import shift_seeds
 
             shift_seeds(order.seed_offset)
-        if order.rehearsal:
+        if order.clock_to:
+            from trainrecipe.capture.listen.clock import Sampler
+
+            listener = Listener(detail_never=True)
+            self.rehearsal = Rehearsal(listener.run, steps=TIMED_STEPS, seconds=TIMED_SECONDS, rounds=False)
+            listener.on_event = self.rehearsal.event
+            self.sampler = Sampler()
+        elif order.rehearsal:
             listener = Listener(detail_always=True)
             self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS)
             listener.on_event = self.rehearsal.event
@@ -68,13 +82,17 @@ class Session:
             listener = Listener(on_tapes=self._examine_early if order.experiments else None)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
-        listener.install()
+        listener.install(recording=not order.clock_to)
         self.listener = listener
+        if self.sampler is not None:
+            self.sampler.start()
 
     def end(self) -> None:
         """The script is over, however it ended: stop listening."""
         if self.listener is not None:
             self.listener.remove()
+        if self.sampler is not None and self.listener is not None:
+            self.listener.run.clock.lines, self.sampler = self.sampler.stop(), None
 
     def conclude(self, status: str) -> None:
         """Examine what was seen and log every answer."""
@@ -82,16 +100,22 @@ class Session:
             text = self.trouble or "the script never imported PyTorch, so no training was seen: check the script that trains"
             self.log("message", level="error" if self.trouble else "warning", text=text)
             return
+        if self.order.clock_to:
+            Path(self.order.clock_to).write_text(json.dumps(dataclasses.asdict(self.listener.run.clock)))
+            return
         self._write_fingerprint()
         if self.order.fingerprint and not self.order.log:
             return
+        self._read_clock()
         from trainrecipe.capture import overview, subjects
+        from trainrecipe.capture.criteria import fill_criteria
 
         listener = self.listener
         listener.run.ended = status
         listener.fill_plan()
         subjects.fill_parameters(listener)
         subjects.fill_stream(listener)
+        fill_criteria(listener)
         self._wait_for_other()
         steps = subjects.steps(listener) if self.order.experiments and not listener.released else []
         self.log("summary", facts=overview.facts(listener, self.over))
@@ -172,6 +196,18 @@ class Session:
         partial = target.with_suffix(".part")
         partial.write_text(json.dumps(marks))
         partial.replace(target)
+
+    def _read_clock(self) -> None:
+        """Take over the times that another execution has taken."""
+        from trainrecipe.finding import Place
+        from trainrecipe.subjects.run import Clock, HotLine
+
+        path = Path(self.order.clock_from)
+        if self.listener is None or not self.order.clock_from or not path.exists():
+            return
+        known = json.loads(path.read_text())
+        lines = [HotLine(Place(**line["place"]) if line["place"] else None, line["share"]) for line in known.pop("lines")]
+        self.listener.run.clock = Clock(**known, lines=lines)
 
     def _wait_for_other(self) -> None:
         if not self.order.other_fingerprint or self.listener is None:

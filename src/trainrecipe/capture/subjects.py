@@ -11,8 +11,10 @@ from torch import nn
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.raw_losses import fill_raw_losses
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.unused import Fates
+from trainrecipe.capture.weight_facts import fill as fill_weights
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.gradients import Window, window_of
@@ -30,6 +32,7 @@ def steps(listener: Listener) -> list[Step]:
     graded = with_gradient(listener)
     steppers = [o for w in listener.optimizers.watched.values() if w.record.steps and (o := w.ref()) is not None]
     found = []
+    labels = labels_seen(listener)
     for tapes in listener.backwards.tapes.values():
         tapes = [t for t in tapes if t.gradients] or tapes
         step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.models.births, evaluates=evaluates)
@@ -38,11 +41,20 @@ def steps(listener: Listener) -> list[Step]:
         step.last = listener.backwards.latest.get(tapes[0].at)
         step.broken = listener.backwards.broken.get(tapes[0].at)
         step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
+        step.batches_seen = listener.backwards.batches.get(tapes[0].at, [])
+        step.finished = not listener.run.rehearsal and listener.run.ended == "finished"
         step.graded, step.steppers = graded, steppers
         step.window = _window(listener, step)
         step.batch_sizes = frozenset(r.batch_size for r in listener.run.loaders if r.batch_size)
+        step.paddings = frozenset(listener.padding.values)
+        called = {id(op.call) for op in step.tape.modules()}
+        roots = listener.models.roots.values()
+        step.loaded = any(m.loaded for m, root in zip(listener.run.models, roots, strict=False) if id(root) in called)
+        step.labels_seen = labels
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
+    for step in found:
+        step.others = [other for other in found if other is not step]
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))
     return found[:MOST_STEPS]
 
@@ -51,6 +63,17 @@ def with_gradient(listener: Listener) -> frozenset[int]:
     """Identities of the parameters that got a gradient, zero or not, from any backward that was seen in detail."""
     every = [t for tapes in (*listener.backwards.tapes.values(), listener.backwards.latest.values()) for t in tapes]
     return frozenset({id(p) for t in every for p, _ in t.gradients} | listener.optimizers.updates.keys())
+
+
+def labels_seen(listener: Listener) -> list[float]:
+    """The labels of the batches that training got, where one loader trains and its label is known."""
+    run = listener.run
+    passes = run.train_passes()
+    numbers = {p.loader for p in passes}
+    column = run.loaders[next(iter(numbers))].label if len(numbers) == 1 else None
+    if column is None:
+        return []
+    return [v for p in passes for batch in p.labels if column < len(batch) for v in batch[column]]
 
 
 def _optimizer(listener: Listener, tape: Any) -> torch.optim.Optimizer | None:
@@ -96,6 +119,7 @@ def parameter_names(listener: Listener) -> dict[int, str]:
 def fill_stream(listener: Listener) -> None:
     """Fill what `run` tells about the order of the data: targets of successive steps, and whether state is handed on."""
     run = listener.run
+    fill_raw_losses(listener)
     run.carries_state = listener.backwards.stream.carries_state
     run.targets, at, run.series = listener.backwards.stream.longest()
     run.targets_place = place(at)
@@ -190,6 +214,7 @@ def fill_parameters(listener: Listener) -> None:
         if owner is not None and tensor.requires_grad and not record.gradient and not record.reached:
             attribute = next((n for n, p in owner._parameters.items() if p is tensor), "")
             record.fate, record.part = fates.of(owner, attribute)
+    fill_weights(listener, names)
 
 
 def _fill_kin(listener: Listener) -> None:
@@ -276,4 +301,10 @@ def _differs(tensor: torch.Tensor, before: torch.Tensor | str) -> bool:
 def data(listener: Listener, may_read: bool) -> Data:
     """The data of the program."""
     numbered = sorted(((record_number, loader) for loader, record_number in listener.loaders.held.values()), key=lambda p: p[0])
-    return Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)
+    listener.fed.settle()
+    made = Data(listener.run, [(listener.run.loaders[n], loader) for n, loader in numbered], may_read)
+    trained = {b.kind for b in listener.fed.training}
+    evaluations = {id(f) for f in listener.run.evaluations()}
+    evaluated = [b for b, forward in listener.fed.evaluation if id(forward) in evaluations and b.kind in trained]
+    made.fed, made.arrays = [*listener.fed.training, *evaluated], listener.fed.arrays
+    return made

@@ -112,7 +112,7 @@ class Op:
 
     `args` and `kwargs` (tensors replaced by `Ref`) are kept for top-level operations, and for inner functions as well,
     where they hold the settings of a loss or a softmax. `parent` is the module call it happened in. `kept` holds copies
-    of the tensors given to a loss function.
+    of the tensors given to a loss function. `direct`: the user's own line called the function.
     """
 
     index: int
@@ -133,6 +133,7 @@ class Op:
     training: bool | None = None
     leaks: tuple[tuple[str, str, int], ...] = ()
     kept: tuple[torch.Tensor, ...] = ()
+    direct: bool = False
 
     @property
     def top(self) -> bool:
@@ -311,6 +312,38 @@ class Tape:
     def modules(self) -> list[Op]:
         """The atomic module calls, in order."""
         return [op for op in self.ops if op.kind == "module"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step consumed: the `constants` of its tape in order (None for parameters), and the names of its operations."""
+
+    constants: list[torch.Tensor | None]
+    operations: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tape: Tape) -> Batch:
+        """The batch of a tape; it shares the tape's copies."""
+        values = (tape.values[n] for n in tape.constants())
+        constants = [v.constant if v.parameter is None else None for v in values]
+        return cls(constants, tuple(op.name for op in tape.ops))
+
+    def on(self, tape: Tape) -> dict[int, torch.Tensor] | None:
+        """This batch as overrides for a replay of `tape`; None when that is another program or has other shapes."""
+        numbers = tape.constants()
+        own = Batch.of(tape)
+        if own.operations != self.operations or len(numbers) != len(self.constants):
+            return None
+        found: dict[int, torch.Tensor] = {}
+        for number, mine, theirs in zip(numbers, own.constants, self.constants, strict=True):
+            if mine is None or theirs is None:
+                if mine is not theirs:
+                    return None
+                continue
+            if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+                return None
+            found[number] = theirs
+        return found
 
 
 def refs_in(frozen: Any) -> Iterator[int]:

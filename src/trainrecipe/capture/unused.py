@@ -116,10 +116,11 @@ class Fates:
 
 def is_read(attribute: str) -> bool:
     """Whether any code of the program reads an attribute of this name, or goes through attributes without naming them."""
-    return any(attribute in names or "*" in names for names in map(_names, _user_files()))
+    return any(attribute in names or "*" in names for names in map(_names, user_files()))
 
 
-def _user_files() -> list[str]:
+def user_files() -> list[str]:
+    """The source files of the program's own modules."""
     files = [getattr(m, "__file__", None) for m in list(sys.modules.values())]
     return sorted({f for f in files if f and f.endswith(".py") and is_user_file(f)})
 

@@ -39,7 +39,8 @@ LAYER_KINDS = ("torch.nn.", "torch.ao.nn.")
 class Seen:
     """One executed operation: `inputs` and `outputs` are its live tensors, `weights` those of the inputs that are leaves
     with a gradient, `layer` the innermost module it ran in (the script's own object), `path` that module's name below the
-    module that the step calls, `caller` the module object that called it directly from PyTorch's code (on the twin)."""
+    module that the step calls, `caller` the module object that called it directly from PyTorch's code (on the twin), `top`
+    the number of the recorded operation that it belongs to."""
 
     index: int
     name: str
@@ -55,6 +56,7 @@ class Seen:
     caller: Any
     inside: bool
     birth: Spot | None
+    top: int = -1
 
     @property
     def weights(self) -> list[torch.Tensor]:
@@ -110,6 +112,7 @@ class _Watcher:
             caller,
             bool(self.stack),
             birth,
+            self.op.index if self.op is not None else -1,
         )
         self.count += 1
         replaced = self.see(seen)

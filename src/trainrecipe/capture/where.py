@@ -62,6 +62,31 @@ def spot(skip: int = 1, limit: int = 60) -> Spot | None:
     return None
 
 
+_THIN = tuple(
+    os.path.join("torch", *parts)
+    for parts in (
+        ("overrides.py",),
+        ("nn", "functional.py"),
+        ("functional.py",),
+        ("_tensor.py",),
+        ("_jit_internal.py",),
+    )
+)
+
+
+def called_directly(skip: int = 1) -> bool:
+    """Whether the frame `skip` above the caller is the user's, but for PyTorch's thin wrappers of operations."""
+    frame: FrameType | None = sys._getframe(skip)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if is_user_file(file):
+            return True
+        if not file.endswith(_THIN):
+            return False
+        frame = frame.f_back
+    return False
+
+
 def place(at: Spot | None) -> Place | None:
     """A `Spot` with its source line, ready for a finding."""
     if at is None:

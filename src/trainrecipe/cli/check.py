@@ -23,6 +23,9 @@ def check(
     steps: Annotated[int | None, typer.Option(help="Stop the script after this many optimiser steps at the latest.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Let the script write its files for real.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Do not rehearse twice; reproducibility is then not checked.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="First rehearse once more, alone, to see where the time of a step goes.")
+    ] = False,
     only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -48,6 +51,7 @@ def check(
         floor=fail_on or config.fail_on,
         verbose=verbose,
         only=tuple(only or ()),
+        profile=profile,
         in_place=in_place,
         budget=budget if budget is not None else config.budget_seconds,
         steps=steps or config.steps,

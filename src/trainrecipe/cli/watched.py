@@ -41,6 +41,7 @@ class Wish:
     twice: bool
     seed_offset: int = 0
     only: tuple[str, ...] = ()
+    profile: bool = False
 
 
 def watch(target: str, args: list[str], wish: Wish) -> int:
@@ -107,16 +108,23 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
         other_fingerprint=str(temporary / "second.json") if wish.twice else "",
         seed_offset=wish.seed_offset,
         only=list(wish.only),
+        clock_from=str(temporary / "clock.json") if wish.profile else "",
     )
 
 
 def _run(order: Order, wish: Wish, temporary: Path) -> int:
     second = None
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if wish.profile:  # alone on the machine, before the others
+        timed = dataclasses.replace(
+            order, log="", scratch=str(temporary / "scratch3"), fingerprint="", other_fingerprint="", clock_to=order.clock_from
+        )
+        with _leave_interrupt_to_child():
+            _start(dataclasses.replace(timed, clock_from=""), **quiet).wait()
     if wish.twice:
         again = dataclasses.replace(
             order, log="", scratch=str(temporary / "scratch2"), fingerprint=order.other_fingerprint, other_fingerprint=""
         )
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         second = _start(again, **quiet)
     machine = wish.form is not Format.TERMINAL and wish.output is None
     first = _start(order, stdout=sys.stderr if machine else None)

@@ -118,9 +118,13 @@ class Record:
             "facts": dict(self.facts),
             "messages": [{"level": level, "text": text} for level, text in self.messages],
             "findings": [f.to_json() for f in self.findings],
-            "passed": [{"check": f.check, "says": f.ruling.says, "evidence": dict(f.evidence.data)} for f in self.passed],
-            "skipped": [{"check": f.check, "verdict": f.verdict.value, "why": f.ruling.says} for f in self.skipped],
+            "passed": [{"says": f.ruling.says, "evidence": dict(f.evidence.data), **_made(f)} for f in self.passed],
+            "skipped": [{"verdict": f.verdict.value, "why": f.ruling.says, **_made(f)} for f in self.skipped],
         }
+
+
+def _made(finding: Finding) -> dict[str, Any]:
+    return {"check": finding.check, "seconds": round(finding.seconds, 4)}
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:

@@ -11,12 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-from torch.utils.data import RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.stream import is_series
 from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.subjects.fed import Batch, Held
 from trainrecipe.subjects.run import Loader, Run
 
 SECONDS = 3.0
@@ -43,12 +51,17 @@ class Data:
     """Data sets and loaders of a program, with the run they were seen in.
 
     `may_read` tells whether examples may be fetched from the data sets (after a rehearsal; never during a training).
+    `fed` are batches as the trained models were given them, for training and for evaluation, `arrays` what the script's
+    variables held at the first step; see subjects/contents.py for what is made of them (`memo` keeps it).
     """
 
     run: Run
     loaders: Sequence[tuple[Loader, Any]]
     may_read: bool = True
     seconds: float = SECONDS
+    fed: Sequence[Batch] = ()
+    arrays: Sequence[Held] = ()
+    memo: dict[str, Any] = dataclasses.field(default_factory=dict)
     _known: dict[tuple[int, tuple[int, ...] | None], Rows | None] = dataclasses.field(default_factory=dict)
 
     def loader(self, number: int) -> Any:
@@ -66,8 +79,12 @@ class Data:
         if isinstance(sampler, SubsetRandomSampler):
             chosen = [int(i) for i in sampler.indices]
             return record.dataset, set(chosen if part is None else (part[i] for i in chosen))
-        plain = isinstance(own if own is not None else sampler, RandomSampler | SequentialSampler | WeightedRandomSampler)
-        if not plain or record.examples is None:
+        if record.examples is None:
+            return record.dataset, None
+        drawn = self._drawn(number)
+        if drawn is not None:
+            return record.dataset, set(drawn if part is None else (part[i] for i in drawn))
+        if not _reads_all(loader):
             return record.dataset, None
         return record.dataset, set(range(len(dataset)) if part is None else part)
 
@@ -79,13 +96,20 @@ class Data:
         """
         record, loader = self.loaders[number]
         sampler = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
-        chosen = tuple(int(i) for i in sampler.indices) if isinstance(sampler, SubsetRandomSampler) else None
+        chosen = tuple(int(i) for i in sampler.indices) if isinstance(sampler, SubsetRandomSampler) else self._drawn(number)
         key = (id(loader.dataset), chosen)
         if key not in self._known:
             started = time.perf_counter()
             self._known[key] = self._read(record, loader.dataset, chosen, started + share * max(0.0, self.seconds))
             self.seconds -= time.perf_counter() - started
         return self._known[key]
+
+    def _drawn(self, number: int) -> tuple[int, ...] | None:
+        """The positions that a sampler of the script's own was seen to draw; None for PyTorch's, and where nothing is known."""
+        draws = [d for d in self.run.draws if d.loader == number and d.readable]
+        if _reads_all(self.loaders[number][1]) or not any(d.complete for d in draws):
+            return None
+        return tuple(sorted({i for d in draws for i in d.indices}))
 
     def is_series(self, number: int) -> bool:
         """Whether a loader's examples are overlapping windows in their order, as of a time series."""
@@ -126,6 +150,14 @@ class Data:
             if len(sample) < _MEASURED:
                 sample.append(_flat(given))
         return Rows(hashes, len(hashes) == len(order), _bits(sample))
+
+
+def _reads_all(loader: Any) -> bool:
+    """Whether PyTorch's own sampler reads, or may read, all of a loader's data set."""
+    if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
+        return False  # the sampler beside it is never asked
+    sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler.sampler
+    return isinstance(sampler, RandomSampler | SequentialSampler | WeightedRandomSampler)
 
 
 def _tensor_rows(tensors: list[torch.Tensor], indices: list[int], until: float) -> Rows | None:

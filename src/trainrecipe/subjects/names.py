@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op
+    from trainrecipe.capture.watch import Seen
 
 RESHAPING = frozenset(
     {
@@ -89,7 +90,7 @@ SQUASHING = SIGMOIDS | {"softmax", "special_softmax", "softmin", "gumbel_softmax
 """Functions whose results are probabilities."""
 
 
-def plain_name(op: Op) -> str:
+def plain_name(op: Op | Seen) -> str:
     """An operation's name without the marks of operators and of writing in place: `__iadd__` and `add_` are `add`."""
     if op.name.startswith("__"):
         bare = op.name.strip("_")

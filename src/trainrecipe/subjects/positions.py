@@ -25,15 +25,20 @@ def looking_ahead(step: Step, faint: float) -> list[Evidence]:
 
     `faint` is the share of the change at later positions below which a change counts as rounding.
     """
-    pairs = [
-        Positions(step, call, one, axis, length, faint)
+    pairs = [Positions(step, call, one, axis, length, faint) for call, one, axis, length in shifts(step)]
+    return [pair.evidence() for pair in pairs]
+
+
+def shifts(step: Step) -> list[tuple[LossCall, Input, int, int]]:
+    """Each loss whose target is an input shifted by one: with the input, its axis of positions, how many are predicted."""
+    return [
+        (call, one, axis, length)
         for call in step.losses
         if call.counts and call.target is not None
         for one in step.inputs
         for axis, length in [_shift(one.tensor, call.target, call.settings.get("ignore_index", -100))]
         if axis is not None
     ]
-    return [pair.evidence() for pair in pairs]
 
 
 def _shift(given: torch.Tensor, target: torch.Tensor, ignore: Any) -> tuple[int | None, int]:

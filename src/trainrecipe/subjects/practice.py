@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,10 @@ from trainrecipe.capture.tensors import dense
 if TYPE_CHECKING:
     from trainrecipe.capture.replay import Twin
     from trainrecipe.subjects.step import Step
+
+
+OWN_STEPS = 25
+"""Steps of `own_run`."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -71,13 +75,15 @@ def practise(
     steps: int,
     *,
     overrides: Mapping[int, torch.Tensor] | None = None,
+    batches: Sequence[Mapping[int, torch.Tensor]] = ({},),
     until: float = -math.inf,
     clip: bool = False,
     watch: Callable[[dict[int, torch.Tensor]], None] | None = None,
 ) -> Curve:
     """Train the twin on its batch for `steps` steps, or until the loss is at most `until`.
 
-    `overrides` replaces inputs; `clip` clips gradients as the script does; `watch` sees the values of each step.
+    `overrides` replaces inputs; `batches` are taken in turn, and then `until` is for the mean of one round; `clip` clips
+    gradients as the script does; `watch` sees the values of each step.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     curve = Curve([])
@@ -85,7 +91,7 @@ def practise(
         if step.seconds_left() < 0:
             curve.cut = True
             break
-        env = twin.run(overrides)
+        env = twin.run({**(overrides or {}), **batches[number % len(batches)]})
         loss = twin.total(env)
         if watch is not None:
             watch(env)
@@ -94,7 +100,9 @@ def practise(
             curve.broken = True
             break
         curve.losses.append(value)
-        if number == steps or value <= until or not loss.requires_grad:
+        level = sum(curve.losses[-len(batches) :]) / len(batches)
+        done = level <= until and len(curve.losses) >= len(batches)
+        if number == steps or done or not loss.requires_grad:
             break
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, grad in zip(parameters, grads, strict=True):
@@ -103,3 +111,21 @@ def practise(
             step.clip_as_script(parameters)
         optimizer.step()
     return curve
+
+
+def own_run(step: Step) -> Curve | None:
+    """A few steps on the recorded batch just as the script makes them, at its peak rate; None where its optimiser cannot be
+    copied. Remembered, since several checks begin with it."""
+    if "own run" not in step.known:
+        twin = step.twin()
+        optimizer = own_optimizer(step, twin)
+        step.known["own run"] = None if optimizer is None else practise(step, twin, optimizer, OWN_STEPS, clip=True)
+    return step.known["own run"]  # type: ignore[no-any-return]
+
+
+def progress(curve: Curve, floor: float, steps: int) -> float:
+    """The share of the way from the first loss to the floor that was made in so many steps; 0 where the loss broke before."""
+    losses = curve.losses[: steps + 1]
+    if not losses or (curve.broken and len(losses) <= steps) or losses[0] <= floor:
+        return 0.0
+    return (losses[0] - min(losses[-3:])) / (losses[0] - floor)

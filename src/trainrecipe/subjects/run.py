@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.finding import Place
+from trainrecipe.subjects.checkpoints import Checkpoints
+from trainrecipe.subjects.criteria import Criterion, LossUse
+from trainrecipe.subjects.draws import Carried, Draw
+from trainrecipe.subjects.evaluation import Evaluation
+from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
+from trainrecipe.subjects.inits import Inits
+from trainrecipe.subjects.weights import Weights
 
 
 @dataclasses.dataclass(slots=True)
@@ -78,9 +85,10 @@ class Forward:
 class Pass:
     """One iteration over a loader: from `iter(loader)` until it ends or another takes over.
 
-    `backwards` counts backward calls on its batches; `fetched` batches since the last backward, and `shared` how often it
-    gave one batch of several loaders to a step. `length` is `len(loader)` or None; `cut` tells that a rehearsal left
-    batches out. `batch_hashes` are content hashes, one per batch seen in detail.
+    `backwards` counts backward calls on its batches, `inside` those while its loop was still going on; `fetched` batches
+    since the last backward, and `shared` how often it gave one batch of several loaders to a step. `length` is
+    `len(loader)` or None; `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch
+    seen in detail.
     """
 
     number: int
@@ -91,6 +99,7 @@ class Pass:
     length: int | None
     batches: int = 0
     backwards: int = 0
+    inside: int = 0
     last_event: int = 0
     finished: bool = False
     cut: bool = False
@@ -107,7 +116,8 @@ class Pass:
 
 @dataclasses.dataclass(slots=True)
 class Loader:
-    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it.
+    """A DataLoader: what it reads and how. `dataset` numbers the innermost data set; `born` is the line that built it,
+    `sampler_born` the one that built its sampler.
 
     `label` tells which tensor of its batches the loss takes as target, where that was seen.
     """
@@ -125,6 +135,7 @@ class Loader:
     length: int | None
     born: Place | None = None
     label: int | None = None
+    sampler_born: Place | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -151,7 +162,8 @@ class Clip:
 class Scheduler:
     """A learning-rate scheduler. `calls` holds the optimiser's step count at each call of `step` by the script.
 
-    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units. `early` counts optimiser
+    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units; `conditional`: it is stepped
+    under a condition that asks for more than every so many steps. `early` counts optimiser
     steps before which it was stepped after the backward.
 
     The plan for the whole run (`unplanned` says why there is none; otherwise it reproduced all observed rates):
@@ -159,7 +171,12 @@ class Scheduler:
     elements over `covered` steps, `complete` unless the plan is longer; `peaks` the highest rate of each group and
     `built_rates` the rates they were built with; `dead` the share of steps at the end with a rate below a thousandth of
     the peak, from step `dead_from` on, `low` that below a tenth, `zero` that with a rate of zero; `turns` how often the
-    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end.
+    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end;
+    `lowest` the lowest rate of the plan.
+
+    `bounded`: a comparison guards the calls of its step, so that they may end before the run does. Of a schedule that waits
+    for a plateau `metrics` are the values it was given, `metric` the source of the argument, and `mode` tells whether the
+    least or the greatest is best.
     """
 
     number: int
@@ -170,6 +187,7 @@ class Scheduler:
     calls: list[int] = dataclasses.field(default_factory=list)
     passes: list[int | None] = dataclasses.field(default_factory=list)
     horizon: dict[str, float] = dataclasses.field(default_factory=dict)
+    conditional: bool = False
     born_step: int = 0
     early: int = 0
     unplanned: str = "it was not followed ahead"
@@ -187,6 +205,11 @@ class Scheduler:
     only_rises: bool = False
     turns: int = 0
     beyond: float | None = None
+    lowest: float = 0.0
+    mode: str = ""
+    metric: str = ""
+    metrics: list[float] = dataclasses.field(default_factory=list)
+    bounded: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -213,11 +236,16 @@ class OptimizerStep:
 
 @dataclasses.dataclass(slots=True)
 class Optimizer:
-    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`), and its steps seen in detail.
+    """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`, other `settings`), and its steps seen in detail.
 
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
+    added a group of parameters; `eps_share` is the share of the elements whose update Adam's eps sets the size of.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `built_in` of that
+    around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
+    held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
+    this one had a state, such as running averages, before its first step.
     added a group of parameters. `loop`: file and line of the innermost loop around its step, `by_length`: in that loop it
     stands under a condition that may ask for the end of a pass (any but a remainder).
 
@@ -244,6 +272,7 @@ class Optimizer:
     certain: bool = False
     standard: bool = True
     grown: list[Place] = dataclasses.field(default_factory=list)
+    eps_share: float | None = None
     loop: tuple[str, int] | None = None
     replaces: int | None = None
     resumes: bool = False
@@ -320,6 +349,50 @@ class Parameter:
 
 
 @dataclasses.dataclass(slots=True)
+class HotLine:
+    """A line of the user's and the `share` of the time that the program spent there or in what it calls."""
+
+    place: Place | None
+    share: float
+
+
+@dataclasses.dataclass(slots=True)
+class Clock:
+    """Seconds of `steps` training steps that were not looked at in detail, and what they were spent on.
+
+    `loading` waits for loaders, `forward` is calls of models with gradients, `evaluation` those without, `optimiser` its
+    steps; what is left of `whole` is the script's own Python, its loss, and clearing gradients. `lines` took most of the
+    time, where that was sampled.
+    """
+
+    steps: int = 0
+    whole: float = 0.0
+    loading: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimiser: float = 0.0
+    evaluation: float = 0.0
+    lines: list[HotLine] = dataclasses.field(default_factory=list)
+
+    @property
+    def rest(self) -> float:
+        """Seconds between the parts that are known."""
+        return max(0.0, self.whole - self.loading - self.forward - self.backward - self.optimiser - self.evaluation)
+
+    def shares(self) -> dict[str, float]:
+        """What part of the time went where."""
+        parts = {
+            "waiting for data": self.loading,
+            "forward": self.forward,
+            "backward": self.backward,
+            "optimiser": self.optimiser,
+            "evaluation": self.evaluation,
+            "loss and the script's own Python": self.rest,
+        }
+        return {name: seconds / self.whole for name, seconds in parts.items()} if self.whole else {}
+
+
+@dataclasses.dataclass(slots=True)
 class Reseed:
     """The first optimiser step after a global random stream was seeded again: hashes of the stream's state at that step.
 
@@ -357,12 +430,21 @@ class Site:
 class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
+    `evaluated` are the watched evaluations, `checkpoints` what was seen of state dicts, `raw_losses` what the training's loss
+    applies directly to a model's outputs, with the model's number.
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
-    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
+    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
+    state was handed from one batch of a loader to the next. `targets`: for scripts
+    `evaluated` are the watched evaluations, `raw_losses` what the training's loss applies directly to a model's outputs, with
+    the model's number. `input_gradients`: a model was called with tensors that collect gradients themselves and are in no
+    optimiser. `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a
+    recurrent state was handed from one batch of a loader to the next. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
-    never seeded. `mark_places`: the lines behind the labels of the `fingerprint`. `twin_run`: a second execution with the same
-    seed, of which only the `fingerprint` is known.
+    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
+    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
+    the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
+    known.
     """
 
     script: str = ""
@@ -373,9 +455,13 @@ class Run:
     planned_epochs: int | None = None
     models: list[Model] = dataclasses.field(default_factory=list)
     forwards: list[Forward] = dataclasses.field(default_factory=list)
+    evaluated: list[Evaluation] = dataclasses.field(default_factory=list)
+    raw_losses: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    checkpoints: Checkpoints = dataclasses.field(default_factory=Checkpoints)
     passes: list[Pass] = dataclasses.field(default_factory=list)
     loaders: list[Loader] = dataclasses.field(default_factory=list)
     loaders_built: int = 0
+    draws: list[Draw] = dataclasses.field(default_factory=list)
     clips: list[Clip] = dataclasses.field(default_factory=list)
     schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     optimizers: list[Optimizer] = dataclasses.field(default_factory=list)
@@ -392,6 +478,7 @@ class Run:
     unreached: list[Site] = dataclasses.field(default_factory=list)
     twin_run: Run | None = None
     carries_state: bool = False
+    carried: Carried | None = None
     input_gradients: bool = False
     targets: list[list[float]] = dataclasses.field(default_factory=list)
     targets_place: Place | None = None
@@ -399,6 +486,13 @@ class Run:
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    weights: Weights = dataclasses.field(default_factory=Weights)
+    inits: Inits = dataclasses.field(default_factory=Inits)
+    exits: list[LoopExit] = dataclasses.field(default_factory=list)
+    idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
+    criteria: list[Criterion] = dataclasses.field(default_factory=list)
+    loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

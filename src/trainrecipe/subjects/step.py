@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture.hashing import batch_hash
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.replay import Agreement, CannotReplay, Twin, cut, transfers_to, verify
-from trainrecipe.capture.tape import LOSSES, Gained, Op, RandomState, Ref, Tape
+from trainrecipe.capture.tape import LOSSES, Batch, Gained, Op, RandomState, Ref, Tape
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
@@ -124,7 +125,14 @@ class Step:
         self.steppers: Sequence[torch.optim.Optimizer] = () if optimizer is None else (optimizer,)
         self.repeats = 1
         self.window: Window | None = None
+        self.others: Sequence[Step] = ()
+        self.labels_seen: Sequence[float] = ()
+        self.batches_seen: Sequence[Batch] = ()
+        self.finished = False
+        self.known: dict[str, Any] = {}
         self.batch_sizes: frozenset[int] = frozenset()
+        self.paddings: frozenset[float] = frozenset()
+        self.loaded = False
         self.place = place(self.tape.at)
 
     # ---- trust
@@ -148,8 +156,11 @@ class Step:
         """Why no experiment can be made on this step; empty when it can."""
         if not self.agreement.exact:
             return f"the step cannot be replayed: {self.agreement.why}"
-        if not Twin(self.tape).single:
+        twin = Twin(self.tape)
+        if not twin.single:
             return "parameters change inside the step, so it is not a function of one set of weights"
+        if not self.trained(twin):
+            return "the loss depends on none of the weights that are trained"
         return ""
 
     def seconds_left(self) -> float:
@@ -420,8 +431,21 @@ class Step:
             if not step.distrust:
                 step.inputs_seen, step.graded, step.steppers = self.inputs_seen, self.graded, self.steppers
                 step.repeats, step.deadline, step.batch_sizes = self.repeats, self.deadline, self.batch_sizes
+                step.paddings, step.loaded = self.paddings, self.loaded
+                step.batches_seen, step.finished = self.batches_seen, self.finished
                 return step
         return self
+
+    def feeds(self) -> list[dict[int, torch.Tensor]]:
+        """The batches that were seen at this step, as overrides for `Twin.run`, each once: its own and later ones."""
+        if any(self.tape.writers.get(self.tape.values[n].storage) for n in self.tape.constants()):
+            return []  # the step writes into what it consumes, which would last from one replay to the next
+        found: dict[int, dict[int, torch.Tensor]] = {}
+        for batch in (Batch.of(self.tape), *(Batch.of(t) for t in self.later), *self.batches_seen):
+            given = batch.on(self.tape)
+            if given is not None:
+                found.setdefault(batch_hash(list(given.values())), given)
+        return list(found.values())
 
     def batches(self, op: Op) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """Arguments of the calls of a module that fed a training step, as far as they were kept: one pair per batch."""
@@ -451,6 +475,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     """Run `loss(model, batch)` once under a recorder, backward on the tape's own twin, and leave no trace."""
     recorder = Recorder()
     call = nn.Module.__call__
+    apply = vars(torch.autograd.Function)["apply"]
     depth = 0
 
     def watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -466,6 +491,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     before = RandomState.now()
     state = [(b, b.detach().clone()) for b in model.buffers()]
     nn.Module.__call__ = watched  # type: ignore[method-assign]
+    torch.autograd.Function.apply = recorder.wrap_apply(torch.autograd.Function.apply)  # type: ignore[method-assign]
     recorder.start()
     try:
         with torch.enable_grad():
@@ -481,6 +507,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     finally:
         recorder.stop()
         nn.Module.__call__ = call  # type: ignore[method-assign]
+        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
         before.restore()
         with torch.no_grad():
             for buffer, old in state:

@@ -1,7 +1,7 @@
 """What theory says about a step's loss: its value for a net that knows nothing, for the best constant, and its floor.
 
-A `Theory` holds for a step whose loss is one call of one of PyTorch's loss functions, up to a constant factor. All
-values are in the units of that function with `reduction="mean"`, so that a sum, a factor or gradient accumulation
+A `Theory` holds for a step whose loss is one call of one of PyTorch's loss functions, or equals one, up to a constant
+factor. All values are in the units of that function with `reduction="mean"`, so that a sum, a factor or gradient accumulation
 cancels."""
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ SCALING = frozenset(
 )
 """Operations between a loss function and the value that backward is called on that change its scale only."""
 _TINY = 1e-12
+_TERMS = 6
+"""Terms of one loss that are looked at."""
 _KINDS = {
     "cross_entropy": "softmax",
     "nll_loss": "softmax",
@@ -81,11 +83,42 @@ def theory_of(step: Step) -> tuple[LossCall, Theory] | str:
     return call, dataclasses.replace(found, factor=step.observed / found.measured)
 
 
+def theories_of_terms(step: Step) -> list[tuple[LossCall, Theory]] | str:
+    """The theory of each loss call that the step's loss depends on, one for each line; or why there is none.
+
+    Their floors hold for each alone: whether all can be reached together is not known.
+    """
+    found = theory_of(step)
+    if not isinstance(found, str):
+        return [found]
+    calls = {c.place: c for c in reversed(step.losses) if c.counts and c.value is not None}
+    made = [(c, t) for c in reversed(calls.values()) if isinstance(t := of_call(c), Theory)]
+    return made[:_TERMS] or found
+
+
+def _by_hand(step: Step) -> LossCall | None:
+    """A loss written by hand that equals one of PyTorch's on the outputs of the last layer, as if it had been called."""
+    from trainrecipe.subjects.step import LossCall
+    from trainrecipe.subjects.terms import parts
+
+    whole = parts(step)
+    known = whole.terms[0].known if len(whole.terms) == 1 else None
+    op = step.producer(step.tape.roots[0])
+    if known is None or op is None or known.number is None or known.factor <= 0 or known.name not in _KINDS:
+        return None
+    if known.axis != 1 or known.offset:
+        return None
+    target = known.target.to(known.prediction.dtype) if known.target.is_floating_point() else known.target
+    value, number = whole.terms[0].value / known.factor, known.number
+    return LossCall(known.name, known.prediction, target, {}, value, number, known.place, op, counts=True)
+
+
 def only_call(step: Step) -> LossCall | str:
     """The one loss call that the step's loss consists of, up to a constant factor, or why there is none."""
     calls = {c.op.index: c for c in step.losses if c.counts}
     if not calls:
-        return "the loss is not one of PyTorch's loss functions, so theory does not tell its value"
+        by_hand = _by_hand(step) if len(step.tape.roots) == 1 else None
+        return by_hand or "the loss is none of PyTorch's loss functions and equals none, so theory does not tell its value"
     if len(step.tape.roots) != 1:
         return "backward starts from several tensors"
     number = step.tape.roots[0]

@@ -13,17 +13,24 @@ from torch import nn
 
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe, loops
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.recurrence import carried_state
 from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
-from trainrecipe.capture.tape import Gained, Tape
+from trainrecipe.capture.tape import Batch, Gained, Tape
 from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.where import Spot, place, spot
+from trainrecipe.subjects.draws import Carried
 from trainrecipe.subjects.run import Backward
 
 TAPES = 3
 """Tapes kept per backward call in the user's code: one to examine and two to prove that it moves to other batches."""
+BATCHES = 16
+"""Batches kept per backward call, beyond those of the tapes: what a step consumes, without its weights."""
+_BATCH_BYTES = 32 * 2**20
+"""Bytes that these may take together."""
 _LOSSES = 20000
 """Losses kept per backward call in the user's code."""
 _COLLECTIONS = 8
@@ -42,6 +49,7 @@ class Backwards(Ear):
         self.tapes: dict[Spot | None, list[Tape]] = {}
         self.latest: dict[Spot | None, Tape] = {}
         self.broken: dict[Spot | None, Tape] = {}
+        self.batches: dict[Spot | None, list[Batch]] = {}
         self.stream = Stream()
         self.inside = False
         self._records: dict[Spot | None, Backward] = {}
@@ -51,6 +59,7 @@ class Backwards(Ear):
         self._scaled: dict[int, torch.Tensor] = {}
         self._collections = _COLLECTIONS
         self._uncopied: set[Spot | None] = set()
+        self._room = _BATCH_BYTES
 
     @property
     def wanting(self) -> bool:
@@ -68,7 +77,7 @@ class Backwards(Ear):
         put(torch.Tensor, "backward", self._wrap_tensor_backward)
         put(torch.autograd, "backward", self._wrap_backward)
         put(torch.autograd, "grad", self._wrap_grad)
-        put(torch.autograd.Function, "apply", self._wrap_apply)
+        put(torch.autograd.Function, "apply", self.recorder.wrap_apply)
         put(torch.amp.GradScaler, "scale", self._wrap_scale)
 
     # ---- what happens
@@ -81,12 +90,14 @@ class Backwards(Ear):
         ) -> Any:
             if ear.inside:
                 return original(tensor, gradient, retain_graph, create_graph, inputs)
+            listener.about_to_train()
             if not listener.detail and ear._note_lightly(tensor):
-                ear.inside = True
+                ear.inside, begun = True, now()
                 try:
                     result = original(tensor, gradient, retain_graph, create_graph, inputs)
                 finally:
                     ear.inside = False
+                listener.stopwatch.backward += now() - begun
                 if listener.on_event is not None:
                     listener.tell("backward")
                 return result
@@ -129,18 +140,6 @@ class Backwards(Ear):
 
         return grad
 
-    def _wrap_apply(self, original: Any) -> Any:
-        recorder = self.recorder
-        raw = original.__func__
-
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
-                return raw(cls, *args, **kwargs)
-            bound = functools.partial(raw, cls)
-            return recorder.opaque(cls.__name__, bound, args, kwargs, lambda: bound(*args, **kwargs))
-
-        return classmethod(apply)
-
     def _wrap_scale(self, original: Any) -> Any:
         ear = self
 
@@ -156,13 +155,16 @@ class Backwards(Ear):
         self, roots: list[torch.Tensor], weights: list[Any], call: Callable[[], Any], wanted: Sequence[torch.Tensor] = ()
     ) -> Any:
         listener = self.listener
+        listener.about_to_train()
         light = not listener.detail and self._note_lightly(roots[0])
         self.inside = True
         if light:
+            begun = now()
             try:
                 result = call()
             finally:
                 self.inside = False
+            listener.stopwatch.backward += now() - begun
             listener.tell("backward")
             return result
         try:
@@ -199,6 +201,7 @@ class Backwards(Ear):
     @guarded
     def _before(self, roots: list[torch.Tensor], weights: list[Any]) -> Any:
         listener = self.listener
+        self.recorder.wake()
         at = self._last_spot = spot(4)
         record = self._records.get(at)
         if record is None:
@@ -233,9 +236,13 @@ class Backwards(Ear):
         """Remember what the step was fed: its targets, or which tensor of the loader's batch they are."""
         current = self.listener.loaders.open
         column = self.stream.note(self.recorder, tape, self.listener.since, keep=not self.run.passes)
+        if current is not None and self.run.carried is None:
+            at = carried_state(self.recorder, self.listener.loaders.mark)
+            self.run.carried = None if at is None else Carried(place(at), current.loader)
         if current is not None and column is not None:
             loader = self.run.loaders[current.loader]
             loader.label = column if loader.label is None else loader.label
+        self.listener.fed.train(tape)
 
     def _note_loss(self, record: Backward, value: float) -> None:
         entry = (self.run.steps, value)
@@ -277,6 +284,7 @@ class Backwards(Ear):
                 continue
             gained = new.detach() - old if old is not None and not wanted else new
             tape.gradients.append((parameter, Gained.of(gained, sums=tape.copied)))
+        self._keep_batch(tape)
         if not self.recorder.copying:
             self._uncopied |= {tape.at} - self.tapes.keys()
             return
@@ -290,6 +298,16 @@ class Backwards(Ear):
             self.latest[tape.at] = tape
         if not sound:
             self.broken.setdefault(tape.at, tape)
+
+    def _keep_batch(self, tape: Tape) -> None:
+        """Keep what a step consumed, so that experiments have more than one batch to train on."""
+        kept = self.batches.setdefault(tape.at, [])
+        if len(kept) >= BATCHES:
+            return
+        batch = Batch.of(tape)
+        self._room -= sum(t.nbytes for t in batch.constants if t is not None)
+        if self._room >= 0:
+            kept.append(batch)
 
     def _measure_graph(self, record: Backward, root: torch.Tensor) -> None:
         if root.grad_fn is None:

@@ -24,6 +24,8 @@ SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", 
 """Optimisers whose update hardly depends on the scale of the gradient."""
 _HORIZON = ("T_max", "T_0", "total_steps", "total_iters", "step_size", "milestones", "gamma", "last_epoch", "_milestones")
 
+_SETTINGS = ("momentum", "dampening", "nesterov", "betas", "eps", "alpha", "maximize")
+
 
 def moody(module: nn.Module) -> list[tuple[str, str, float]]:
     """The layers below `module` that act differently in training: (name, dropout | batchnorm, dropout probability)."""
@@ -61,6 +63,7 @@ def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | 
             "parameters": len(g["params"]),
             "elements": sum(p.numel() for p in g["params"]),
             "trainable": sum(1 for p in g["params"] if p.requires_grad),
+            "settings": {k: _plain(g[k]) for k in _SETTINGS if k in g},
         }
         for g in optimizer.param_groups
     ]
@@ -77,6 +80,32 @@ def optimizer_record(optimizer: torch.optim.Optimizer, number: int, at: Place | 
         born_step=step,
         standard=type(optimizer).__module__.startswith("torch.optim"),
     )
+
+
+def _plain(value: Any) -> Any:
+    """A setting of an optimiser as plain numbers."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool) else float(value)
+
+
+def eps_share(optimizer: torch.optim.Optimizer) -> float | None:
+    """The share of elements whose root of the second moment is below eps, so that eps sets the size of their update."""
+    below, every = 0, 0
+    for group in optimizer.param_groups:
+        if "betas" not in group or "eps" not in group or group["eps"] is None or isinstance(group["eps"], tuple):
+            continue
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            second, step = state.get("exp_avg_sq"), float(state.get("step", 0) or 0)
+            if isinstance(second, torch.Tensor) and step:
+                sample = second.detach().reshape(-1)
+                sample = sample[:: max(1, sample.numel() // 4096)]
+                root = (sample / (1 - float(group["betas"][1]) ** step)).sqrt()
+                live = root > 0
+                below += int((live & (root < float(group["eps"]))).sum())
+                every += int(live.sum())
+    return below / every if every else None
 
 
 def unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -12,18 +12,26 @@ from typing import Any
 import torch
 
 from trainrecipe.capture.listen.backwards import Backwards
+from trainrecipe.capture.listen.checkpoints import CheckpointCalls
 from trainrecipe.capture.listen.clips import Clips
+from trainrecipe.capture.listen.clock import Stopwatch
+from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
+from trainrecipe.capture.listen.evaluations import Evaluations
+from trainrecipe.capture.listen.fed import Fed
 from trainrecipe.capture.listen.horizon import Horizon
+from trainrecipe.capture.listen.inits import InitCalls
 from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
+from trainrecipe.capture.listen.padding import Padding
 from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
+from trainrecipe.capture.listen.weights import WeightSamples
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.tensors import tensors_in
@@ -39,7 +47,8 @@ _TROUBLE = 50
 
 
 class Listener:
-    """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only.
+    """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only,
+    `detail_never` for taking times.
 
     `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
     stop the script by raising. `on_tapes` is called once, when the steps at the beginning are recorded. `trouble` holds
@@ -50,6 +59,7 @@ class Listener:
         self,
         *,
         detail_always: bool = False,
+        detail_never: bool = False,
         on_event: Callable[[str], None] | None = None,
         on_tapes: Callable[[], None] | None = None,
         limit_batches: Callable[[Any, Any], Any] | None = None,
@@ -58,31 +68,48 @@ class Listener:
         self.recorder = Recorder()
         self.trouble: list[str] = []
         self.detail_always = detail_always
-        self.detail = True
+        self.detail_never = detail_never
+        self.detail = not detail_never
         self.on_event = on_event
         self.on_tapes = on_tapes
         self.limit_batches = limit_batches
+        self.stopwatch = Stopwatch()
+        self.run.clock = self.stopwatch.record
         self.horizon = Horizon()
         self.sources = Sources()
         self.seeds = Seeds(self)
         self.models = Models(self)
         self.loaders = Loaders(self)
+        self.fed = Fed(self)
+        self.draws = Draws(self)
         self.backwards = Backwards(self)
         self.optimizers = Optimizers(self)
         self.clips = Clips(self)
         self.schedulers = Schedulers(self)
+        self.weights = WeightSamples(self)
         self.scalers = Scalers(self)
         self.ledger = Ledger(self)
         self.scalars = Scalars(self)
+        self.padding = Padding(self)
+        self.inits = InitCalls(self)
+        self.evaluations = Evaluations(self)
+        self.checkpoints = CheckpointCalls(self)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
+            self.fed,
+            self.draws,
             self.backwards,
             self.optimizers,
             self.clips,
             self.schedulers,
             self.scalers,
+            self.padding,
+            self.inits,
             self.seeds,
+            self.weights,
+            self.evaluations,
+            self.checkpoints,
         )
         self.resumes = False
         self.released = False
@@ -96,14 +123,15 @@ class Listener:
 
     def install(self, recording: bool = True) -> None:
         """Begin to listen and, with `recording`, to record."""
-        self._handles = self.optimizers.hooks()
+        self._handles = [*self.weights.hooks(), *self.optimizers.hooks()]
         for ear in self._ears:
             ear.install(self._patches.put)
         if recording:
-            self.recorder.start()
+            self.recorder.start_late()
 
     def remove(self) -> None:
         """Stop listening and restore everything."""
+        self.evaluations.close()
         self.recorder.stop()
         for handle in self._handles:
             handle.remove()
@@ -145,6 +173,14 @@ class Listener:
             self._rest()
             self._tapes_are_there()
 
+    def about_to_train(self) -> None:
+        """A backward or an optimiser's step comes: what was evaluated or loaded before it is over."""
+        if self.inits.pending:
+            self.inits.compare()
+        evaluations = self.evaluations
+        if evaluations.open is not None or evaluations.reports.waiting:
+            evaluations.boundary(training=True)
+
     def interrupt_recording(self) -> None:
         """An optimiser's step is not recorded; `end_of_step` goes on. One step may be taken inside another."""
         self.resumes |= self.recorder.active
@@ -164,6 +200,7 @@ class Listener:
         self.models.stepped()
         self._idle = 0
         if self.run.steps & (self.run.steps - 1):
+            self.stopwatch.commit()
             return False
         self._choose_detail()
         return True
@@ -185,6 +222,10 @@ class Listener:
     def _choose_detail(self) -> None:
         if self.detail_always:
             return
+        if self.detail_never:
+            self.stopwatch.commit()
+            return
+        self.stopwatch.restart()
         step = self.run.steps
         early = step < DETAILED * max(1, sum(1 for o in self.run.optimizers if o.steps))
         self.detail = early or step & (step - 1) == 0
@@ -216,7 +257,10 @@ class Listener:
         """Every tensor that is kept for examination."""
         for tape in self.backwards.every():
             yield from tape.held()
+        for batch in (b for kept in self.backwards.batches.values() for b in kept):
+            yield from (t for t in batch.constants if t is not None)
         yield from tensors_in([given for _, given, _, _ in self.models.inputs])
+        yield from self.fed.held()
 
     def release(self) -> None:
         """Let go of what was recorded, and make no more copies of the model."""
@@ -225,11 +269,15 @@ class Listener:
             tape.slim()
         self.recorder.clear()
         self.models.inputs.clear()
+        self.fed.release()
+        self.backwards.batches.clear()
 
     def fill_plan(self) -> None:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
         self._fill(self.horizon.fill)
         self.schedulers.fill()
+        self.evaluations.reports.at_end()
+        self.checkpoints.fill()
         self._fill(self.sources.fill)
 
     @guarded

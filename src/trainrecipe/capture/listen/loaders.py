@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from torch.utils.data import dataloader as loading
 
 from trainrecipe.capture import hashing
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.tensors import tensors_in
@@ -25,7 +26,7 @@ class Loaders(Ear):
     """The program's loaders and the passes over them.
 
     `held` are the loaders with the numbers of their records, by id; `open` is the pass that gave the last batch, `serial`
-    the number of batches so far.
+    the number of batches so far, `mark` the number of operations that were recorded when the last batch came.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -33,6 +34,8 @@ class Loaders(Ear):
         self.held: dict[int, tuple[Any, int]] = {}
         self.open: Pass | None = None
         self.serial = 0
+        self.mark = 0
+        self._iterator: Any = lambda: None
         self._datasets: dict[int, tuple[int, Any]] = {}
         self._births: weakref.WeakKeyDictionary[Any, Spot | None] = weakref.WeakKeyDictionary()
         self._passes: weakref.WeakKeyDictionary[Any, Pass] = weakref.WeakKeyDictionary()
@@ -59,6 +62,7 @@ class Loaders(Ear):
         ear = self
 
         def __iter__(loader: DataLoader[Any]) -> Any:
+            ear.listener.evaluations.boundary()
             with ear.recorder.pause():
                 iterator = original(loader)
             ear._start_pass(loader, iterator, spot(2))
@@ -76,6 +80,8 @@ class Loaders(Ear):
         self.run.passes.append(new)
         self._passes[iterator] = new
         self.listener.horizon.open_pass(new.number)
+        self.listener.draws.follow(loader, iterator)
+        self.listener.draws.begin(iterator, number, new.number)
         if self.listener.limit_batches is not None:
             new.cut = bool(self.listener.limit_batches(loader, iterator))
 
@@ -104,6 +110,7 @@ class Loaders(Ear):
             workers=int(loader.num_workers),
             length=_length(loader),
             born=place(self._births.get(loader)),
+            sampler_born=place(self.listener.draws.born(inner, sampler)),
         )
         self.run.loaders.append(record)
         self.held[id(loader)] = (loader, record.number)
@@ -114,6 +121,7 @@ class Loaders(Ear):
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
             original(iterator, loader, first_iter)
+            listener.draws.follow(loader, iterator)
             if listener.limit_batches is not None:
                 listener.limit_batches(loader, iterator)
 
@@ -123,13 +131,16 @@ class Loaders(Ear):
         ear = self
 
         def __next__(iterator: Any) -> Any:
+            ear.listener.evaluations.close()
             ear.listener.tell("batch")
+            begun = now()
             try:
                 with ear.recorder.pause():
                     batch = original(iterator)
             except StopIteration:
                 ear._end_pass(iterator)
                 raise
+            ear.listener.stopwatch.loading += now() - begun
             ear._note_batch(iterator, batch)
             return batch
 
@@ -142,16 +153,22 @@ class Loaders(Ear):
             return
         first = self.open is not current and current.batches == 0
         self.open = current
+        self._iterator = weakref.ref(iterator)
         current.batches += 1
         current.fetched += 1
         current.last_event = self.listener.event()
         self.serial += 1
+        self.mark = len(self.recorder.ops)
         self.listener.models.new_batch(first)
+        if not current.backwards:
+            self.listener.evaluations.new_batch(batch)
         if self.listener.detail and current.batches <= _BATCHES:
             with self.recorder.pause(), torch.no_grad():
                 given = list(tensors_in(batch))
                 current.batch_hashes.append(hashing.batch_hash(given))
                 current.labels.append(hashing.label_columns(given))
+                self.listener.fed.batch(given, current.labels[-1])
+        self.recorder.wake()
         if self.recorder.active:
             self.recorder.mark_batch(batch, "batch")
 
@@ -161,6 +178,7 @@ class Loaders(Ear):
         if current is not None:
             current.finished = True
             current.last_event = self.listener.event()
+            self.listener.evaluations.end_of_pass()
 
     def backward(self) -> None:
         """The program called backward: the open pass trains, and so do loaders that are read side by side with it.
@@ -169,6 +187,7 @@ class Loaders(Ear):
         """
         if self.open is not None:
             self.open.backwards += 1
+            self.open.inside += self._iterator() is not None
         for other in self.run.passes[-4:]:
             if other is not self.open and other.fetched == 1:
                 other.shared += 1

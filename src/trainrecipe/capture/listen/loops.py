@@ -173,6 +173,17 @@ def tree_of(filename: str) -> ast.Module | None:
         return None
 
 
+def is_bounded(file: str, line: int) -> bool:
+    """Whether a statement is in a branch that is taken as long as a number is smaller, or larger, than another."""
+    tree = tree_of(file)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.If) and node.lineno <= line <= (node.end_lineno or 0):
+            compares = [n for n in ast.walk(node.test) if isinstance(n, ast.Compare)]
+            if any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for c in compares for op in c.ops):
+                return True
+    return False
+
+
 # ---- how often a loop turns
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainrecipe.capture import hashing
+from trainrecipe.capture import hashing, norms
 from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.where import Spot, place, spot
@@ -24,19 +25,26 @@ _INPUTS = 48
 """Calls whose arguments are kept, as long as they take no more than `_INPUT_BYTES` together."""
 _INPUT_BYTES = 64 * 2**20
 _PENDING = 256
+_CRITERIA = 32
+"""Loss objects kept, to tell at the end whether they were used."""
+_WEIGHTED = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss})
 
 
 class Models(Ear):
     """The program's models and their outermost calls.
 
     `births` is the line that built a module, `loaded` the modules that were given weights, `roots` those that the program
-    calls itself, `inputs` the arguments of some calls: (id of the module, arguments, forward, pass).
+    calls itself, `inputs` the arguments of some calls: (id of the module, arguments, forward, pass), `hollow_norms` forwards
+    in eval mode through batch-norm layers that never saw a batch. `criteria` are the loss objects, with their line and the
+    step at which they were built, `called_criteria` the ids of those that were called.
     """
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
         self.births: weakref.WeakKeyDictionary[nn.Module, Spot | None] = weakref.WeakKeyDictionary()
         self.loaded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.criteria: list[tuple[nn.Module, Spot | None, int]] = []
+        self.called_criteria: set[int] = set()
         self.roots: dict[int, nn.Module] = {}
         self.inputs: list[tuple[int, Any, Forward, int | None]] = []
         self.fed_sites: set[tuple[int, Spot | None]] = set()
@@ -45,6 +53,7 @@ class Models(Ear):
         self._forwards: dict[Any, Forward] = {}
         self._seen: dict[Any, Forward] = {}
         self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.hollow_norms: list[norms.HollowForward] = []
         self._pending: list[tuple[Forward, tuple[int, Spot | None] | None]] = []
         self._of_batch: dict[tuple[int, int], int] = {}
         self._fed_since_step: dict[int, Forward] = {}
@@ -60,13 +69,15 @@ class Models(Ear):
     # ---- what happens
 
     def _wrap_birth(self, original: Any) -> Any:
-        births = self.births
+        births, models = self.births, self
 
         def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:
             original(module, *args, **kwargs)
             if not torch.compiler.is_compiling():
                 with contextlib.suppress(Exception):
                     births[module] = spot(2)
+                    if type(module) in _WEIGHTED and len(models.criteria) < _CRITERIA:
+                        models.criteria.append((module, births[module], models.run.steps))
 
         return __init__
 
@@ -87,13 +98,30 @@ class Models(Ear):
         def __call__(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if compiling():
                 return original(module, *args, **kwargs)
+            if type(module) in _WEIGHTED:
+                models.called_criteria.add(id(module))
             if models.depth:
                 if recorder._mode is not None and recorder.here():
                     return recorder.module(module, args, kwargs, original)
                 return original(module, *args, **kwargs)
+            if models.listener.evaluations.open is not None:
+                return models._while_traced(module, args, kwargs, original)
             return models._outermost(module, args, kwargs, original)
 
         return __call__
+
+    def _while_traced(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
+        """A call while the outputs of an evaluation are followed: a loss is one operation on them, a model ends that."""
+        evaluations = self.listener.evaluations
+        trace = evaluations.open
+        if trace is None or not (module in self._hollow or self._is_hollow(module)):
+            evaluations.close()
+            return self._outermost(module, args, kwargs, original)
+        trace.aside()
+        out = self._outermost(module, args, kwargs, original)
+        trace.module(module, args, kwargs, out)
+        trace.resume()
+        return out
 
     def _outermost(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
         listener = self.listener
@@ -106,22 +134,33 @@ class Models(Ear):
                 if seen.grad:
                     self._pending.append((seen, None))
                 self.depth += 1
+                begun = now()
                 try:
-                    return original(module, *args, **kwargs)
+                    out = original(module, *args, **kwargs)
                 finally:
                     self.depth -= 1
+                    if seen.grad:
+                        listener.stopwatch.forward += now() - begun
+                    else:
+                        listener.stopwatch.evaluation += now() - begun
+                if not (seen.grad and seen.training):
+                    listener.evaluations.called(module, args, kwargs, out)
+                return out
         if listener.backwards.inside or module in self._hollow or self._is_hollow(module):
             if self.recorder.here():
                 return self.recorder.module(module, args, kwargs, original)
             return original(module, *args, **kwargs)
+        self.recorder.wake()
         self._note_forward(module, args, kwargs)
         self.depth += 1
         try:
-            if self.recorder.here():
-                return self.recorder.module(module, args, kwargs, original)
-            return original(module, *args, **kwargs)
+            here = self.recorder.here()
+            out = self.recorder.module(module, args, kwargs, original) if here else original(module, *args, **kwargs)
         finally:
             self.depth -= 1
+        if not (module.training and torch.is_grad_enabled()):
+            listener.evaluations.called(module, args, kwargs, out)
+        return out
 
     def _count(self, forward: Forward) -> None:
         forward.count += 1
@@ -140,6 +179,7 @@ class Models(Ear):
 
         def functional_call(module: Any, parameters: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
             def call() -> Any:
+                models.listener.evaluations.close()
                 models.depth += 1
                 try:
                     return original(module, parameters, args, kwargs, **options)
@@ -178,6 +218,8 @@ class Models(Ear):
             serial = (batch, id(forward))
             self._of_batch[serial] = self._of_batch.get(serial, 0) + 1
             forward.repeats = max(forward.repeats, self._of_batch[serial])
+        if self.listener.detail and (not grad or not module.training):
+            self.listener.fed.evaluate(forward, module, args, kwargs, at)
         if grad and len(self._pending) < _PENDING:
             self._pending.append((forward, (id(module), at)))
 
@@ -187,6 +229,9 @@ class Models(Ear):
         forward = Forward(model, place(at), module.training, grad, moody, number, self.run.events, 0, self.run.steps)
         self._forwards[key] = forward
         self.run.forwards.append(forward)
+        seen = norms.look(self.listener, module, forward) if len(self.hollow_norms) < _INPUTS else None
+        if seen is not None:
+            self.hollow_norms.append(seen)
         return forward
 
     def _model(self, module: nn.Module) -> int:

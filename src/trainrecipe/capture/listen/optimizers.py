@@ -10,12 +10,15 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from trainrecipe.capture.listen import describe, loops
+from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
 
 _PROBES = 8
 """Parameters of an optimiser that are looked at to tell whether a backward reached it."""
+_FEW = 4
+"""Optimisers that are kept although nothing recorded was made for them: their gradients may come from nowhere."""
 _LARGEST = 50_000_000
 """Elements above which an optimiser's weights are not copied to measure its updates."""
 
@@ -116,6 +119,7 @@ class Optimizers(Ear):
 
     @guarded
     def _watch(self, optimizer: torch.optim.Optimizer, at: Spot | None) -> Watched:
+        self.recorder.wake()
         record = describe.optimizer_record(optimizer, len(self.run.optimizers), place(at), self.run.steps)
         self.run.optimizers.append(record)
         watched = Watched(record, optimizer)
@@ -235,7 +239,9 @@ class Optimizers(Ear):
         known = self.watched.get(id(optimizer))
         if known is not None and not known.record.steps:
             known.record.resumes = bool(optimizer.state)
+        self.listener.about_to_train()
         if not self.listener.detail and self.recorder._mode is None:
+            self.listener.stopwatch.stepping = now()
             return
         self._enter_step(optimizer)
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
@@ -278,6 +284,8 @@ class Optimizers(Ear):
         watched.record.steps += 1
         self.versions[watched.record.number] = watched.parameters[0]._version
         watched.record.rates.append(watched.rate(optimizer))
+        stopwatch = self.listener.stopwatch
+        stopwatch.optimiser += now() - stopwatch.stepping
         if self.listener.stepped_lightly():
             watched.backwards, watched.fresh, watched.marks = 0, None, None
         return True
@@ -313,6 +321,8 @@ class Optimizers(Ear):
             if any(id(p) in own for p in tape.parameters):
                 tape.stepped = watched.record.number
                 watched.held = optimizer
+        if watched.record.steps < _FEW and sum(w.held is not None for w in self.watched.values()) < _FEW:
+            watched.held = optimizer
 
     def _detail_of_step(self, watched: Watched) -> None:
         record = watched.record

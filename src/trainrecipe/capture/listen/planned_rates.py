@@ -120,7 +120,8 @@ class PlannedRates:
         record.largest = largest
         curve = [r[largest] for r in rates]
         _measure(record, positions, curve, needed)
-        keep = sorted({round(i * (len(curve) - 1) / (POINTS - 1)) for i in range(min(POINTS, len(curve) * 2))})
+        many = min(POINTS, len(curve))
+        keep = sorted({round(i * (len(curve) - 1) / max(1, many - 1)) for i in range(many)})
         record.planned = [(positions[i], curve[i]) for i in keep]
         record.beyond = _peak_beyond(dummy, scheduler, largest, len(curve))
 
@@ -252,6 +253,7 @@ def _ahead(dummy: _Empty, scheduler: Any, steps: int, interval: float) -> tuple[
 def _measure(record: Scheduler, positions: list[float], curve: list[float], steps: int) -> None:
     """How the planned rates spread over the planned steps."""
     peak = max(curve)
+    record.lowest = min(curve)
     ends = [*positions[1:], float(max(steps, positions[-1] + record.interval))]
     lengths = [b - a for a, b in zip(positions, ends, strict=True)]
     total = sum(lengths) or 1.0

@@ -59,19 +59,19 @@ class LabelOrder(Check):
     When it is wrong
     ----------------
     Loaders that shuffle, samplers of the user's own, models that carry state from batch to batch, and numbers predicted
-    from overlapping windows (a time series read in order) are never reported; batches of few classes drawn at random get
-    no more than a note. In a rehearsal only the first batches and the last of each pass are seen. A curriculum that is
-    sorted on purpose looks the same: silence the check there.
+    from overlapping windows (a time series read in order) are never reported, nor are batches of few classes drawn at
+    random (`one-class-batches` looks at those). In a rehearsal only the first batches and the last of each pass are seen. A
+    curriculum that is sorted on purpose looks the same: silence the check there.
 
     Source
     ------
-    Fault catalogue 128 and 155; PyTorch forum thread 39487. Mutual information against a permutation null: Good,
+    Fault catalogue 128; PyTorch forum thread 39487. Mutual information against a permutation null: Good,
     Permutation Tests, 2000.
     """
 
     title = "The training data come sorted by label"
     rows = ("S24", "D8")
-    faults = (128, 155)
+    faults = (128,)
     price = Price.FREE
     explains = ("output-bias-at-init", "overfit-one-batch", "learning-rate-range")
 
@@ -132,15 +132,7 @@ class LabelOrder(Check):
 def _unsorted(evidence: Evidence) -> Ruling:
     if not evidence["discrete"]:
         return Ruling.passed("targets grow from batch to batch and not inside a batch, so the examples are not sorted by them")
-    if evidence["per_batch"] > 1 or evidence["labels"] < 3:
-        return Ruling.passed("batches hold few classes each, which come back: they are drawn by class, not sorted")
-    return Ruling.found(
-        Severity.NOTE,
-        "Each training batch holds one class only.",
-        expected="a mixture of classes in each batch, unless the method asks for one",
-        observed=f"{evidence['labels']} classes in {evidence['batches']} batches, one per batch",
-        fix="Draw batches over all classes, unless this is meant.",
-    )
+    return Ruling.passed("batches hold few classes each, which come back: they are drawn by class, not sorted")
 
 
 def _from_loaders(data: Data) -> tuple[Batches, Place | None, bool, str]:
@@ -170,12 +162,13 @@ def _labels(seen: Pass, known: int | None) -> Batches:
     chosen = [i for i in full if i == known] if known is not None else full
     for i in reversed(chosen):
         batches = [b[i] for b in seen.labels]
-        if known is not None or not _counts_up(batches[0]):
+        if known is not None or not counts_up(batches[0]):
             return batches
     return []
 
 
-def _counts_up(values: list[float]) -> bool:
+def counts_up(values: list[float]) -> bool:
+    """Whether values are row numbers: each one more than the last."""
     return len(values) > 1 and all(b - a == 1 for a, b in itertools.pairwise(values))
 
 
@@ -206,11 +199,11 @@ def _classes(batches: Batches) -> dict[str, object]:
     return {
         "effect": (observed - chance) / max(1e-9, 1 - chance),
         "p_value": (1 + sum(n >= observed for n in null)) / (1 + DRAWS),
-        "sorted": _keeps_together(blocks),
+        "sorted": keeps_together(blocks),
     }
 
 
-def _keeps_together(blocks: Batches) -> bool:
+def keeps_together(blocks: Batches) -> bool:
     """Whether each class fills the blocks between its first and its last; where each has one block only: monotone labels."""
     where: dict[float, list[int]] = {}
     for i, block in enumerate(blocks):

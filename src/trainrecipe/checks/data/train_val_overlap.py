@@ -117,7 +117,7 @@ def _loaders(data: Data) -> Evidence:
     training = {p.loader for p in run.train_passes()}
     if not training:
         return Evidence(missing="no training pass over a DataLoader was seen")
-    evaluated = {p.loader: p for p in reversed(_evaluations(run)) if p.loader not in training}
+    evaluated = {p.loader: p for p in reversed(evaluations(run)) if p.loader not in training}
     direct = _direct(data, next(iter(training))) if len(training) == 1 else None
     if not evaluated:
         return direct or Evidence(missing="no evaluation of the trained model on data of its own was seen")
@@ -144,7 +144,7 @@ def _direct(data: Data, training: int) -> Evidence | None:
     return Evidence(result, place=forward.place)
 
 
-def _evaluations(run: Run) -> list[Pass]:
+def evaluations(run: Run) -> list[Pass]:
     """Passes without backward in which the trained model was called, and not only to renew batch-norm statistics."""
     models = run.trained_models()
     calls: dict[int | None, list[Forward]] = {}

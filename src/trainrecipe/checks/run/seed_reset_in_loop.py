@@ -51,7 +51,7 @@ class SeedResetInLoop(Check):
     title = "The random seed is reset inside the training loop"
     rows = ("S24", "S2")
     faults = (46,)
-    explains = ("same-batch", "label-order")
+    explains = ("same-batch", "label-order", "epoch-order-repeats")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not any(o.steps for o in run.optimizers):

@@ -25,8 +25,9 @@ class DropoutInEval(Check):
 
     What it checks
     --------------
-    A copy of the model in evaluation mode runs twice on the captured batch, with different random numbers. A dropout
-    whose result is not its input is still active, although the model is in evaluation mode.
+    A copy of the model in evaluation mode runs on the captured batch. A dropout whose result is not its input is still
+    active, although the model is in evaluation mode; so is one written by hand, which multiplies features by a random mask
+    of zeros and one other value.
 
     Why it matters
     --------------
@@ -45,7 +46,7 @@ class DropoutInEval(Check):
     ----------------
     Dropout that is wanted in evaluation (Monte Carlo dropout) is recognised by `training=True` in the call, by a dropout
     module that the model itself keeps in training mode, and by several evaluation forwards per batch. Other randomness
-    (a VAE's or a diffusion model's noise) is not looked at, nor is dropout written by hand.
+    (a VAE's or a diffusion model's noise, masks of whole tokens or examples, masks of the input) is not looked at.
 
     Source
     ------
@@ -76,10 +77,13 @@ class DropoutInEval(Check):
         import torch
 
         from trainrecipe.capture.watch import run_watched
+        from trainrecipe.subjects.masks import RandomMasks
 
         found: list[Seen] = []
+        masks = RandomMasks()
 
         def look(seen: Seen) -> None:
+            masks.see(seen)
             if not seen.inside or seen.name not in DROPOUTS | ATTENTION:
                 return
             drops = _drops(seen)
@@ -90,7 +94,7 @@ class DropoutInEval(Check):
         twin.evaluating = True
         torch.manual_seed(0)
         run_watched(step, twin, look, rng=False)
-        return found
+        return found + masks.dropping()
 
     def _look(self, step: Step, seen: Seen) -> Evidence:
         from trainrecipe.capture.where import place
@@ -102,7 +106,8 @@ class DropoutInEval(Check):
                 "operation": seen.name,
                 "module": module,
                 "registered": seen.registered,
-                "asked": _asked(seen),
+                "written": seen.name not in DROPOUTS | ATTENTION,
+                "asked": _asked(seen) if seen.name in DROPOUTS | ATTENTION else "default",
                 "evaluates": step.evaluates,
                 "repeats": step.repeats,
                 "changed": _drops(seen),
@@ -115,7 +120,7 @@ class DropoutInEval(Check):
             return Ruling.passed("no dropout is active in evaluation mode")
         if evidence["asked"] == "literal":
             return Ruling.passed("a dropout is active in evaluation mode because its call says `training=True`")
-        if evidence["module"] and evidence["registered"]:
+        if evidence["module"] and evidence["registered"] and not evidence["written"]:
             return Ruling.unsure(f"the model keeps its {evidence['module']} in training mode when it is evaluated; on purpose?")
         if evidence["repeats"] >= SAMPLES:
             return Ruling.unsure(
@@ -123,6 +128,8 @@ class DropoutInEval(Check):
             )
         if evidence["asked"] == "computed":
             return Ruling.unsure("a dropout is active in evaluation mode, by a `training` argument that the program computes")
+        if evidence["written"]:
+            return self._written(evidence)
         made = bool(evidence["module"])
         call = f"an {evidence['module']} that is no part of the model" if made else f"`{evidence['operation']}`"
         call = call.replace("an Drop", "a Drop")
@@ -140,11 +147,22 @@ class DropoutInEval(Check):
             else "Pass `training=self.training`: the default is `training=True`.",
         )
 
+    def _written(self, evidence: Evidence) -> Ruling:
+        return Ruling.found(
+            Severity.WARNING if evidence["evaluates"] else Severity.NOTE,
+            "In evaluation mode features are still multiplied by a random mask, as dropout does.",
+            expected="a dropout, written by hand or not, returns its input unchanged in evaluation mode",
+            observed=f"a mask of a random number per feature sets {evidence['changed']:.0%} of them to zero",
+            fix="Draw the mask only `if self.training`, or use nn.Dropout, which does.",
+        )
+
 
 def _drops(seen: Seen) -> float:
     """The share of values that a dropout changed, or attention's dropout probability."""
     import torch
 
+    if seen.name not in DROPOUTS | ATTENTION:
+        return float((seen.outputs[0] == 0).double().mean())
     if seen.name in ATTENTION:
         given = seen.args[4] if len(seen.args) > 4 else seen.kwargs.get("dropout_p", 0.0)
         return float(given or 0.0)

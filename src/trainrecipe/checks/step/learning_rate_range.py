@@ -31,6 +31,9 @@ LONG = 100_000
 """Steps beyond which it is worth a note."""
 FACTOR_LOW = 1000.0
 """How far below a rate that trains well the script's must lie. A fine-tuning rate lies 30 to 300 times below."""
+SWEEP = 24
+"""Steps of the range test, whose rate goes from the script's over `WIDE` to that times `WIDE`."""
+WIDE = 100.0
 SCALED = 100.0
 """Factor between the loss function and what backward is called on, from which on a loss scaler is at work."""
 
@@ -43,7 +46,8 @@ class LearningRateRange(Check):
     Twins are trained for a few steps on the recorded batch with the script's class of optimiser, settings and
     clipping, at the script's rate; if that does not work, also at powers of ten above and below. Before calling a
     rate too low, the number of steps it would need for what a workable rate does in a few is computed; a rate is too
-    high when it makes things worse while a tenth or less of it trains well.
+    high when it makes things worse while a tenth or less of it trains well. Where the script's rate works, one more twin is
+    trained while its rate is raised from step to step, and the rate at which the loss falls fastest is named.
 
     Why it matters
     --------------
@@ -111,6 +115,8 @@ class LearningRateRange(Check):
             data["tried"].append(result)
             if result["progress"] >= WELL or (rate == data["rate"] and result["progress"] >= WORKS):
                 break
+        if len(data["tried"]) == 1 and step.seconds_left() > 0:
+            data["sweep"] = _sweep(step)
         return Evidence(data, place=_optimizer_place(step))
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -119,7 +125,8 @@ class LearningRateRange(Check):
         fall = f"from {own['first']:.4g} to {_text(own)} in {e['steps']} steps"
         text = f"at its rate of {own['rate']:g} the loss on one batch goes {fall}"
         if own["progress"] >= WORKS:
-            return Ruling.passed(text)
+            found = _suggested(e.get("sweep"))
+            return Ruling.passed(f"{text}; in a range test it falls fastest at about {found:.0e}" if found else text)
         if best["progress"] < (WELL if best["rate"] > own["rate"] else FAIRLY) or not e["whole"]:
             return Ruling.unsure(f"{text}; no rate that was tried does well, so the rate is not what holds it up")
         if best["rate"] > own["rate"]:
@@ -167,7 +174,7 @@ class LearningRateRange(Check):
     def draw(self, evidence: Evidence) -> Picture | None:
         tried = sorted(evidence["tried"], key=lambda t: t["rate"])
         if len(tried) < 2:
-            return None
+            return _range_test(evidence)
         own = evidence["rate"]
         losses = [None if t["broken"] else min(t["end"], 10 * t["first"]) for t in tried]
         series = {
@@ -189,6 +196,62 @@ class LearningRateRange(Check):
         )
 
 
+def _sweep(step: Step) -> dict[str, list[float]]:
+    """One training on the recorded batch whose rate grows from step to step: the rates, and the loss after each."""
+    import torch
+
+    from trainrecipe.subjects.practice import own_optimizer, practise
+
+    twin = step.twin()
+    optimizer = own_optimizer(step, twin)
+    if optimizer is None:
+        return {}
+    own = [float(group["lr"]) for group in optimizer.param_groups]
+    factors = [WIDE ** (2 * k / (SWEEP - 1) - 1) for k in range(SWEEP)]
+    count = iter(factors)
+
+    def raise_rate(_: dict[int, torch.Tensor]) -> None:
+        factor = next(count, factors[-1])
+        for group, rate in zip(optimizer.param_groups, own, strict=True):
+            group["lr"] = torch.tensor(rate * factor) if isinstance(group["lr"], torch.Tensor) else rate * factor
+
+    curve = practise(step, twin, optimizer, SWEEP, clip=True, watch=raise_rate)
+    rates = [step.peak_rate * f for f in factors]
+    losses = curve.losses[1:]
+    kept = next((k for k, v in enumerate(losses) if v > 2 * curve.losses[0]), len(losses))  # beyond that it has blown up
+    return {"rates": rates[:kept], "losses": losses[:kept]}
+
+
+def _suggested(sweep: dict[str, list[float]] | None) -> float | None:
+    """The rate at which the loss of a range test falls most steeply, smoothed; None where it hardly falls."""
+    if not sweep or len(sweep["losses"]) < 5:
+        return None
+    losses = sweep["losses"]
+    smooth = [sum(losses[max(0, k - 1) : k + 2]) / len(losses[max(0, k - 1) : k + 2]) for k in range(len(losses))]
+    lowest = smooth.index(min(smooth))
+    falls = [smooth[k] - smooth[k + 1] for k in range(lowest)]
+    if not falls or smooth[0] - smooth[lowest] < 0.02 * abs(smooth[0]):
+        return None
+    return sweep["rates"][falls.index(max(falls)) + 1]
+
+
+def _range_test(evidence: Evidence) -> Picture | None:
+    """The picture of a range test."""
+    sweep = evidence.get("sweep")
+    found = _suggested(sweep)
+    if not sweep or len(sweep["losses"]) < 5:
+        return None
+    own = min(sweep["rates"], key=lambda r: abs(math.log(r / evidence["rate"])))
+    series = {"loss": sweep["losses"]}
+    for name, at in (("the script's", own), ("falls fastest", found)):
+        if at is not None:
+            series[name] = [v if r == at else None for r, v in zip(sweep["rates"], sweep["losses"], strict=True)]
+    caption = "One training on one batch, its rate raised from step to step; a good rate lies where the loss falls fast."
+    return lines(
+        "Learning-rate range test", caption, series, x=sweep["rates"], x_title="learning rate", y_title="loss", log_x=True
+    )
+
+
 def _text(result: dict[str, Any]) -> str:
     return "a value that is not finite" if result["broken"] else f"{result['end']:.5g}"
 
@@ -205,13 +268,16 @@ def _rates(data: dict[str, Any]) -> Iterator[float]:
 
 def _try(step: Step, rate: float, floor: float) -> dict[str, Any] | None:
     """A few steps at one rate on a fresh twin."""
-    from trainrecipe.subjects.practice import own_optimizer, practise
+    from trainrecipe.subjects.practice import own_optimizer, own_run, practise
 
-    twin = step.twin()
-    optimizer = own_optimizer(step, twin, lr=rate)
-    if optimizer is None:
+    if rate == step.peak_rate:
+        curve = own_run(step)
+    else:
+        twin = step.twin()
+        optimizer = own_optimizer(step, twin, lr=rate)
+        curve = None if optimizer is None else practise(step, twin, optimizer, STEPS, clip=True)
+    if curve is None:
         return None
-    curve = practise(step, twin, optimizer, STEPS, clip=True)
     first = curve.losses[0] if curve.losses else math.nan
     end = min(curve.losses[-3:]) if curve.losses else math.nan
     gap = first - floor

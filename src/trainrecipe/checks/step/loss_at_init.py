@@ -11,6 +11,7 @@ from trainrecipe.picture import Picture, bars
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step
+    from trainrecipe.subjects.theory import Theory
 
 ABSURD = 5.0
 """Times the theoretical value. Healthy He-initialised nets start at up to 3.4 times ln C (fault catalogue 8.2)."""
@@ -56,8 +57,8 @@ class LossAtInit(Check):
     ----------------
     He-initialised nets without normalisation start at 1.1 to 3.4 times ln C. Margin losses over scaled cosines start
     high on purpose, which the halved weights show. Softmax before the loss, and a signal that vanished in a deep net,
-    give exactly ln C: a good value proves little. Hand-written losses and sums of losses have no theoretical value
-    here.
+    give exactly ln C: a good value proves little. In a sum each of PyTorch's loss functions is looked at on its own. A
+    loss written by hand is looked at where it equals one of them.
 
     Source
     ------
@@ -70,35 +71,15 @@ class LossAtInit(Check):
     price = Price.FORWARD
     explains = ("overfit-one-batch",)
 
-    def measure(self, step: Step) -> Evidence:
-        from trainrecipe.subjects.theory import theory_of
+    def measure(self, step: Step) -> list[Evidence] | Evidence:
+        from trainrecipe.subjects.theory import theories_of_terms
 
         if not step.first:
             return Evidence(missing="this line is first reached after optimiser steps, so its net is not untrained")
-        found = theory_of(step)
+        found = theories_of_terms(step)
         if isinstance(found, str):
             return Evidence(missing=found)
-        call, theory = found
-        data: dict[str, Any] = {
-            "loss": call.name,
-            "kind": theory.kind,
-            "measured": theory.measured,
-            "neutral": theory.neutral,
-            "prior": theory.prior,
-            "start": theory.start,
-            "classes": theory.classes,
-            "targets": theory.targets,
-            "spread": theory.spread,
-        }
-        place = call.place
-        if theory.measured > NOTABLE * theory.start and not step.distrust:
-            data["left"] = _left_with_half_weights(step, call, theory.spread)
-            head = _head(step, call)
-            data.update(head)
-            if head:
-                weight = step.parameter(head["number"])
-                place = (step.place_of_parameter(weight) if weight is not None else None) or place
-        return Evidence(data, place=place)
+        return [_look(step, call, theory) for call, theory in found]
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
@@ -145,6 +126,29 @@ class LossAtInit(Check):
             values["with the output layer scaled down"] = evidence["repaired"]
         caption = "The first bar should lie near the others."
         return bars("Loss before any training", caption, values, x_title=evidence["loss"])
+
+
+def _look(step: Step, call: LossCall, theory: Theory) -> Evidence:
+    data: dict[str, Any] = {
+        "loss": call.name,
+        "kind": theory.kind,
+        "measured": theory.measured,
+        "neutral": theory.neutral,
+        "prior": theory.prior,
+        "start": theory.start,
+        "classes": theory.classes,
+        "targets": theory.targets,
+        "spread": theory.spread,
+    }
+    place = call.place
+    if theory.measured > NOTABLE * theory.start and not step.distrust:
+        data["left"] = _left_with_half_weights(step, call, theory.spread)
+        head = _head(step, call)
+        data.update(head)
+        if head:
+            weight = step.parameter(head["number"])
+            place = (step.place_of_parameter(weight) if weight is not None else None) or place
+    return Evidence(data, place=place)
 
 
 def _theory(e: Evidence) -> str:

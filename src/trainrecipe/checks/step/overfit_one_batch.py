@@ -61,7 +61,8 @@ class OverfitOneBatch(Check):
     When it is wrong
     ----------------
     The floor must be known and the net large enough: several terms, contrastive losses, bottlenecks that copy their
-    input, sequences whose beginnings are the same, hand-written losses and small nets are never reported. A
+    input, sequences whose beginnings are the same, losses written by hand that equal none of PyTorch's and small nets are
+    never reported. A
     temperature that is part of the method, such as 0.5 in SimCLR, has a floor of its own.
 
     Source

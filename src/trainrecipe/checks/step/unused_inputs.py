@@ -28,9 +28,9 @@ class UnusedInputs(Check):
 
     What it checks
     --------------
-    Each input tensor, and each column of a table of features, is permuted over the batch on a copy of the step, in
-    training and in evaluation mode. One that varies but changes neither predictions nor loss, in any bit, is not used.
-    Only columns without gradient are permuted.
+    Each input tensor, and each column of a table of features, is exchanged between the examples of the batch on a copy of
+    the step, in training and in evaluation mode. One that varies but changes neither predictions nor loss, in any bit, is
+    not used. Only columns without gradient are exchanged.
 
     Why it matters
     --------------
@@ -169,12 +169,18 @@ class _Probe:
         return [env[n].detach() for n in dict.fromkeys((*self.step.predictions, *twin.tape.roots)) if n in env]
 
     def changes(self, one: Input, columns: list[int] | None) -> bool:
-        """Whether permuting an input (or columns of it) over the batch, in two ways, changes anything."""
+        """Whether exchanging an input (or columns of it) between examples changes anything.
+
+        Permuting whole examples leaves a mean over them as it is, where the model itself makes the loss; so the last of
+        the three ways gives half of the batch twice.
+        """
         size = one.tensor.shape[0]
-        for shift in (1, size // 2):
-            made = one.tensor.roll(shift, 0) if columns is None else one.tensor.clone()
+        order = list(range(size))
+        half = order[size - size // 2 :]
+        for rows in (order[-1:] + order[:-1], half + order[: size - size // 2], half + order[size // 2 :]):
+            made = one.tensor[rows] if columns is None else one.tensor.clone()
             if columns is not None:
-                made[:, columns] = one.tensor[:, columns].roll(shift, 0)
+                made[:, columns] = one.tensor[rows][:, columns]
             for twin, base in zip(self.twins, self.base, strict=True):
                 if not _same(base, self._results(twin, {one.number: made})):
                     return True

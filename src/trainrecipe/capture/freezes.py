@@ -1,0 +1,173 @@
+"""What looks as if it froze parameters: attributes on modules and tensors that PyTorch never reads, comparisons, thaws."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainrecipe.capture.listen.loops import tree_of
+from trainrecipe.capture.unused import user_files
+from trainrecipe.capture.where import place
+from trainrecipe.finding import Place
+from trainrecipe.subjects.weights import Freeze
+
+if TYPE_CHECKING:
+    from trainrecipe.capture.listen.listener import Listener
+
+RIGHT = "requires_grad"
+_LIKE = 0.85
+"""Similarity of a name to `requires_grad` from which it is taken for a slip: `require_grad`, `requires_grads`."""
+_NAMES = 6
+
+
+def find(listener: Listener, names: dict[int, str], moved: set[int]) -> Iterator[Freeze]:
+    """Attributes that were meant to freeze. `names` are parameter names by id, `moved` ids of parameters that moved."""
+    roots = list(listener.models.roots.values())
+    modules = {id(m): (path, m) for root in roots for path, m in root.named_modules()}
+    wrong = [(path, m, name) for path, m in modules.values() if (name := _slip(vars(m), module=True))]
+    inner = {id(c) for _, m, _ in wrong for c in m.modules() if c is not m}
+    for attribute in sorted({name for _, _, name in wrong}):
+        every = [(path, m) for path, m, name in wrong if name == attribute and id(m) not in inner]
+        parameters = {id(p): p for _, m in every for p in m.parameters() if p.requires_grad}
+        at, own = _where(attribute, module=True)
+        holder = ", ".join(dict.fromkeys(path or type(m).__name__ for path, m in every[:4]))
+        yield _freeze("module", attribute, holder, parameters.values(), names, moved, at, own)
+    tensors = {id(p): p for root in roots for p in root.parameters() if p.requires_grad}
+    slips = [(p, name) for p in tensors.values() if (name := _slip(getattr(p, "__dict__", {}), module=False))]
+    for attribute in sorted({name for _, name in slips}):
+        meant = [p for p, name in slips if name == attribute]
+        yield _freeze("tensor", attribute, "", meant, names, moved, _where(attribute, module=False)[0], False)
+    for at in comparisons():
+        meant = [p for p in tensors.values() if id(p) in moved]
+        yield _freeze("compared", RIGHT, "", meant, names, moved, at, False)
+
+
+def _freeze(
+    kind: str,
+    attribute: str,
+    holder: str,
+    parameters: Iterable[torch.Tensor],
+    names: dict[int, str],
+    moved: set[int],
+    at: Place | None,
+    own: bool,
+) -> Freeze:
+    every = list(parameters)
+    listed = [names.get(id(p), "") for p in every[:_NAMES]]
+    size, went = sum(p.numel() for p in every), sum(p.numel() for p in every if id(p) in moved)
+    return Freeze(kind, attribute, holder, [n for n in listed if n], size, went, at, own)
+
+
+def _slip(attributes: dict[str, Any], *, module: bool) -> str:
+    """The attribute that was set to something false and is read by nothing; empty when there is none."""
+    for name, value in attributes.items():
+        if name.startswith("_") or not (value is None or (isinstance(value, int) and not value)):
+            continue
+        if (module and name == RIGHT) or (name != RIGHT and _is_slip(name)):
+            return name
+    return ""
+
+
+@functools.cache
+def _is_slip(name: str) -> bool:
+    return difflib.SequenceMatcher(None, name.lower(), RIGHT).ratio() >= _LIKE
+
+
+# ---- in the source
+
+
+def _statements() -> Iterator[tuple[str, ast.stmt, str, bool]]:
+    """Assignments and bare expressions of the user's code, with file, function, and whether a loop or function is around."""
+    for file in user_files():
+        for statement, function, inside in _of_file(file):
+            yield file, statement, function, inside
+
+
+@functools.cache
+def _of_file(file: str) -> list[tuple[ast.stmt, str, bool]]:
+    tree = tree_of(file)
+    return list(_walk(tree, "", False)) if tree is not None else []
+
+
+def _walk(node: ast.AST, function: str, inside: bool) -> Iterator[tuple[ast.stmt, str, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Assign | ast.Expr):
+            yield child, function, inside
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _walk(child, child.name, True)
+        elif isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from _walk(child, function, inside or isinstance(child, ast.For | ast.While))
+
+
+def _set_in(statement: ast.stmt) -> Iterator[tuple[ast.expr, str, ast.expr]]:
+    """(object, attribute, value) for each attribute that a statement sets, `setattr` included."""
+    if isinstance(statement, ast.Assign):
+        for target in statement.targets:
+            if isinstance(target, ast.Attribute):
+                yield target.value, target.attr, statement.value
+    elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        call = statement.value
+        if isinstance(call.func, ast.Name) and call.func.id == "setattr" and len(call.args) == 3:
+            name = call.args[1]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield call.args[0], name.value, call.args[2]
+
+
+def _where(attribute: str, *, module: bool) -> tuple[Place | None, bool]:
+    """The line that sets an attribute, and whether it is only the object's own class that does."""
+    own: Place | None = None
+    for file, statement, function, _ in _statements():
+        for target, name, value in _set_in(statement):
+            if name != attribute or (isinstance(value, ast.Constant) and value.value):
+                continue
+            at = place((file, statement.lineno, function))
+            if module and _over_parameters(file, statement, target):
+                continue
+            if isinstance(target, ast.Name) and target.id == "self":
+                own = own or at
+                continue
+            return at, False
+    return own, True
+
+
+def _over_parameters(file: str, statement: ast.AST, target: ast.expr) -> bool:
+    """Whether the target is the variable of a loop over `parameters()`, so that it is a tensor."""
+    tree = tree_of(file)
+    if not isinstance(target, ast.Name):
+        return isinstance(target, ast.Attribute) and target.attr in ("weight", "bias")
+    for node in ast.walk(tree) if tree is not None else ():
+        names = {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)} if isinstance(node, ast.For) else set()
+        if isinstance(node, ast.For) and target.id in names and any(s is statement for s in ast.walk(node)):
+            return "parameters" in ast.unparse(node.iter)
+    return False
+
+
+def comparisons() -> Iterator[Place]:
+    """Statements that compare `requires_grad` and do nothing with the answer, in a loop or a function."""
+    for file, statement, function, inside in _statements():
+        if inside and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Compare):
+            left = statement.value.left
+            if isinstance(left, ast.Attribute) and left.attr == RIGHT and isinstance(statement.value.ops[0], ast.Eq):
+                at = place((file, statement.lineno, function))
+                if at is not None:
+                    yield at
+
+
+def thaws() -> list[Place]:
+    """Lines that may make parameters trainable: `requires_grad = True`, `requires_grad_()` with anything but False."""
+    found = []
+    for file, statement, function, _ in _statements():
+        for _target, name, value in _set_in(statement):
+            if name == RIGHT and not (isinstance(value, ast.Constant) and not value.value):
+                found.append(place((file, statement.lineno, function)))
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "requires_grad_":
+            given = [*call.args, *(k.value for k in call.keywords)]
+            if not (given and isinstance(given[0], ast.Constant) and not given[0].value):
+                found.append(place((file, statement.lineno, function)))
+    return [p for p in found if p is not None]

@@ -1,0 +1,361 @@
+"""Hears state dicts: where they are taken from a model, kept, loaded, saved to files and read back."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture.listen import keeping
+from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.expressions import evaluate
+from trainrecipe.capture.tape import storage_of
+from trainrecipe.capture.where import is_user_file, place, spot
+from trainrecipe.subjects.checkpoints import Loaded, Saved, Taken
+
+_MOST = 100
+"""Records kept of each kind."""
+_PROBES = 4
+
+
+class _Live:
+    """A state dict that was taken: its record, its model, and some of its tensors, none of them kept alive."""
+
+    def __init__(self, record: Taken, module: nn.Module, state: Any) -> None:
+        self.record = record
+        self.step = record.step
+        self.module = weakref.ref(module)
+        tensors = [t for t in state.values() if isinstance(t, torch.Tensor)]
+        self.probes = [weakref.ref(t) for t in tensors[:: max(1, len(tensors) // _PROBES)][:_PROBES]]
+
+    def shared(self) -> bool:
+        """Whether a tensor of it is still there, and is the model's own memory."""
+        module = self.module()
+        if module is None:
+            return False
+        alive = [t for ref in self.probes if (t := ref()) is not None]
+        if not alive:
+            return False
+        own = {storage_of(t) for t in (*module.parameters(), *module.buffers())}
+        return all(storage_of(t) in own for t in alive)
+
+
+class CheckpointCalls(Ear):
+    """The program's state dicts. `record` is what is known of them."""
+
+    def __init__(self, listener: Any) -> None:
+        super().__init__(listener)
+        self.record = listener.run.checkpoints
+        self._live: list[_Live] = []
+        self._by_line: dict[Any, Taken] = {}
+        self._last_taken: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+        self._saved: dict[Any, Saved] = {}
+        self._read: dict[int, weakref.ref[torch.Tensor]] = {}
+        self._read_names: list[str] = []
+        self._aliases: dict[Any, Taken] = {}
+        self._files: set[str] = set()
+        self._inside = 0
+        self._loads: dict[Any, int] = {}
+
+    def install(self, put: Put) -> None:
+        """Hear state dicts of models and optimisers, and files of tensors."""
+        put(nn.Module, "state_dict", self._wrap_take)
+        put(nn.Module, "load_state_dict", self._wrap_load)
+        put(torch.optim.Optimizer, "load_state_dict", self._wrap_restore)
+        for owner in (torch, torch.serialization):
+            put(owner, "save", self._wrap_save)
+            put(owner, "load", self._wrap_read)
+
+    # ---- taking
+
+    def _wrap_take(self, original: Any) -> Any:
+        ear = self
+
+        def state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if ear._inside or args or kwargs.get("destination") is not None:
+                return original(module, *args, **kwargs)
+            ear._inside += 1
+            try:
+                state = original(module, *args, **kwargs)
+            finally:
+                ear._inside -= 1
+            ear._note_taken(module, state)
+            return state
+
+        return state_dict
+
+    @guarded
+    def _note_taken(self, module: nn.Module, state: Any) -> None:
+        self._last_taken[module] = self.run.steps
+        at = spot(4)
+        if at is None or not isinstance(state, Mapping):
+            return
+        key = (at, type(module).__name__)
+        record = self._by_line.get(key)
+        if record is None:
+            if len(self.record.taken) >= _MOST:
+                return
+            frame = _frame_at(at)
+            found = keeping.keeping_at(frame) if frame is not None else keeping.Keeping()
+            self._files.add(at[0])
+            record = self._by_line[key] = Taken(
+                type(module).__name__, place(at), 0, found.owner, found.target, found.best, uses=list(found.uses)
+            )
+            self.record.taken.append(record)
+        record.step, record.count = self.run.steps, record.count + 1
+        record.trained = self._is_trained(module)
+        self._live = [live for live in self._live if live.record is not record or live.shared()][-_MOST:]
+        self._live.append(_Live(record, module, state))
+
+    def _is_trained(self, module: nn.Module) -> bool:
+        held = self.listener.optimizers.held_by
+        return any(id(p) in held for p in module.parameters())
+
+    def _age(self, module: nn.Module | None, state: Any) -> tuple[int, Taken | None]:
+        """How many steps of training lie between a state and now; 0 for one whose age is not known."""
+        tensors = {id(t) for t in state.values() if isinstance(t, torch.Tensor)} if isinstance(state, Mapping) else set()
+        for live in reversed(self._live):
+            if any(id(t) in tensors for ref in live.probes if (t := ref()) is not None):
+                return self.run.steps - live.step, live.record
+        if module is not None and module in self._last_taken:
+            return self.run.steps - self._last_taken[module], None
+        return 0, None
+
+    # ---- loading
+
+    def _wrap_load(self, original: Any) -> Any:
+        ear = self
+
+        def load_state_dict(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+            before = ear._before_load(module, state_dict) if not ear._inside else None
+            result = original(module, state_dict, *args, **kwargs)
+            if before is not None:
+                strict = args[0] if args else kwargs.get("strict", True)
+                ear._note_loaded(before, bool(strict))
+            return result
+
+        return load_state_dict
+
+    @guarded
+    def _before_load(self, module: nn.Module, state: Any) -> Loaded | None:
+        at = spot(4)
+        if at is None or not isinstance(state, Mapping):
+            return None
+        count = self._loads[at] = self._loads.get(at, 0) + 1
+        if count > 8 and count & (count - 1):
+            return None  # such as a target network that is renewed at every step
+        own = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+        names = [str(name) for name, value in state.items() if isinstance(value, torch.Tensor)]
+        matched = [name for name in names if name in own]
+        shared = [n for n in matched if storage_of(state[n]) == storage_of(own[n]) and state[n].numel()]
+        since, _ = self._age(module, state)
+        prefix, prefixed = _prefix(names, own)
+        from_file = sum(1 for n in names if self._came_from_file(state[n]))
+        record = Loaded(
+            type(module).__name__, place(at), self.run.steps, True, len(names), len(own), len(matched), len(shared), since
+        )
+        record.prefix, record.prefixed, record.from_file = prefix, prefixed, from_file
+        record.file_tensors = len(self._read_names)
+        record.file_matched = sum(1 for n in self._read_names if n.rpartition("/")[2] in own)
+        record.examples, record.own_examples = names[:3] or [n.rpartition("/")[2] for n in self._read_names[:3]], list(own)[:3]
+        record.trained = self._is_trained(module)
+        self._files.add(at[0])
+        return record
+
+    @guarded
+    def _note_loaded(self, record: Loaded, strict: bool) -> None:
+        record.strict = strict
+        if len(self.record.loaded) < _MOST:
+            self.record.loaded.append(record)
+        if record.from_file:
+            self._read_names.clear()
+
+    def _came_from_file(self, tensor: torch.Tensor) -> bool:
+        ref = self._read.get(id(tensor))
+        return ref is not None and ref() is tensor
+
+    def _wrap_restore(self, original: Any) -> Any:
+        ear = self
+
+        def load_state_dict(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+            result = original(optimizer, *args, **kwargs)
+            ear._note_restored(optimizer)
+            return result
+
+        return load_state_dict
+
+    @guarded
+    def _note_restored(self, optimizer: torch.optim.Optimizer) -> None:
+        if len(self.record.restored) < _MOST and spot(4) is not None:
+            watched = self.listener.optimizers.find(optimizer)
+            self.record.restored.append((watched.record.number, watched.record.steps))
+
+    # ---- files
+
+    def _wrap_save(self, original: Any) -> Any:
+        ear = self
+
+        def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+            if not ear._inside:
+                ear.listener.evaluations.close()
+                ear._note_saved(obj, f)
+            return original(obj, f, *args, **kwargs)
+
+        return save
+
+    @guarded
+    def _note_saved(self, obj: Any, file: Any) -> None:
+        at = spot(4)
+        if at is None:
+            return
+        self._files.add(at[0])
+        known = self._saved.get(at)
+        since, taken = self._oldest(obj)
+        kinds = {"": _kind(obj)}
+        if isinstance(obj, Mapping) and kinds[""] == "dict":
+            kinds |= {str(k): _kind(v) for k, v in list(obj.items())[:60]}
+        if known is None and len(self.record.saved) < _MOST:
+            known = self._saved[at] = Saved(place(at), self.run.steps, str(file)[:300], kinds, count=0)
+            self.record.saved.append(known)
+            frame = _frame_at(at)
+            found = keeping.keeping_at(frame) if frame is not None else keeping.Keeping()
+            known.best = found.best
+        if known is not None:
+            known.count, known.step, known.kinds = known.count + 1, self.run.steps, kinds
+            if since > known.since and taken is not None:
+                known.since, known.taken = since, taken.place
+
+    def _oldest(self, obj: Any) -> tuple[int, Taken | None]:
+        """The age of the oldest state dict in an object that is saved, as far as it shares a model's memory."""
+        states = [obj, *obj.values()] if isinstance(obj, Mapping) else [obj]
+        ages = [self._age(None, s) for s in states if isinstance(s, Mapping)]
+        known = [(since, taken) for since, taken in ages if taken is not None and taken.trained]
+        live = {id(x.record) for x in self._live if x.shared()}
+        return max(((s, t) for s, t in known if id(t) in live), key=lambda pair: pair[0], default=(0, None))
+
+    def _wrap_read(self, original: Any) -> Any:
+        ear = self
+
+        def load(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            ear._note_read(result)
+            return result
+
+        return load
+
+    @guarded
+    def _note_read(self, result: Any) -> None:
+        if spot(4) is None:
+            return
+        found = list(_tensors("", result, 4))[:20000]
+        self._read = {id(t): weakref.ref(t) for _, t in found}
+        self._read_names = [name for name, _ in found]
+
+    # ---- what is kept beyond steps
+
+    @guarded
+    def look(self) -> None:
+        """Between phases: which states are still there, and whether the model goes by a second name."""
+        for live in self._live:
+            if self.run.steps > live.step and live.record.step == live.step and live.shared():
+                live.record.held, live.record.since = True, self.run.steps - live.step
+        frame: FrameType | None = sys._getframe(2)
+        for _ in range(40):
+            if frame is None:
+                return
+            if is_user_file(frame.f_code.co_filename):
+                self._look_for_aliases(frame)
+            frame = frame.f_back
+
+    def _look_for_aliases(self, frame: FrameType) -> None:
+        file = frame.f_code.co_filename
+        self._files.add(file)
+        for alias in keeping.aliases(file):
+            if alias.function != frame.f_code.co_name:
+                continue
+            try:
+                kept, model = evaluate(alias.target, frame), evaluate(alias.value, frame)
+            except Exception:
+                continue
+            if kept is not model or not isinstance(model, nn.Module) or not self._is_trained(model):
+                continue
+            record = self._aliases.get((file, alias.line))
+            if record is None:
+                record = Taken(type(model).__name__, keeping.line_of(file, alias), self.run.steps, best=True, alias=True)
+                record.uses, record.trained = list(alias.uses), True
+                self._aliases[file, alias.line] = record
+                self.record.taken.append(record)
+            elif self.run.steps > record.step:
+                record.held, record.since = True, self.run.steps - record.step
+
+    def fill(self) -> None:
+        """The script is over: read what its source says about states that were not used yet."""
+        self._fill()
+
+    @guarded
+    def _fill(self) -> None:
+        for live in self._live:
+            if self.run.steps > live.step and live.record.step == live.step and live.shared():
+                live.record.held, live.record.since = True, self.run.steps - live.step
+        for optimizer in self.run.optimizers:
+            if optimizer.place is not None:
+                self._files.add(optimizer.place.file)
+        for file in sorted(self._files):
+            if len(self.record.resumes) < _MOST:
+                self.record.resumes += keeping.resumes(file)
+            self.record.restores_models |= keeping.restores_models(file)
+
+
+def _frame_at(at: Any) -> FrameType | None:
+    """The frame of a spot."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name) == at:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _prefix(names: list[str], own: Mapping[str, Any]) -> tuple[str, int]:
+    """The prefix whose removal (or, marked with +, addition) makes most names match, and how many match then."""
+    options: dict[str, int] = {}
+    for first in {n.partition(".")[0] for n in names if "." in n}:
+        cut = first + "."
+        options[cut] = sum(1 for n in names if n.startswith(cut) and n[len(cut) :] in own)
+    for first in {n.partition(".")[0] for n in own if "." in n}:
+        options["+" + first + "."] = sum(1 for n in names if f"{first}.{n}" in own)
+    best = max(options, key=lambda p: options[p], default="")
+    return (best, options[best]) if best and options[best] else ("", 0)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, nn.Module):
+        return "module"
+    if isinstance(value, torch.Tensor):
+        return "tensor"
+    if isinstance(value, Mapping):
+        if {"state", "param_groups"} <= set(map(str, value)):
+            return "optimizer"
+        if "_last_lr" in value or "last_epoch" in value:
+            return "scheduler"
+        if {"scale", "growth_factor"} <= set(map(str, value)):
+            return "scaler"
+        return "model" if value and all(isinstance(v, torch.Tensor) for v in value.values()) else "dict"
+    if isinstance(value, bool | str) or value is None:
+        return "other"
+    if isinstance(value, int | float):
+        return "number"
+    return "method" if callable(value) and hasattr(value, "__self__") else "other"
+
+
+def _tensors(name: str, value: Any, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping) and depth:
+        for key, item in value.items():
+            yield from _tensors(f"{name}/{key}", item, depth - 1)

@@ -1,0 +1,113 @@
+"""Images whose axes were exchanged by reshape instead of permute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.picture import Picture, bars
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainrecipe.subjects.contents import Table
+    from trainrecipe.subjects.data import Data
+
+SIDE = 6
+"""Height and width from which neighbouring pixels are compared."""
+SMOOTH = 0.5
+"""Share of the other reading's neighbour differences, below which a reading counts as the true one."""
+PICTURE = 0.5
+"""Neighbour differences, relative to the variance, below which a reading looks like a picture; unrelated pixels give 1."""
+IMAGES = 64
+
+
+class ChannelOrder(Check):
+    """The axes of an image batch are the ones the net takes them for.
+
+    What it checks
+    --------------
+    Batches of images (N, C, H, W) with two to four channels, as fed: the mean squared difference of neighbouring pixels
+    along height and width, relative to the variance of the channel. The same numbers in the same order are read as (N, H,
+    W, C), too. Pictures are smooth only when they are read as they were written.
+
+    Why it matters
+    --------------
+    `reshape` and `view` change the shape and leave the numbers where they are: each "channel" then holds a third of the
+    rows with the colours interleaved. The net still learns something, which is why it is seldom noticed.
+
+    What healthy looks like
+    -----------------------
+    Neighbouring pixels of a channel resemble each other more in the shape that is fed than in any other.
+
+    What to do
+    ----------
+    `x.permute(0, 3, 1, 2)` (then `.contiguous()` if needed) for arrays of shape (N, H, W, C), never `reshape` or `view`.
+
+    When it is wrong
+    ----------------
+    Grey images have no channels to mix and are left out, as are pictures of noise, where both readings are equally rough.
+    BGR in place of RGB cannot be told.
+
+    Source
+    ------
+    Fault catalogue 136; PyTorch's memory formats: an array in (N, H, W, C) order viewed as (N, C, H, W).
+    """
+
+    title = "Image axes were exchanged by reshape instead of permute"
+    rows = ("S10", "S19")
+    faults = (136,)
+    price = Price.FREE
+
+    def measure(self, data: Data) -> Evidence:
+        from trainrecipe.subjects.contents import evaluations, training
+
+        train = training(data)
+        tables = [t for t in ([train] if train is not None else []) + evaluations(data) if _is_image(t.x)]
+        if not tables:
+            return Evidence(missing="no batch of images with two to four channels was fed")
+        return max((_look(t) for t in tables), key=lambda e: e["as_fed"] / max(e["other"], 1e-9))
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        as_fed, other = evidence["as_fed"], evidence["other"]
+        _, c, h, w = evidence["shape"]
+        says = f"neighbouring pixels differ by {as_fed:.2f} of the variance as fed, by {other:.2f} read as (N, {h}, {w}, {c})"
+        if other > SMOOTH * as_fed or other > PICTURE:
+            return Ruling.passed(says)
+        return Ruling.found(
+            Severity.WARNING,
+            f"The images are scrambled: read as (N, {h}, {w}, {c}) they are smooth, but the net gets (N, {c}, {h}, {w}).",
+            expected="neighbouring pixels of a channel that resemble each other in the shape that is fed",
+            observed=says,
+            fix="Use x.permute(0, 3, 1, 2) where the axes are exchanged; reshape and view only change the shape.",
+        )
+
+    def draw(self, evidence: Evidence) -> Picture:
+        values = {"as the net gets them": evidence["as_fed"], "with channels last": evidence["other"]}
+        return bars(
+            "Roughness of the images", "Mean squared difference of neighbouring pixels over the variance; 1 is noise.", values
+        )
+
+
+def _look(table: Table) -> Evidence:
+    x = table.x[:IMAGES].double()
+    n, c, h, w = x.shape
+    x = x - x.mean((2, 3), keepdim=True)  # planes of different brightness would look smooth when they are read otherwise
+    x = x / x.std((2, 3), keepdim=True).clamp_min(1e-12)
+    other = x.reshape(n, h, w, c).permute(0, 3, 1, 2)
+    data = {"as_fed": _roughness(x), "other": _roughness(other), "shape": [n, c, h, w]}
+    return Evidence(data, place=table.place or table.batches[0].place)
+
+
+def _is_image(x: torch.Tensor) -> bool:
+    return x.ndim == 4 and x.is_floating_point() and 2 <= x.shape[1] <= 4 and min(x.shape[2:]) >= SIDE and len(x) >= 4
+
+
+def _roughness(x: torch.Tensor) -> float:
+    """Mean squared difference of neighbours along height and width over twice the variance of each image's channel."""
+    x = x - x.mean((2, 3), keepdim=True)
+    variance = 2 * x.square().mean((2, 3)).clamp_min(1e-12)
+    down, across = x.diff(dim=2).square().mean((2, 3)), x.diff(dim=3).square().mean((2, 3))
+    varied = variance > 1e-9
+    return float(((down + across) / 2 / variance)[varied].median()) if bool(varied.any()) else 1.0

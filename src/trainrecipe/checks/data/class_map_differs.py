@@ -1,0 +1,164 @@
+"""Training and evaluation that call the same class by different numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.picture import Picture, bars
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainrecipe.subjects.contents import Table
+    from trainrecipe.subjects.data import Data
+
+KNOWN = 0.6
+"""Share of training examples whose nearest neighbour has the same label, from which neighbours tell the class."""
+EACH = 5
+"""Evaluation examples of a renamed class that must agree, in either half of them."""
+SURE = 0.8
+"""Share of a class's evaluation examples that must bear the one other label."""
+
+
+class ClassMapDiffers(Check):
+    """A class has the same number in training and in evaluation.
+
+    What it checks
+    --------------
+    For each evaluation example, the label of the nearest training example. Where all examples of one label are nearest to
+    training examples of one other label, and these exchanges make up a permutation, the labels were numbered differently.
+    The permutation is guessed on one half of the examples and tested on the other.
+
+    Why it matters
+    --------------
+    The model learns the right thing and is marked wrong: its score is that of chance or below, and tuning by it breaks
+    what works. It happens when each split numbers its own folders, categories or words.
+
+    What healthy looks like
+    -----------------------
+    Examples that look alike have the same label in both splits.
+
+    What to do
+    ----------
+    Make the mapping from names to numbers once, from the training set, sorted, and use it for every split.
+
+    When it is wrong
+    ----------------
+    Neighbours are compared number by number in the inputs as the net is fed them. Where they do not tell the class even
+    among the training examples, as for photographs, nothing is said.
+
+    Source
+    ------
+    Fault catalogue 132.
+    """
+
+    title = "Training and evaluation number the classes differently"
+    rows = ("D3", "D13")
+    faults = (132,)
+    price = Price.FREE
+    explains = ("inputs-and-labels-unrelated",)
+
+    def measure(self, data: Data) -> Evidence | list[Evidence]:
+        from trainrecipe.subjects.contents import evaluations, training
+
+        train = training(data)
+        if train is None or not 2 <= len(train.classes) <= 200:
+            return Evidence(missing="no class labels were seen with the training inputs")
+        others = [t for t in evaluations(data) if t.classes and t.x.shape[1:] == train.x.shape[1:] and t.rows >= 2 * EACH]
+        if not others:
+            return Evidence(missing="no evaluation with class labels was seen")
+        return [_compare(train, other) for other in others]
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        same = f"{e['same']:.0%} of {e['total']} evaluation examples have the label of the nearest training example"
+        if e["known"] < KNOWN:
+            return Ruling.unsure(f"nearest neighbours do not tell the class ({e['known']:.0%} among training examples)")
+        if not e["renamed"]:
+            return Ruling.passed(same)
+        pairs = ", ".join(f"{a} is called {b}" for a, b in e["renamed"][:6])
+        return Ruling.found(
+            Severity.WARNING,
+            f"Classes have other numbers in evaluation than in training: what training calls {pairs}"
+            + (" …" if len(e["renamed"]) > 6 else "")
+            + ".",
+            expected=f"the same number for a class in both; among training examples neighbours agree in {e['known']:.0%}",
+            observed=f"{same}; {e['mapped']:.0%} when the numbers are exchanged like this (tested on the other half)",
+            fix="Build the mapping from class names to numbers once, and give it to every split.",
+            causes=(
+                "each split lists its own folders or names (os.listdir and set have no fixed order): print both mappings",
+                "one split was encoded by a second LabelEncoder or factorize: reuse the first",
+            ),
+        )
+
+    def draw(self, evidence: Evidence) -> Picture | None:
+        if not evidence.get("renamed"):
+            return None
+        values = {"as they are": evidence["same"], "numbers exchanged": evidence["mapped"]}
+        return bars(
+            "Labels of nearest neighbours",
+            "Share of evaluation examples with the label of the nearest training example.",
+            values,
+            x_title="share that agrees",
+        )
+
+
+def _compare(train: Table, other: Table) -> Evidence:
+    import torch
+
+    from trainrecipe.subjects.features import features, nearest
+
+    assert train.y is not None
+    assert other.y is not None
+    x, z = features(train.x[:2048]), features(other.x[:1024])
+    width = max(x.shape[1], z.shape[1])
+    x, z = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (x, z))
+    y = train.y[: len(x)]
+    own = y[nearest(x, x, leave_out=True)[:, 0]] == y
+    told = y[nearest(x, z)[:, 0]]
+    label = other.y[: len(z)]
+    renamed, mapped = _permutation(told, label)
+    return Evidence(
+        {
+            "known": float(own.double().mean()),
+            "same": float((told == label).double().mean()),
+            "mapped": mapped,
+            "renamed": renamed,
+            "total": len(z),
+        },
+        place=other.place,
+    )
+
+
+def _permutation(told: torch.Tensor, label: torch.Tensor) -> tuple[list[list[int]], float]:
+    """Which labels stand for which, if some are exchanged: pairs (training's number, evaluation's number), and the share of
+    examples in the second half that agree under that."""
+    import torch
+
+    found: dict[int, int] = {}
+    for k in torch.unique(told).tolist():
+        mine = told == k
+        halves = [label[0::2][mine[0::2]], label[1::2][mine[1::2]]]
+        if min(map(len, halves)) < EACH:
+            continue
+        most = float(halves[0].mode().values)
+        if all(float((h == most).double().mean()) >= SURE for h in halves):
+            found[int(k)] = int(most)
+    renamed = {a: b for a, b in found.items() if a != b}
+    closed = len(set(renamed.values())) == len(renamed) and (
+        set(renamed) == set(renamed.values()) or _one_sided(renamed, label)
+    )
+    if not renamed or not closed:
+        return [], math.nan
+    moved: Any = told.clone()
+    for a, b in found.items():
+        moved[told == a] = b
+    return [[a, b] for a, b in sorted(renamed.items())], float((moved[1::2] == label[1::2]).double().mean())
+
+
+def _one_sided(renamed: dict[int, int], label: torch.Tensor) -> bool:
+    """Whether the exchanges are all a shift by one number, as of labels that begin at 1 in one split."""
+    return len(renamed) >= 2 and len({b - a for a, b in renamed.items()}) == 1

@@ -1,0 +1,226 @@
+"""Training inputs that say nothing about their labels, although the data do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.picture import Picture, bars
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainrecipe.subjects.contents import Table
+    from trainrecipe.subjects.data import Data
+
+MOVED = 0.5
+"""Share of a batch's rows in another place than the loader gave them, from which input and label are apart."""
+ENOUGH = 60
+"""Examples from which neighbours are asked."""
+CHANCE = 3.0
+"""Standard deviations above chance up to which neighbours tell nothing."""
+TELLING = 8.0
+"""Standard deviations above chance from which they do, and by at least this much:"""
+GAIN = 0.2
+ROWS = 2000
+ALIKE = 0.95
+"""Straightness of the quantiles of an array against those of what is fed, from which it may be its source."""
+
+
+class InputsAndLabelsUnrelated(Check):
+    """Inputs belong to the labels that they are trained with.
+
+    What it checks
+    --------------
+    Three things. Whether the rows of a batch are in another order than the loader gave them, while the labels are not.
+    Whether the nearest neighbours of an example tell its label in one split, and in the other not at all. And whether
+    arrays that the script holds (the raw data) relate inputs and labels while the training examples, as fed, do not.
+
+    Why it matters
+    --------------
+    When inputs and labels are shuffled or joined apart, there is nothing to learn: the loss stays at the entropy of the
+    labels, or the net learns the training set by heart. It looks like a hard problem.
+
+    What healthy looks like
+    -----------------------
+    Neighbouring examples share their label more often than chance.
+
+    What to do
+    ----------
+    Shuffle inputs and labels by the same indices, in one statement; join tables by key, not by position. Draw a few
+    examples with their labels just before the net.
+
+    When it is wrong
+    ----------------
+    Labels that are random on purpose (a test of memorising, a baseline with shuffled labels) look the same. Tasks that
+    neighbours cannot tell in any split are left undecided: a hard task and a broken one look alike then.
+
+    Source
+    ------
+    Fault catalogue 129; PyTorch and TensorFlow questions 41864333 and 46136553 on Stack Overflow.
+    """
+
+    title = "Training inputs and labels do not belong together"
+    rows = ("S10", "D5")
+    faults = (129,)
+    price = Price.FREE
+    explains = ("conflicting-labels", "unused-inputs", "overfit-one-batch", "input-independent-baseline")
+
+    def measure(self, data: Data) -> Evidence:
+        from trainrecipe.subjects.contents import evaluations, training
+
+        moved = [b for b in data.fed if b.trains and b.moved > MOVED]
+        seen = [b for b in data.fed if b.trains]
+        if len(moved) >= 2 and 2 * len(moved) >= len(seen):
+            return Evidence({"moved": len(moved), "batches": len(seen)}, place=moved[0].place)
+        train = training(data)
+        if train is None or train.y is None or train.rows < ENOUGH:
+            return Evidence(missing="fewer training examples with one label each were seen than it takes")
+        steady = train.complete or train.repeats > 0
+        own = _told(train)
+        if own is None:
+            return Evidence(missing="all training examples seen have one label")
+        result: dict[str, Any] = {"own": own, "steady": steady, "rows": train.rows}
+        if _at_chance(own):
+            result |= _elsewhere(data, train, evaluations(data))
+        else:
+            broken = next((t for t in evaluations(data) if _is_broken(train, t)), None)
+            if broken is not None:
+                return Evidence({**result, "evaluation": _told(broken)}, place=broken.place)
+        return Evidence(result, place=train.place)
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        fix = "Shuffle or select inputs and labels by the same indices, in one statement."
+        if "moved" in e.data:
+            return Ruling.found(
+                Severity.ERROR,
+                "The rows of the inputs are in another order than the loader gave them, the labels are not.",
+                expected="each input beside its own label",
+                observed=f"in {e['moved']} of {e['batches']} batches most rows lie in another place",
+                fix=fix,
+            )
+        own = _text(e["own"])
+        if "evaluation" in e.data:
+            return _found("evaluation", "training", _text(e["evaluation"]), own, Severity.WARNING, fix)
+        if not _at_chance(e["own"]):
+            return Ruling.passed(f"neighbours tell the label of training examples: {own}")
+        if "other" not in e.data:
+            return Ruling.unsure(f"neighbours do not tell the label of training examples ({own}); the task may be hard")
+        if not e["steady"]:
+            return Ruling.unsure(f"neighbours do not tell the label ({own}), but training inputs are drawn anew in each epoch")
+        return _found("training", e["source"], own, _text(e["other"]), Severity.WARNING, fix)
+
+    def draw(self, evidence: Evidence) -> Picture | None:
+        if "own" not in evidence.data:
+            return None
+        values = {"training, as fed": evidence["own"][0], "chance": evidence["own"][1]}
+        if "other" in evidence.data:
+            values[evidence["source"]] = evidence["other"][0]
+        return bars(
+            "What neighbours tell about the label", "Agreement of an example's label with that of its neighbours.", values
+        )
+
+
+def _found(where: str, source: str, low: str, high: str, severity: Severity, fix: str) -> Ruling:
+    return Ruling.found(
+        severity,
+        f"In {where} the inputs say nothing about the labels, and in {source} they do.",
+        expected="neighbouring examples that share their label more often than chance, in both",
+        observed=f"{where}: {low}; {source}: {high}",
+        fix=fix,
+        causes=(
+            "inputs and labels are shuffled by two different permutations: look for two calls of shuffle or randperm",
+            "a table was filtered, sorted or joined without its labels: compare a few rows with their source",
+        ),
+    )
+
+
+def _text(told: list[float]) -> str:
+    return f"{told[0]:.0%} told by neighbours, {told[1]:.0%} by chance"
+
+
+def _at_chance(told: list[float]) -> bool:
+    return told[0] <= told[1] + CHANCE * told[2] and told[0] <= told[1] + GAIN / 2
+
+
+def _tells(told: list[float]) -> bool:
+    return told[0] >= told[1] + max(TELLING * told[2], GAIN)
+
+
+def _told(table: Table) -> list[float] | None:
+    import torch
+
+    from trainrecipe.subjects.features import told
+
+    assert table.y is not None
+    x, y = table.x[:ROWS], table.y[:ROWS]
+    if len(torch.unique(y)) < 2:
+        return None
+    return list(told(x, y, bool(table.classes)))
+
+
+def _is_broken(train: Table, other: Table) -> bool:
+    """Whether neither an evaluation split itself nor training neighbours tell its labels, while as many training examples
+    tell theirs."""
+    from trainrecipe.subjects.features import told
+
+    if other.y is None or other.rows < ENOUGH or bool(other.classes) != bool(train.classes):
+        return False
+    own = _told(other)
+    assert train.y is not None
+    n = min(len(train.y), other.rows, ROWS)
+    if own is None or not _at_chance(own) or not _tells(list(told(train.x[:n], train.y[:n], bool(train.classes)))):
+        return False
+    asked = other.x[:ROWS], other.y[:ROWS]
+    return _at_chance(list(told(train.x[:ROWS], train.y[:ROWS], bool(train.classes), asked)))
+
+
+def _elsewhere(data: Data, train: Table, others: list[Table]) -> dict[str, Any]:
+    """Where inputs and labels of the same kind are related: an evaluation split, or arrays that the script holds."""
+    for table in others:
+        if table.y is not None and table.rows >= ENOUGH and bool(table.classes) == bool(train.classes):
+            found = _told(table)
+            if found is not None and _tells(found):
+                return {"other": found, "source": "evaluation"}
+    return _in_arrays(data, train)
+
+
+def _in_arrays(data: Data, train: Table) -> dict[str, Any]:
+    """Two arrays of equal length, distributed like the inputs and the labels that are fed, which are related."""
+    from trainrecipe.subjects.contents import held_arrays
+    from trainrecipe.subjects.features import told
+
+    arrays = held_arrays(data)
+    width = train.x[0].numel()
+    inputs = [(n, a) for n, a in arrays if a.ndim > 1 and a[0].numel() == width and len(a) >= ENOUGH][:6]
+    labels = [(n, a.reshape(-1).double()) for n, a in arrays if a.numel() == len(a) and len(a) >= ENOUGH][:10]
+    for name, x in inputs:
+        for label, y in labels:
+            if len(x) == len(y) and _is_source(train, x, y):
+                found = list(told(x[:ROWS].float(), y[:ROWS], bool(train.classes)))
+                if _tells(found):
+                    return {"other": found, "source": f"the arrays {name} and {label}"}
+    return {}
+
+
+def _is_source(train: Table, x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether arrays are distributed like what is fed, up to an offset and a factor of each column."""
+    import torch
+
+    from trainrecipe.subjects.features import straightness
+
+    assert train.y is not None
+    if train.classes:
+        kinds, counts = torch.unique(y, return_counts=True)
+        mine, own = torch.unique(train.y, return_counts=True)
+        shares = own.double() / own.sum()
+        if not torch.equal(kinds, mine) or float((counts.double() / counts.sum() - shares).abs().max()) > 0.1:
+            return False
+    elif float(straightness(y[:, None], train.y[:, None])) < ALIKE:
+        return False
+    a, b = x.reshape(len(x), -1).double(), train.x.reshape(train.rows, -1).double()
+    a, b = (v[:, :: max(1, v.shape[1] // 256)] for v in (a, b))
+    alive = (a.std(0) > 0) & (b.std(0) > 0)
+    return bool(alive.any()) and float(straightness(a[:, alive], b[:, alive]).median()) > ALIKE

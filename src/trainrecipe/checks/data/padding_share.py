@@ -1,0 +1,137 @@
+"""Token sequences that are mostly padding, and evaluation text made of one unknown token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.picture import Picture, bars
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainrecipe.subjects.data import Data
+
+LENGTH = 8
+PADDED = 0.8
+"""Share of all tokens that are padding, from which it is said."""
+UNKNOWN = 0.5
+"""Share of the evaluation tokens that are one token, which is rare in training, from which it is reported."""
+RARE = 0.1
+"""Share of that token in training, at most."""
+FILLED = 0.03
+"""Share of the training positions from which the token that fills the ends is padding, and no word."""
+VARIED = 20
+"""Different tokens in training, so that a share says something."""
+
+
+class PaddingShare(Check):
+    """Token sequences consist of text, and evaluation text of tokens that training knows.
+
+    What it checks
+    --------------
+    Inputs that are sequences of whole numbers: the share of positions taken by the one token that fills the ends (or the
+    beginnings) of the rows; and whether one token that is rare in training makes up most of the evaluation text.
+
+    Why it matters
+    --------------
+    Padding costs computation, and where it is not masked it drowns the text in every mean and in the last state of a
+    recurrent net. A token that suddenly stands for most words means that the evaluation text went through another
+    vocabulary.
+
+    What healthy looks like
+    -----------------------
+    Less padding than text; the same tokens are frequent in both splits.
+
+    What to do
+    ----------
+    Pad to the longest row of each batch, sort rows of like length together, or cut the maximum length. Encode
+    evaluation text with the training vocabulary and the same lower-casing and splitting.
+
+    When it is wrong
+    ----------------
+    Long rows among many short ones need padding; masked and packed properly it only costs time, so it is a note.
+
+    Source
+    ------
+    Fault catalogue 152; RECIPE D2.
+    """
+
+    title = "Token sequences are mostly padding or unknown tokens"
+    rows = ("D2", "D13")
+    faults = (152,)
+    price = Price.FREE
+
+    def measure(self, data: Data) -> Evidence | list[Evidence]:
+        from trainrecipe.subjects.contents import evaluations, training
+
+        train = training(data)
+        if train is None or train.x.ndim != 2 or train.x.is_floating_point() or train.x.shape[1] < LENGTH:
+            return Evidence(missing="the inputs are no sequences of tokens")
+        first = {"kind": "padding", **_padding(train.x), "length": train.x.shape[1]}
+        found = [Evidence(first, place=train.place)]
+        for other in evaluations(data):
+            if other.x.ndim == 2 and not other.x.is_floating_point():
+                found.append(Evidence({"kind": "unknown", **_unknown(train.x, other.x)}, place=other.place))
+        return found
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        if e["kind"] == "unknown":
+            says = (
+                f"token {e['token']} makes up {e['share']:.0%} of the evaluation text and {e['train']:.0%} of the training text"
+            )
+            if e["share"] < UNKNOWN or e["train"] > RARE or e["kinds"] < VARIED:
+                return Ruling.passed(says)
+            return Ruling.found(
+                Severity.WARNING,
+                f"Most of the evaluation text is one token: {says}.",
+                expected="evaluation text of tokens that training knows",
+                observed=f"{e['kinds']} different tokens in training; token {e['token']} is likely the one for unknown words",
+                fix="Encode the evaluation text with the training vocabulary, and split and lower-case both alike.",
+            )
+        if e["share"] < PADDED:
+            return Ruling.passed(f"{e['share']:.0%} of the token positions are padding")
+        return Ruling.found(
+            Severity.NOTE,
+            f"{e['share']:.0%} of all token positions are padding (token {e['token']}).",
+            expected="more text than padding",
+            observed=f"rows of {e['length']} positions hold {e['typical']} tokens at the median",
+            fix="Pad each batch to its longest row only, or lower the maximum length.",
+        )
+
+    def draw(self, evidence: Evidence) -> Picture | None:
+        e: Any = evidence
+        if e["kind"] == "unknown":
+            return bars(
+                "The commonest evaluation token", "Its share of the text.", {"training": e["train"], "evaluation": e["share"]}
+            )
+        return None
+
+
+def _padding(x: torch.Tensor) -> dict[str, Any]:
+    """The token that fills row ends, and its share."""
+    best = {"share": 0.0, "token": 0, "typical": x.shape[1]}
+    for rows in (x, x.flip(1)):
+        token = int(rows[:, -1].mode().values)
+        run = (rows.flip(1) == token).long().cumprod(1).sum(1)
+        share = float(run.double().mean()) / x.shape[1]
+        if share > best["share"] and int((run > 0).sum()) > len(x) // 3:
+            best = {"share": share, "token": token, "typical": int(x.shape[1] - run.median())}
+    return best
+
+
+def _unknown(train: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
+    import torch
+
+    padding = _padding(train)
+    text = other[other != padding["token"]] if padding["share"] > FILLED else other.reshape(-1)
+    text = text if len(text) else other.reshape(-1)
+    token = int(text.mode().values)
+    return {
+        "token": token,
+        "share": float((text == token).double().mean()),
+        "train": float((train == token).double().mean()),
+        "kinds": len(torch.unique(train)),
+    }

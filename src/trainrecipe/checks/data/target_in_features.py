@@ -1,0 +1,166 @@
+"""A column of the inputs that is the target itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.picture import Picture, points
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainrecipe.subjects.contents import Table
+    from trainrecipe.subjects.data import Data
+
+ENOUGH = 60
+"""Examples from which an exact relation is no chance."""
+OTHERS = 3
+"""Other columns that must vary: with fewer the task may be to learn that very relation."""
+EXACT = 1e-9
+"""What is left of the variance when a column is a copy of the target up to scale and rounding in float32."""
+KINDS = 20
+"""Different targets that must be seen of a number."""
+EACH = 5
+"""Examples of each class that must be seen."""
+MOST = 0.25
+"""Share of the columns that may be copies; more, and it is how this task is made."""
+
+
+class TargetInFeatures(Check):
+    """No column of the inputs is the target.
+
+    What it checks
+    --------------
+    Each column of a table of inputs as fed, against the target: numbers that are the target up to an offset and a factor,
+    to the last digit; columns with one value per class; and a group of columns that is the class in one-hot code.
+
+    Why it matters
+    --------------
+    The model needs nothing but that column. Scores are perfect, and on data where the answer is not known yet the column
+    is empty: a column that was not dropped, an encoded copy of the label, a sum that contains it.
+
+    What healthy looks like
+    -----------------------
+    Every column tells something, none tells everything.
+
+    What to do
+    ----------
+    Drop the column, and ask of each of the others whether its value is known at the moment of the prediction.
+
+    When it is wrong
+    ----------------
+    Toy tasks in which the target is one of the inputs by construction look the same. Tasks with fewer than three other
+    columns, and those in which many columns are copies (ramps, autoencoders), are left out, as is a strong but inexact
+    feature.
+
+    Source
+    ------
+    Fault catalogue 144; RECIPE D8.
+    """
+
+    title = "The target is among the inputs"
+    rows = ("D8",)
+    faults = (144,)
+    price = Price.FREE
+
+    def measure(self, data: Data) -> Evidence:
+        import torch
+
+        from trainrecipe.subjects.contents import training
+
+        table = training(data)
+        if table is None or table.y is None or table.x.ndim != 2 or not table.x.is_floating_point():
+            return Evidence(missing="no table of real numbers with one target per example was fed")
+        if table.rows < ENOUGH or table.x.shape[1] > 4096:
+            return Evidence(missing="too few examples or too many columns")
+        x, y = table.x.double(), table.y
+        varying = x.std(0, correction=0) > 0
+        copies, kind = _classes(x, table) if table.classes else (_copies(x, y), "a copy")
+        copies = [c for c in copies if bool(varying[c])]
+        others = int(varying.sum()) - len(copies)
+        shown = copies[:1]
+        return Evidence(
+            {
+                "copies": copies[:50],
+                "kind": kind,
+                "columns": int(varying.sum()),
+                "others": others,
+                "rows": table.rows,
+                "kinds": len(torch.unique(y)),
+                "x": [float(v) for v in x[:300, shown[0]]] if shown else [],
+                "y": [float(v) for v in y[:300]] if shown else [],
+            },
+            place=table.place,
+        )
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        if not e["copies"]:
+            return Ruling.passed(f"none of {e['columns']} columns is the target ({e['rows']} examples)")
+        if e["others"] < OTHERS or (e["kind"] != "one-hot" and len(e["copies"]) > max(1, MOST * e["columns"])):
+            return Ruling.unsure(
+                f"{len(e['copies'])} of {e['columns']} columns are the target; that may be what this task is made of"
+            )
+        named = ", ".join(str(c) for c in e["copies"][:6])
+        what = {
+            "one-hot": f"columns {named} are the class in one-hot code",
+            "a code": f"column {named} has one value for each class",
+            "a copy": f"column {named} is the target itself, up to an offset and a factor",
+        }[e["kind"]]
+        return Ruling.found(
+            Severity.WARNING,
+            f"The answer is among the inputs: {what}.",
+            expected="columns that are known without the target",
+            observed=f"this holds exactly in all {e['rows']} examples, with {e['kinds']} different targets",
+            fix="Drop that column before the inputs are made; check how it was computed.",
+        )
+
+    def draw(self, evidence: Evidence) -> Picture | None:
+        if not evidence["copies"]:
+            return None
+        name = f"column {evidence['copies'][0]}"
+        return points(
+            "Target against one column",
+            "All dots on one line: the column tells the target.",
+            evidence["x"],
+            evidence["y"],
+            x_title=name,
+            y_title="target",
+        )
+
+
+def _copies(x: torch.Tensor, y: torch.Tensor) -> list[int]:
+    """Columns that are the target up to an offset and a factor."""
+    import torch
+
+    if len(torch.unique(y)) < KINDS:
+        return []
+    a, b = x - x.mean(0), (y - y.mean())[:, None]
+    left = 1 - (a * b).sum(0).square() / (a.square().sum(0) * b.square().sum()).clamp_min(1e-300)
+    return [int(c) for c in (left.abs() < EXACT).nonzero().flatten()]
+
+
+def _classes(x: torch.Tensor, table: Table) -> tuple[list[int], str]:
+    """Columns with one value per class, or with one value for one class and one for all others, for every class."""
+    import torch
+
+    y = table.y
+    assert y is not None
+    kinds, index, counts = torch.unique(y, return_inverse=True, return_counts=True)
+    if len(kinds) < 2 or int(counts.min()) < EACH:
+        return [], ""
+    high = torch.stack([x[index == k].max(0).values for k in range(len(kinds))])
+    low = torch.stack([x[index == k].min(0).values for k in range(len(kinds))])
+    constant = (high == low).all(0)  # within each class
+    codes = [int(c) for c in constant.nonzero().flatten() if len(torch.unique(high[:, c])) == len(kinds)]
+    if codes and len(kinds) > 1 and not (len(kinds) == 2 and len(codes) == 2):
+        return codes, "a code"
+    one_hot: dict[int, int] = {}
+    for c in constant.nonzero().flatten().tolist():
+        levels, places = torch.unique(high[:, c], return_inverse=True)
+        if len(levels) == 2:
+            alone = [k for k in range(len(kinds)) if int((places == places[k]).sum()) == 1]
+            one_hot.update(dict.fromkeys(alone, c))
+    return (sorted(set(one_hot.values())), "one-hot") if len(one_hot) == len(kinds) else ([], "")

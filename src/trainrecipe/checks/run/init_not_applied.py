@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainrecipe.check import Check
+from trainrecipe.finding import Evidence, Ruling, Severity
+
+if TYPE_CHECKING:
+    from trainrecipe.subjects.inits import Application, Reload
+    from trainrecipe.subjects.run import Run
+
+MOST_OF_IT = 0.5
+"""Share of loaded elements that must be lost; a new head on a pretrained body is a small part of it."""
+ALL_OF_IT = 0.9
+
+
+class InitNotApplied(Check):
+    """Initial values reach the weights that they are meant for, and loaded weights are still there when training begins.
+
+    What it checks
+    --------------
+    Calls of `Module.apply` with a function whose code initialises weights: whether it ran or changed anything. And weights
+    given by `load_state_dict`: a sample of each is compared at the next backward with what was loaded.
+
+    Why it matters
+    --------------
+    A function for `nn.Conv2d` does nothing to a model of linear layers, without an error; the model keeps PyTorch's defaults.
+    An initialisation after loading throws the pretrained weights away: training starts from nothing.
+
+    What healthy looks like
+    -----------------------
+    The function changes weights; loading comes after every initialisation.
+
+    What to do
+    ----------
+    Compare the types that the function asks for with those in the model (`print(model)`). Load the checkpoint last.
+
+    When it is wrong
+    ----------------
+    One function for several models that does nothing to one of them is a note. A part of the loaded weights that is
+    initialised anew, such as the head, is not reported, nor are weights that were used in between (the best of a fold, before
+    the next one begins).
+
+    Source
+    ------
+    Fault catalogue 109; fla-org/flash-linear-attention#739.
+    """
+
+    title = "Initial weights are not what the program means them to be"
+    rows = ("S17", "S24")
+    faults = (109,)
+    explains = ("update-ratio",)
+
+    def measure(self, run: Run) -> Evidence | list[Evidence]:
+        inits = run.inits
+        idle = [a for a in inits.applied if a.weights and not a.changed and not a.called]
+        lost = [r for r in inits.reloads if r.elements and r.lost >= MOST_OF_IT * r.elements]
+        if not inits.applied and not inits.reloads:
+            return Evidence(missing="no weights were loaded, and no function that initialises weights was given to `apply`")
+        made = [self._idle(a) for a in idle[:3]] + [self._lost(r) for r in lost[:3]]
+        return made or Evidence({"kind": "", "applied": len(inits.applied), "loaded": len(inits.reloads)})
+
+    def _idle(self, one: Application) -> Evidence:
+        data = {"kind": "idle", "function": one.function, "model": one.model, "kinds": one.kinds, "weights": one.weights}
+        return Evidence({**data, "elsewhere": one.elsewhere}, place=one.place)
+
+    def _lost(self, one: Reload) -> Evidence:
+        share = one.lost / one.elements
+        data = {"kind": "lost", "model": one.model, "share": share, "names": one.names, "tensors": one.tensors}
+        at = str(one.place) if one.place is not None else ""
+        return Evidence({**data, "loaded_at": at.rpartition("/")[2]}, place=one.overwritten or one.place)
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        if not evidence["kind"]:
+            return Ruling.passed(
+                f"{evidence['applied']} initialisations by `apply` had an effect, {evidence['loaded']} loaded models kept "
+                "their weights until training began"
+            )
+        if evidence["kind"] == "idle":
+            kinds = ", ".join(evidence["kinds"])
+            return Ruling.found(
+                Severity.NOTE if evidence["elsewhere"] else Severity.WARNING,
+                f"`apply({evidence['function']})` initialises nothing in {evidence['model']}.",
+                expected="a function that initialises weights finds layers of the types that it asks for",
+                observed=f"no value changed, and no function of torch.nn.init ran; the {evidence['weights']} weights are "
+                f"in {kinds}",
+                fix=f"Let {evidence['function']} ask for the types that the model is made of: {kinds}.",
+                causes=(
+                    "the type or the name that the function compares with is another than the model's",
+                    "the model's layers are replaced after this line",
+                ),
+            )
+        share = evidence["share"]
+        return Ruling.found(
+            Severity.ERROR if share >= ALL_OF_IT else Severity.WARNING,
+            f"The weights loaded into {evidence['model']} are overwritten before training begins.",
+            expected="what `load_state_dict` gives is still there at the first backward",
+            observed=f"{share:.0%} of the elements loaded ({evidence['loaded_at']}) are unrelated to what they were: "
+            f"{', '.join(evidence['names'][:4])}{', …' if len(evidence['names']) > 4 else ''}",
+            fix="Load the weights after the last initialisation.",
+        )

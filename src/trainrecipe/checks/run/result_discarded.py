@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainrecipe.check import Check
+from trainrecipe.finding import Evidence, Ruling, Severity
+
+if TYPE_CHECKING:
+    from trainrecipe.subjects.run import Run
+
+
+class ResultDiscarded(Check):
+    """No statement computes a tensor and drops it.
+
+    What it checks
+    --------------
+    Statements that consist of one call, in functions and loops that training ran through: whether the call was an operation
+    or a stateless layer of PyTorch's that returns a new tensor and leaves its arguments as they are.
+
+    Why it matters
+    --------------
+    `x.clamp(0, 1)`, `F.relu(x)` or `self.dropout(x)` on a line of its own does nothing at all. The model lacks the layer, or
+    the target network its update, and no error tells.
+
+    What healthy looks like
+    -----------------------
+    The result is assigned (`x = F.relu(x)`), or the operation is the one that works in place (`x.clamp_(0, 1)`).
+
+    What to do
+    ----------
+    Assign the result, or use the in-place form.
+
+    When it is wrong
+    ----------------
+    A statement left over from debugging is harmless and reported all the same; delete it. Layers with hooks or with a state
+    of their own (batch norm) are not reported, nor is what a notebook shows at the end of a cell.
+
+    Source
+    ------
+    Fault catalogue 54; PyTorch forum thread 94593.
+    """
+
+    title = "The result of an operation is thrown away"
+    rows = ("S24", "S12")
+    faults = (54,)
+    explains = ("unused-parameters", "target-network-not-synced", "parameters-never-updated")
+
+    def measure(self, run: Run) -> Evidence | list[Evidence]:
+        if not run.backwards:
+            return Evidence(missing="backward was never called while the script was observed")
+        found = run.weights.discarded
+        if not found:
+            return Evidence({"source": ""})
+        return [
+            Evidence({"source": d.source, "operation": d.operation, "steps": d.steps, "layer": d.layer}, place=d.place)
+            for d in found
+        ]
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        source = evidence["source"]
+        if not source:
+            return Ruling.passed("no statement was seen that computes a tensor and drops it")
+        short = source if len(source) <= 60 else source[:57] + "..."
+        return Ruling.found(
+            Severity.WARNING,
+            f"`{short}` returns a new tensor that nothing takes up.",
+            expected="a result that is assigned or used, or an operation that works in place",
+            observed=f"`{evidence['operation']}` was executed in {evidence['steps']} recorded steps, changed nothing in "
+            "place, and "
+            "its statement drops the result",
+            fix=f"Assign the result (x = {short}), or use the in-place form; delete the line if it is a leftover.",
+        )

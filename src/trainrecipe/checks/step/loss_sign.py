@@ -1,0 +1,181 @@
+"""Whether training drives a loss up that is meant to fall."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+
+if TYPE_CHECKING:
+    from trainrecipe.subjects.step import Step
+    from trainrecipe.subjects.terms import Parts, Term
+
+UPHILL = 0.3
+"""Cosine between update and gradient from which an update made by hand goes uphill: 1 for plain ascent."""
+
+
+class LossSign(Check):
+    """Training lowers each loss of predictions against targets; none is driven up.
+
+    What it checks
+    --------------
+    The loss is taken apart into the terms that it is a sum of. What each term computes is found by trying: its
+    prediction is replaced at random, and its value compared with cross-entropy, binary cross-entropy, squared and
+    absolute error against the targets, so that hand-written losses are seen through. It is a finding when such a term
+    enters with a negative sign and the optimiser goes down, or with a positive one and the optimiser goes up
+    (`maximize=True`, or weights that are moved along the gradient by hand).
+
+    Why it matters
+    --------------
+    These losses have no upper bound. Driven up, the loss goes to minus infinity as it is printed, which looks like
+    success, while accuracy falls below chance.
+
+    What healthy looks like
+    -----------------------
+    The loss itself goes into backward. A log-likelihood is negated once.
+
+    What to do
+    ----------
+    Remove the minus sign, or add the one that is missing before the log-likelihood; drop `maximize=True`.
+
+    When it is wrong
+    ----------------
+    Adversaries raise a loss on purpose: where the layer that makes the prediction is not trained by this optimiser, or
+    is trained to lower the same kind of loss elsewhere in the program, nothing is reported. Targets that are the same
+    for all examples, as in GANs, weighted log-probabilities, as in reinforcement learning, and losses that are none of
+    those named are not looked at.
+
+    Source
+    ------
+    Fault catalogue 16; an error that is minimised with a negative sign is unbounded below: an identity.
+    """
+
+    title = "The loss is driven up instead of down"
+    rows = ("S18",)
+    faults = (16,)
+    price = Price.FORWARD
+    explains = (
+        "overfit-one-batch",
+        "learning-rate-range",
+        "loss-at-init",
+        "non-finite",
+        "exploding-gradients",
+        "update-ratio",
+        "input-independent-baseline",
+        "learning-rate-starved",
+        "output-bias-at-init",
+        "log-probabilities-expected",
+    )
+
+    def measure(self, step: Step) -> list[Evidence] | Evidence:
+        """Find terms that are known losses, with their signs."""
+        from trainrecipe.subjects.terms import parts
+
+        whole = parts(step)
+        if whole.why:
+            return Evidence(missing=whole.why)
+        known = [t for t in whole.terms if t.pull and t.head]
+        if not known:
+            return Evidence(missing="no term of the loss is a known loss of a trained prediction and targets")
+        up = _goes_up(step)
+        if up is None:
+            return Evidence(missing="in which direction the weights are moved cannot be told")
+        return [_look(step, whole, term, up) for term in known]
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        name = e["loss"]
+        text = f"{name} enters the loss with weight {e['factor']:.3g} and the optimiser goes {'up' if e['up'] else 'down'}"
+        if (e["factor"] < 0) == e["up"]:
+            return Ruling.passed(f"{text}: it is driven down")
+        if e["excuse"]:
+            return Ruling.unsure(f"{text}, so it is driven up: {e['excuse']}")
+        return Ruling.found(
+            Severity.ERROR if e["alone"] else Severity.WARNING,
+            f"Training drives {name} up: the predictions are moved away from their targets.",
+            expected=f"a loss that grows with {name}, and steps that lower it",
+            observed=f"{'the loss' if e['alone'] else 'a term of the loss'} is {e['factor']:.3g} times {name} of the "
+            f"predictions and targets, and the optimiser moves {'up' if e['up'] else 'down'} on it",
+            fix="Remove `maximize=True`, or go against the gradient where weights are moved by hand."
+            if e["up"]
+            else "Remove the minus sign at this line."
+            if e["flipped"]
+            else "Put a minus sign before the log-likelihood.",
+        )
+
+
+def _look(step: Step, whole: Parts, term: Term, up: bool) -> Evidence:
+    rivals = [t for t in whole.terms if t is not term and not t.weights_only]
+    excuse = _excuse(step, term, rivals)
+    place = (step.optimizer_place or step.place) if up else (term.flipped or term.place)
+    return Evidence(
+        {
+            "loss": term.name if term.known is None else term.known.name,
+            "factor": term.pull,
+            "up": up,
+            "alone": not rivals,
+            "excuse": excuse,
+            "flipped": term.flipped is not None,
+        },
+        place=place or step.place,
+    )
+
+
+def _excuse(step: Step, term: Term, rivals: list[Term]) -> str:
+    """Why a term may be driven up on purpose; empty when nothing speaks for it."""
+    from trainrecipe.subjects.terms import parts
+
+    if all(bool((t == t.flatten()[0]).all()) for t in term.targets if t.numel()):
+        return "its targets are all the same, as an adversary's are"
+    if any(t.reached & term.head for t in rivals):
+        return "other terms train the same layer"
+    if not step.first:
+        return "the weights were trained before this line was reached, so they may be unlearning"
+    for other in step.others:
+        if any(p is q for p in step.tape.parameters for q in other.tape.parameters):
+            theirs = parts(other).terms
+            if any(t.pull * term.pull <= 0 for t in theirs) or not theirs:
+                return "another backward of the program trains the same weights"
+    for later in step.each()[1:]:
+        again = [t for t in parts(later).terms if t.pull and t.place == term.place]
+        if again and all(t.pull * term.pull < 0 for t in again):
+            return "its sign changes from step to step"
+    return ""
+
+
+def _goes_up(step: Step) -> bool | None:
+    """Whether the weights are moved along the gradient; None when that cannot be told."""
+    import torch
+
+    optimizer: Any = step.optimizer
+    if isinstance(optimizer, torch.optim.Optimizer) and type(optimizer).__module__.startswith("torch.optim"):
+        signs = {bool(g.get("maximize", False)) != (float(g.get("lr") or 0.0) < 0) for g in optimizer.param_groups}
+        return signs.pop() if len(signs) == 1 else None
+    cosine = _cosine(step)
+    return None if cosine is None or abs(cosine) < UPHILL else cosine > 0
+
+
+def _cosine(step: Step) -> float | None:
+    """The cosine between the first update that was seen and the gradient before it."""
+    import torch
+
+    after = next((t for t in step.later if t.step > step.tape.step or step.optimizer is None), None)
+    if after is None:
+        return None
+    new = {id(o): f for o, f in after.first_values() if isinstance(f, torch.Tensor)}
+    twin = step.twin()
+    pairs = [(o, w) for o, w in twin.leaves if id(o) in new]
+    if not pairs:
+        return None
+    grads = torch.autograd.grad(twin.loss(), [w for _, w in pairs], allow_unused=True)
+    dot = size = length = 0.0
+    for (original, working), gradient in zip(pairs, grads, strict=True):
+        if gradient is None or gradient.is_sparse:
+            continue
+        moved = (new[id(original)].detach() - working.detach()).double()
+        dot += float((moved * gradient).sum())
+        size += float(moved.square().sum())
+        length += float(gradient.double().square().sum())
+    return dot / math.sqrt(size * length) if size and length else None

@@ -1,0 +1,223 @@
+"""Whether the terms of a loss pull at the weights with comparable force, or one of them drowns the others."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.picture import Picture, bars
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainrecipe.subjects.step import Step
+    from trainrecipe.subjects.summands import Graph
+    from trainrecipe.subjects.terms import Parts, Term
+
+DROWNED = 0.9
+"""Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt."""
+DWARFED = 1e-3
+"""Share of the gradient below which a term is tried for whether it is learnt at all."""
+STEPS = 100
+"""Steps of each experiment, at Adam's rate below."""
+RATE = 3e-3
+LEARNT = 0.3
+"""Share of a loss that must go when it is trained alone, for the experiment to say anything."""
+KEPT = 0.3
+"""Share of that fall below which it is not learnt in company."""
+
+
+class LossTermDwarfed(Check):
+    """The terms of a summed loss pull at the weights that they share with comparable force.
+
+    What it checks
+    --------------
+    The gradient of each summand, at the weights that several reach, in every recorded step. Two cases are tried further.
+    A penalty on the weights alone that makes up over 90 % of the gradient: a twin is trained on one batch with it and
+    without it, and the loss on the data compared. A term with targets that has less than a thousandth of the gradient and
+    no small factor of its own: a twin is trained with the whole loss and with this term alone.
+
+    Why it matters
+    --------------
+    A penalty that drowns the data pulls all weights to zero: predictions become constant. A term in other units (a
+    squared error on prices next to a cross-entropy) takes all of the shared layers for itself; one metric never moves.
+
+    What healthy looks like
+    -----------------------
+    Shares within one or two powers of ten. Small ones are fine where a small factor says so.
+
+    What to do
+    ----------
+    Scale targets to unit variance, give each term a factor so that the gradients are comparable, lower the penalty.
+
+    When it is wrong
+    ----------------
+    Terms with small factors (entropy bonus, commitment loss, weak penalties), terms without targets (KL divergences
+    whose weight is raised slowly) and learnt weights are only drawn. A term that is small but learnt all the same passes.
+
+    Source
+    ------
+    The recipe's "components of a sum of losses on a comparable scale; regularisation not drowning the data loss"; fault
+    catalogue 23 and 77 (forum thread 126995).
+    """
+
+    title = "One term of the loss drowns the others"
+    rows = ("S18",)
+    faults = (23, 77)
+    price = Price.TRAIN
+    explains = ("overfit-one-batch", "learning-rate-range", "update-ratio", "exploding-gradients")
+
+    def measure(self, step: Step) -> Evidence:
+        """Measure shares, and try what they do."""
+        from trainrecipe.subjects.terms import parts
+
+        whole = parts(step)
+        if whole.why:
+            return Evidence(missing=whole.why)
+        if len(whole.terms) < 2 or not whole.shared:
+            return Evidence(missing="the loss is not a sum of terms that share trained weights")
+        shares = _shares(step, whole)
+        data: dict[str, Any] = {"shares": {k: round(v, 6) for k, v in shares.items()}, "tried": ""}
+        suspect, kind = _suspect(whole, shares)
+        if suspect is None:
+            return Evidence(data, place=step.place)
+        names = _names(whole)
+        company, alone = _experiment(step, suspect, kind)
+        if company is None or alone is None:
+            return Evidence(missing="the time for experiments ran out before the terms could be tried one by one")
+        data |= {"tried": kind, "term": names[id(suspect)], "share": shares[names[id(suspect)]]}
+        data |= {"company": company, "alone": alone}
+        return Evidence(data, place=suspect.place or step.place)
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        text = "gradient shares: " + ", ".join(f"{k} {v:.2g}" for k, v in e["shares"].items())
+        if not e["tried"]:
+            return Ruling.passed(text)
+        (first, last), (start, end) = e["company"], e["alone"]
+        fall, possible = first - last, start - end
+        if not all(map(math.isfinite, (last, end))) or possible < LEARNT * abs(start):
+            return Ruling.unsure(f"{text}; {STEPS} steps do not show what it does")
+        if fall > KEPT * possible:
+            return Ruling.passed(f"{text}; all the same the rest is learnt ({first:.3g} to {last:.3g})")
+        penalty = e["tried"] == "penalty"
+        return Ruling.found(
+            Severity.WARNING,
+            f"The penalty on the weights ({e['term']}) drowns the loss on the data."
+            if penalty
+            else f"The term {e['term']} is drowned by the rest of the loss.",
+            expected="terms whose gradients are comparable at the weights that they share",
+            observed=f"it makes up {e['share']:.2%} of the gradient; in {STEPS} steps on one batch the "
+            f"{'loss on the data' if penalty else 'term'} goes from {first:.4g} to {last:.4g}, and "
+            f"{'without the penalty' if penalty else 'trained alone'} to {end:.4g}",
+            fix="Lower the factor of the penalty by powers of ten (1e-4 is usual)."
+            if penalty
+            else "Bring the terms to one scale: normalise the targets, or give each term a factor.",
+        )
+
+    def draw(self, evidence: Evidence) -> Picture | None:
+        if len(evidence["shares"]) < 2:
+            return None
+        caption = "Share of each term in the gradient at the weights that several terms reach; mean over the recorded steps."
+        return bars("What the terms of the loss pull with", caption, evidence["shares"], x_title="share of the gradient")
+
+
+def _names(whole: Parts) -> dict[int, str]:
+    """A name for each term that people can tell from the others."""
+    found: dict[int, str] = {}
+    for term in whole.terms:
+        line = f", line {term.place.line}" if term.place is not None else ""
+        kind = "penalty on weights" if term.weights_only else term.known.name if term.known is not None else term.name
+        name = f"{kind}{line}"
+        while name in found.values():
+            name += "'"
+        found[id(term)] = name
+    return found
+
+
+def _shares(step: Step, whole: Parts) -> dict[str, float]:
+    """The share of each term, meaned over the recorded steps that have the same terms."""
+    from trainrecipe.subjects.terms import parts
+
+    names = _names(whole)
+    sums = dict.fromkeys(names.values(), 0.0)
+    steps = 0
+    for one in [*step.each(), *([step.latest] if step.latest is not step else [])]:
+        again = parts(one)
+        total = sum(t.shared for t in again.terms)
+        same = {(t.name, t.place): t.shared for t in again.terms}
+        if total <= 0 or any((t.name, t.place) not in same for t in whole.terms):
+            continue
+        steps += 1
+        for term in whole.terms:
+            sums[names[id(term)]] += same[term.name, term.place] / total
+    return {k: v / max(1, steps) for k, v in sums.items()}
+
+
+def _suspect(whole: Parts, shares: dict[str, float]) -> tuple[Term | None, str]:
+    """The term that is worth an experiment, and which."""
+    names = _names(whole)
+    for term in whole.terms:
+        if term.weights_only and shares[names[id(term)]] > DROWNED:
+            return term, "penalty"
+    fitting = [t for t in whole.terms if t.meets_target]
+    for term in whole.terms:
+        plain = term.factor is None or abs(term.factor) >= 0.5
+        if term.meets_target and plain and len(fitting) > 1 and shares[names[id(term)]] < DWARFED and term.shared > 0:
+            return term, "term"
+    return None, ""
+
+
+_Pair = tuple[float, float] | None
+
+
+def _experiment(step: Step, suspect: Term, kind: str) -> tuple[_Pair, _Pair]:
+    """First and last value of what is at stake, trained with the whole loss, and trained on it alone."""
+    return _train(step, suspect, kind, whole=True), _train(step, suspect, kind, whole=False)
+
+
+def _train(step: Step, suspect: Term, kind: str, *, whole: bool) -> _Pair:
+    import torch
+
+    from trainrecipe.capture.tensors import dense
+    from trainrecipe.subjects.practice import adam
+    from trainrecipe.subjects.summands import Graph
+
+    twin = step.twin()
+    optimizer = adam(step, twin, RATE)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    values = []
+    for _ in range(STEPS + 1):
+        if step.seconds_left() < 0:
+            return None
+        graph = Graph(step, twin)
+        stake = _at_stake(graph, suspect, kind)
+        values.append(float(stake.detach()))
+        if not math.isfinite(values[-1]) or not stake.requires_grad:
+            break
+        loss = graph.root.sum() if whole else stake
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = None if grad is None else dense(grad)
+        optimizer.step()
+    return values[0], min(values[-5:])
+
+
+def _at_stake(graph: Graph, suspect: Term, kind: str) -> torch.Tensor:
+    """The suspect's own part of the loss, or for a penalty all but that."""
+    import torch
+
+    from trainrecipe.subjects.names import plain_name
+    from trainrecipe.subjects.summands import pieces_of
+
+    pieces = list(pieces_of(graph))
+    weights = torch.autograd.grad(graph.root.sum(), [p.tensor for p in pieces], retain_graph=True, allow_unused=True)
+    total = graph.root.new_zeros(())
+    for piece, weight in zip(pieces, weights, strict=True):
+        name = "the loss" if piece.op is None else plain_name(piece.op)
+        own = name == suspect.name and (piece.op is None or piece.op.place == suspect.place)
+        if weight is not None and own == (kind != "penalty"):
+            total = total + (piece.tensor * weight.detach()).sum()
+    return total

@@ -1,0 +1,90 @@
+"""Batches as a model was fed them: the tensors of one call with the targets that belong to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainrecipe.capture import hashing
+from trainrecipe.finding import Place
+
+Signature = tuple[tuple[tuple[int, ...], torch.dtype], ...]
+
+
+@dataclasses.dataclass(slots=True)
+class Batch:
+    """One call of a model. `inputs` are its tensors, `target` what its loss was compared with (None where unknown).
+
+    `module` identifies the model that was called, `kind` is its class; `trains` tells whether a backward followed.
+    `in_pass` and `number` are the pass over a loader and the batch of it. `loss` is the PyTorch loss function that took
+    the target, `outputs` the shape of the predictions it took. `moved`: the share of rows that lie at another place than
+    in the loader's batch, while the target lies where it was.
+    """
+
+    module: int
+    kind: str
+    inputs: list[torch.Tensor]
+    target: torch.Tensor | None
+    trains: bool
+    in_pass: int | None
+    number: int
+    place: Place | None
+    step: int = 0
+    loss: str = ""
+    outputs: tuple[int, ...] = ()
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    moved: float = 0.0
+
+    @property
+    def signature(self) -> Signature:
+        """What calls of the same kind have in common: shape of a row and type of each input."""
+        return tuple((tuple(t.shape[1:]), t.dtype) for t in self.inputs)
+
+    @property
+    def rows(self) -> int:
+        """How many examples the first input holds."""
+        return self.inputs[0].shape[0] if self.inputs and self.inputs[0].ndim else 0
+
+    def labels(self) -> list[float]:
+        """One number per example, where the target is that."""
+        if self.target is None or not self.target.ndim or self.target.shape[0] != self.rows:
+            return []
+        return hashing.column(self.target, max(1, self.rows))
+
+
+@dataclasses.dataclass(slots=True)
+class Held:
+    """An array that the script holds while it trains: `name` in the code, `array` itself."""
+
+    name: str
+    array: Any
+    place: Place | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory, about."""
+        size = getattr(self.array, "nbytes", None)
+        return int(size) if isinstance(size, int) else 8 * int(getattr(self.array, "size", 0))
+
+    def tensor(self) -> torch.Tensor | None:
+        """As a tensor; None where it holds no numbers."""
+        value = self.array.to_numpy() if hasattr(self.array, "to_numpy") else self.array
+        if isinstance(value, torch.Tensor):
+            return value.detach().cpu()
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iufb":
+            return None
+        return torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="), copy=True)))
+
+
+def of_one_kind(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches with the commonest signature among those with rows."""
+    usable = [b for b in batches if b.rows]
+    counts: dict[Signature, int] = {}
+    for batch in usable:
+        counts[batch.signature] = counts.get(batch.signature, 0) + batch.rows
+    best = max(counts, key=lambda s: counts[s], default=None)
+    return [b for b in usable if b.signature == best]

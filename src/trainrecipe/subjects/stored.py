@@ -1,0 +1,242 @@
+"""Which stored rows a data set reads for an example: tried on a shallow copy whose lists and arrays note what is asked.
+
+Only a data set of the user's own class is looked at, whose attributes hold its examples in lists, tuples, arrays or tensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from trainrecipe.capture.listen.describe import innermost
+from trainrecipe.capture.where import is_user_file
+from trainrecipe.finding import Place
+from trainrecipe.subjects.data import Data
+from trainrecipe.subjects.examples import Unreadable, apart, method_place, seed_all
+
+FEWEST = 16
+"""Rows of a container, from which it can be the store of examples."""
+PROBES = 24
+READS = 4000
+SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Touched:
+    """What reading told: for each container of the data set (its name), its length and the row read for each index.
+
+    A row is None where an index did not read exactly one row of it, or not the same each time. `beyond`: reading at and
+    behind the end of the data set, up to the last row, works, and fails after that. `looked_up`: containers whose row is
+    what another one holds at the index, such as a list of chosen rows.
+    """
+
+    lengths: dict[str, int]
+    rows: dict[str, list[int | None]]
+    indices: list[int]
+    beyond: dict[str, bool]
+    looked_up: list[str]
+
+
+def user_datasets(data: Data) -> Iterator[tuple[int, Any]]:
+    """Data sets of the user's own class that were read through `__getitem__`, each once, with the number of a loader."""
+    seen: set[int] = set()
+    for record, loader in data.loaders:
+        inner, _ = innermost(loader.dataset)
+        code = getattr(getattr(type(inner), "__getitem__", None), "__code__", None)
+        own = code is not None and is_user_file(code.co_filename)
+        if own and isinstance(inner, Dataset) and not isinstance(inner, IterableDataset) and id(inner) not in seen:
+            seen.add(id(inner))
+            yield record.number, inner
+
+
+def unread(data: Data) -> Iterator[tuple[dict[str, Any], Place | None]]:
+    """Data sets that hold more examples than their length says: what was found, and the line of `__len__`."""
+    for number, dataset in user_datasets(data):
+        touched = touched_by(data, number, dataset)
+        if touched is None:
+            continue
+        length = len(dataset)
+        for name, stored in touched.lengths.items():
+            own = all(row == i for row, i in zip(touched.rows[name], touched.indices, strict=True))
+            if stored > length and own and touched.beyond[name] and not _read_elsewhere(data, dataset, name):
+                chosen = any(isinstance(v, int) and v == length for v in vars(dataset).values())
+                chosen = chosen or data.run.loaders_built > len(data.run.loaders)
+                found = {"stored": stored, "length": length, "name": name, "chosen": chosen}
+                yield found, method_place(dataset, "__len__")
+                break
+
+
+def touched_by(data: Data, number: int, dataset: Any, every: bool = False) -> Touched | None:
+    """Read a few examples, or `every` one that time allows, from a copy of a data set; None where that tells nothing."""
+    if not data.may_read or not _stores(dataset):
+        return None
+    try:
+        length = len(dataset)
+        found: Touched = apart(data, lambda: _touch(dataset, length, every), patience=6)
+        return found
+    except (Unreadable, TypeError):
+        return None
+
+
+def _touch(dataset: Any, length: int, every: bool) -> Touched:
+    spied = copy.copy(dataset)
+    notes: dict[str, list[Any]] = {}
+    for name, holder, key, store in _stores(dataset):
+        notes[name] = []
+        spy = _spy(store, notes[name])
+        if holder is None:
+            vars(spied)[key] = spy
+        else:
+            inner = copy.copy(vars(spied)[holder])
+            changed = list(inner) if isinstance(inner, tuple) else inner
+            changed[key] = spy
+            vars(spied)[holder] = tuple(changed) if isinstance(inner, tuple) else changed
+    lengths = {name: len(store) for name, _, _, store in _stores(dataset)}
+    indices = list(range(min(length, READS))) if every else sorted({i * (length - 1) // PROBES for i in range(PROBES + 1)})
+    rows: dict[str, list[int | None]] = {name: [] for name in notes}
+    until = time.perf_counter() + SECONDS
+    read: list[int] = []
+    for i in indices:
+        if time.perf_counter() > until:
+            break
+        first = _rows_of(spied, i, 1, notes)
+        second = _rows_of(spied, i, 2, notes) if len(read) < PROBES else first
+        read.append(i)
+        for name in notes:
+            same = first[name] == second[name] and len(first[name]) == 1
+            rows[name].append(first[name][0] if same else None)
+    beyond = {name: _goes_on(dataset, length, n) for name, n in lengths.items()}
+    stores = {name: store for name, _, _, store in _stores(dataset)}
+    looked_up = [n for n in rows if any(_holds(s, read, rows[n]) for m, s in stores.items() if m != n)]
+    return Touched(lengths, rows, read, beyond, looked_up)
+
+
+def _holds(store: Any, indices: list[int], rows: list[int | None]) -> bool:
+    """Whether a container holds at each index the number of the row that was read."""
+    try:
+        return len(store) > max(indices) and all(int(store[i]) == row for i, row in zip(indices, rows, strict=True))
+    except (TypeError, ValueError):
+        return False
+
+
+def _rows_of(spied: Any, i: int, seed: int, notes: dict[str, list[Any]]) -> dict[str, list[int]]:
+    for noted in notes.values():
+        noted.clear()
+    seed_all(seed)
+    spied[i]
+    return {name: sorted(set(noted)) if all(isinstance(n, int) for n in noted) else [] for name, noted in notes.items()}
+
+
+def _goes_on(dataset: Any, length: int, stored: int) -> bool:
+    """Whether examples can be read up to the number stored, and not beyond."""
+    if stored <= length:
+        return False
+    try:
+        for i in (length, (length + stored) // 2, stored - 1):
+            dataset[i]
+    except Exception:
+        return False
+    try:
+        dataset[stored]
+    except (IndexError, KeyError):
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def _stores(dataset: Any) -> list[tuple[str, str | None, Any, Any]]:
+    """Containers that may hold one row per example: (name, attribute that holds it or None, its key there, the container)."""
+    found: list[tuple[str, str | None, Any, Any]] = []
+    for name, held in list(vars(dataset).items())[:60]:
+        if _is_store(held):
+            found.append((f"self.{name}", None, name, held))
+        elif type(held) in (list, tuple, dict) and len(held) < FEWEST:
+            for key, inner in held.items() if isinstance(held, dict) else enumerate(held):
+                if _is_store(inner):
+                    found.append((f"self.{name}[{key!r}]", name, key, inner))
+    return found[:8]
+
+
+def _is_store(held: Any) -> bool:
+    if type(held) in (list, tuple) or type(held) is np.ndarray:
+        return getattr(held, "ndim", 1) > 0 and len(held) >= FEWEST
+    return type(held) is torch.Tensor and held.ndim > 0 and held.shape[0] >= FEWEST and held.layout == torch.strided
+
+
+def _read_elsewhere(data: Data, dataset: Any, name: str) -> bool:
+    """Whether another data set of the program holds the same container."""
+    mine = {_address(store) for n, _, _, store in _stores(dataset) if n == name}
+    for _, loader in data.loaders:
+        other, _ = innermost(loader.dataset)
+        if other is not dataset and hasattr(other, "__dict__") and mine & {_address(s) for _, _, _, s in _stores(other)}:
+            return True
+    return False
+
+
+def _address(store: Any) -> int:
+    if isinstance(store, torch.Tensor):
+        return store.untyped_storage().data_ptr()
+    return store.__array_interface__["data"][0] if isinstance(store, np.ndarray) else id(store)
+
+
+# ---- containers that note which rows are asked for
+
+
+def _spy(store: Any, noted: list[Any]) -> Any:
+    spied: Any
+    if isinstance(store, torch.Tensor):
+        spied = store.as_subclass(_Tensor)
+    elif isinstance(store, np.ndarray):
+        spied = store.view(_Array)
+    else:
+        spied = (_List if isinstance(store, list) else _Tuple)(store)
+    spied.noted = noted
+    return spied
+
+
+def _note(noted: list[Any], key: Any) -> None:
+    if isinstance(key, tuple):
+        key = key[0] if key else None
+    if isinstance(key, torch.Tensor | np.ndarray) and key.ndim == 0 and key.dtype != torch.bool:
+        key = key.item()
+    noted.append(int(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else "many")
+
+
+class _List(list[Any]):
+    noted: list[Any]
+
+    def __getitem__(self, key: Any) -> Any:
+        _note(self.noted, key)
+        return list.__getitem__(self, key)
+
+
+class _Tuple(tuple[Any, ...]):
+    noted: list[Any]
+
+    def __getitem__(self, key: Any) -> Any:
+        _note(self.noted, key)
+        return tuple.__getitem__(self, key)
+
+
+class _Array(np.ndarray[Any, Any]):
+    noted: list[Any]
+
+    def __getitem__(self, key: Any) -> Any:
+        _note(self.noted, key)
+        return self.view(np.ndarray)[key]
+
+
+class _Tensor(torch.Tensor):
+    noted: list[Any]
+
+    def __getitem__(self, key: Any) -> Any:
+        _note(self.noted, key)
+        return self.as_subclass(torch.Tensor)[key]
