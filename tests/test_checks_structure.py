@@ -9,7 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from trainrecipe.capture import anatomy
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.check import built_in
 from trainrecipe.exam import ask
@@ -17,6 +19,7 @@ from trainrecipe.finding import Finding
 from trainrecipe.subjects.kernels import kernels
 from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
+from trainrecipe.subjects.structure import structure
 
 CHECKS = {c.id: c for c in built_in()}
 
@@ -826,3 +829,82 @@ def test_weights_said_to_be_dead_get_no_gradient() -> None:
     for kernel, layer in zip(every, [model[0], model[1]], strict=True):
         zero = (layer.weight.grad.abs().sum((0, 1)) == 0).double().mean()
         assert float(zero) == pytest.approx(kernel.dead)
+
+
+# ---- the table of layers, and pictures of the first of them
+
+
+def test_structure_counts_what_layers_hold_and_cost() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+        nn.ReLU(),
+        nn.Linear(10, 3),
+    )
+    batch = batch_of(12, 1, 8, 8)
+    rows = structure(step_of(model, batch))
+    assert [r.kind for r in rows if r.parameters] == ["Conv2d", "BatchNorm2d", "Linear", "Linear"]
+    assert sum(r.parameters for r in rows) == sum(p.numel() for p in model.parameters())
+    with FlopCounterMode(display=False) as counter:
+        model(batch[0])
+    assert sum(r.flops for r in rows) == counter.get_total_flops()
+    assert rows[0].shape == (12, 4, 8, 8)
+    assert rows[0].memory == 12 * 4 * 64 * 4
+    assert "bias" in rows[0].remark
+    assert rows[2].low == 0 < rows[2].high
+
+
+def test_pictures_of_a_step() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    titles = [p.title for p in anatomy.of_step(step_of(net, batch_of(12, 1, 8, 8)))]
+    assert titles == ["Structure", "Weights of the first layer", "What the loss depends on"]
+    flat = nn.Sequential(nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 3))
+    titles = [p.title for p in anatomy.of_step(step_of(flat, batch_of(12, 64)))]
+    assert titles == ["Structure", "Weights of the first layer"]
+
+
+# ---- double-activation
+
+
+def activated_models() -> dict[str, tuple[str, nn.Module]]:
+    torch.manual_seed(0)
+    a, b, c = nn.Linear(8, 32), nn.Linear(32, 32), nn.Linear(32, 3)
+    return {
+        "hidden softmax": ("warning", nn.Sequential(a, nn.Softmax(dim=1), b, nn.Softmax(dim=1), c)),
+        "relu": ("pass", nn.Sequential(a, nn.ReLU(), b, nn.ReLU(), c)),
+        "twice": ("note", nn.Sequential(a, nn.ReLU(), nn.ReLU(), c)),
+        "experts": (
+            "pass",
+            Of(
+                lambda m, x: (m.g(x).softmax(1)[..., None] * torch.stack([m.a(x), m.b(x), m.c(x)], 1)).sum(1),
+                g=nn.Linear(8, 3),
+                a=nn.Linear(8, 3),
+                b=nn.Linear(8, 3),
+                c=nn.Linear(8, 3),
+            ),
+        ),
+        "at the end": ("pass", nn.Sequential(a, nn.ReLU(), c, nn.Softmax(dim=1))),
+    }
+
+
+@pytest.mark.parametrize("name", activated_models())
+def test_double_activation(name: str) -> None:
+    expected, model = activated_models()[name]
+    x, _ = batch_of(64, 8)
+    labels = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    assert grade("double-activation", step_of(model, (x, labels), lr=3e-3)) == expected
+
+
+def test_topics_are_a_mixture() -> None:
+    torch.manual_seed(0)
+    words = torch.distributions.Dirichlet(torch.ones(4) * 0.3).sample((64,)) @ torch.distributions.Dirichlet(
+        torch.ones(40) * 0.1
+    ).sample((4,))
+    model = nn.Sequential(nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 4), nn.Softmax(dim=1), nn.Linear(4, 40, bias=False))
+    step = step_of(model, words, lambda m, b: -(m(b).log_softmax(1) * b).sum(1).mean(), lr=1e-2)
+    assert grade("double-activation", step) == "unsure"

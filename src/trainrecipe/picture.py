@@ -17,7 +17,8 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Picture:
-    """A chart (`kind="vega-lite"`, `content` is the spec) or a grid of examples (`kind="grid"`, `content["tiles"]`).
+    """A chart (`kind="vega-lite"`, `content` is the spec), a grid of examples (`kind="grid"`, `content["tiles"]`) or a table
+    (`kind="table"`, `content["columns"]` and `content["rows"]`, all text).
 
     A tile of a grid is `{"image": data-URI or None, "text": str or None, "values": list or None, "caption": str}`.
     `title` is the headline, `caption` one sentence that says what to look for, `beside` a second picture of the same matter.
@@ -30,8 +31,8 @@ class Picture:
     beside: Picture | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("vega-lite", "grid"):
-            raise ValueError(f"a picture is of kind 'vega-lite' or 'grid', not {self.kind!r}")
+        if self.kind not in ("vega-lite", "grid", "table"):
+            raise ValueError(f"a picture is of kind 'vega-lite', 'grid' or 'table', not {self.kind!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the journal."""
@@ -229,6 +230,14 @@ def grid(title: str, caption: str, tiles: Sequence[Mapping[str, Any]]) -> Pictur
     """A grid of examples; each tile has a `caption` and one of `image` (data URI), `text`, `values`."""
     whole = [{"image": None, "text": None, "values": None, "caption": "", **tile} for tile in tiles]
     return Picture("grid", title, caption, {"tiles": whole})
+
+
+def table(title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Picture:
+    """Rows of text under named columns. Raises ValueError for a row of another length."""
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"a row of the table {title!r} has {len(row)} cells for {len(columns)} columns: {row!r}")
+    return Picture("table", title, caption, {"columns": list(columns), "rows": [list(r) for r in rows]})
 
 
 def png(rows: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from trainrecipe import picture
+from trainrecipe.capture import anatomy
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.picture import Picture
 from trainrecipe.subjects.evaluation import Evaluation, score_of
@@ -75,7 +76,9 @@ def no_training(listener: Listener, status: str) -> str:
 
 def of_steps(steps: list[Step]) -> list[Picture]:
     """Pictures of what was captured that belong to no check."""
-    return [p for p in (examples(steps), *layers(steps)) if p is not None]
+    step = next((s for s in steps if not s.distrust), None)
+    made = list(anatomy.of_step(step)) if step is not None else []
+    return [p for p in (examples(steps), *made, *layers(steps)) if p is not None]
 
 
 def of_run(run: Run) -> list[Picture]:

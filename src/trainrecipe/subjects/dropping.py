@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import torch
 import torch.nn.functional as F
 
 from trainrecipe.capture.tape import LOSSES
-from trainrecipe.capture.watch import Seen, watching
+from trainrecipe.capture.watch import Seen
 from trainrecipe.finding import Place
 from trainrecipe.subjects.flow import Flow
 from trainrecipe.subjects.names import RESHAPING
-from trainrecipe.subjects.practice import adam, own_optimizer
+from trainrecipe.subjects.trials import fall
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
@@ -96,31 +95,17 @@ def _on_predictions(flow: Flow) -> dict[int, str]:
 def weakened(step: Step, strong: float) -> tuple[float, float] | None:
     """How far the loss without dropout falls in a short training with strong dropouts as they are, and with the share that
     they keep dropped instead. None where the time is up."""
-    falls = []
-    for inverted in (False, True):
-        twin = step.twin()
-        optimizer = own_optimizer(step, twin) or adam(step, twin, 3e-3)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        mode = ["off"]
 
-        def see(seen: Seen, mode: list[str] = mode, inverted: bool = inverted) -> Any:
-            if seen.name not in DROPOUTS or rate_of(seen) == 0 or seen.kwargs.get("inplace"):
-                return None
-            if mode[0] == "off":
-                return seen.inputs[0]
-            return F.dropout(seen.inputs[0], 1 - rate_of(seen)) if inverted and rate_of(seen) >= strong else None
+    def off(seen: Seen) -> Any:
+        return seen.inputs[0] if _replaceable(seen) else None
 
-        torch.manual_seed(0)
-        with watching(step, twin, see):
-            first = float(twin.loss(rng=False).detach())
-            for _ in range(STEPS):
-                if step.seconds_left() < 0:
-                    return None
-                mode[0] = "on"
-                grads = torch.autograd.grad(twin.loss(rng=False), parameters, allow_unused=True)
-                for parameter, grad in zip(parameters, grads, strict=True):
-                    parameter.grad = grad
-                optimizer.step()
-            mode[0] = "off"
-            falls.append(first - float(twin.loss(rng=False).detach()))
-    return falls[0], falls[1]
+    def inverted(seen: Seen) -> Any:
+        turned = _replaceable(seen) and rate_of(seen) >= strong
+        return F.dropout(seen.inputs[0], 1 - rate_of(seen)) if turned else None
+
+    as_is, other = fall(step, lambda _: None, off, STEPS), fall(step, inverted, off, STEPS)
+    return None if as_is is None or other is None else (as_is, other)
+
+
+def _replaceable(seen: Seen) -> bool:
+    return seen.name in DROPOUTS and rate_of(seen) > 0 and not seen.kwargs.get("inplace")

@@ -43,7 +43,7 @@ def kernels(step: Step) -> tuple[list[Kernel], int]:
             continue
         size = tuple(flow.data_in(op)[0].shape[-CONVOLUTIONS[op.name] :])
         kernel = tuple(weight.shape[2:])
-        alive = math.prod(_alive(*axis) for axis in zip(size, kernel, *_settings(op), strict=True)) / math.prod(kernel)
+        alive = alive_share(op)
         name = names.get(id(weight)) or (op.path and f"{op.path}.weight") or op.name
         known = found.get(id(weight))
         if known is None:
@@ -51,6 +51,13 @@ def kernels(step: Step) -> tuple[list[Kernel], int]:
         elif 1 - alive < known.dead:
             known.dead, known.size = 1 - alive, size
     return list(found.values()), sum(w.numel() for _, w in flow.twin.leaves)
+
+
+def alive_share(op: Seen) -> float:
+    """The share of a convolution's weights that meet data for some position of the output, in this call."""
+    size, kernel = op.inputs[0].shape[-CONVOLUTIONS[op.name] :], op.inputs[1].shape[2:]
+    taps = [_alive(*axis) for axis in zip(size, kernel, *_settings(op), strict=True)]
+    return math.prod(taps) / math.prod(kernel)
 
 
 def _own(step: Step, op: Seen) -> bool:

@@ -162,7 +162,8 @@ class Clip:
 class Scheduler:
     """A learning-rate scheduler. `calls` holds the optimiser's step count at each call of `step` by the script.
 
-    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units. `early` counts optimiser
+    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units; `conditional`: it is stepped
+    under a condition that asks for more than every so many steps. `early` counts optimiser
     steps before which it was stepped after the backward.
 
     The plan for the whole run (`unplanned` says why there is none; otherwise it reproduced all observed rates):
@@ -186,6 +187,7 @@ class Scheduler:
     calls: list[int] = dataclasses.field(default_factory=list)
     passes: list[int | None] = dataclasses.field(default_factory=list)
     horizon: dict[str, float] = dataclasses.field(default_factory=dict)
+    conditional: bool = False
     born_step: int = 0
     early: int = 0
     unplanned: str = "it was not followed ahead"

@@ -134,8 +134,8 @@ def _is_square(picture: Picture) -> bool:
 
 
 def _is_wide(picture: Picture) -> bool:
-    """Rows of fixed height want width instead; so do grids."""
-    return picture.kind == "grid" or isinstance(picture.content.get("height"), dict)
+    """Rows of fixed height want width instead; so do grids and tables."""
+    return picture.kind in ("grid", "table") or isinstance(picture.content.get("height"), dict)
 
 
 def _safe_image(source: Any) -> str:

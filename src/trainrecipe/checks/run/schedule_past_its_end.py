@@ -68,6 +68,10 @@ class SchedulePastItsEnd(Check):
     def _look(self, run: Run, optimizer: Optimizer, scheduler: Scheduler) -> Evidence:
         if not scheduler.planned:
             return Evidence(missing=f"{scheduler.name} was not run ahead: {scheduler.unplanned}")
+        if scheduler.conditional:
+            return Evidence(missing=f"{scheduler.name} is stepped under a condition, so its end is the script's to choose")
+        if any(s is not scheduler and s.optimizer == scheduler.optimizer for s in (*run.schedulers, *run.idle_schedulers)):
+            return Evidence(missing=f"another scheduler of {optimizer.name} may take over from {scheduler.name}")
         certain = optimizer.planned_steps is not None and optimizer.certain
         steps = (optimizer.planned_steps if certain else optimizer.least_steps) or 0
         points = [p for p in scheduler.planned if p[0] <= steps]
