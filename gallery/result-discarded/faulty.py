@@ -56,5 +56,5 @@ for turn in range(1500):
     loss.backward()
     optimizer.step()
     soft_update(target, online)
-    if turn % 300 == 299:
+    if turn % 300 == 298:
         print(f"turn {turn + 1}: loss {loss.item():.4f}, mean return {sum(returns[-10:]) / max(1, len(returns[-10:])):.2f}")
