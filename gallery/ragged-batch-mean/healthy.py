@@ -35,11 +35,11 @@ def validate(model, loader, unit):
     model.eval()
     total, seen = 0.0, 0
     for x, y in loader:
-        error = (model(x) - y).abs().mean()
+        error = unit * (model(x) - y).abs().mean()
         total += error.item() * len(y)
         seen += len(y)
     model.train()
-    return unit * total / seen
+    return total / seen
 
 
 def main():

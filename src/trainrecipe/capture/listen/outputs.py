@@ -173,7 +173,7 @@ class Trace:
             with torch.no_grad():
                 decision = self._decide(name, args, kwargs, out, given, known, mine, at)
                 self._meet(name, out, given, known, at)
-                self._score(name, kwargs, out, given, known, mine, at)
+                self._score(name, args, kwargs, out, given, known, mine, at)
             self._follow(out, mine, name, mine.decisions if decision is None else (*mine.decisions, decision))
             if name in _LEAVING and given[0].numel() > 1:
                 for made in mine.decisions:
@@ -294,7 +294,7 @@ class Trace:
     # ---- numbers
 
     def _score(
-        self, name: str, kwargs: Any, out: Any, given: list[Any], known: list[Any], mine: Traced, at: Spot | None
+        self, name: str, args: Any, kwargs: Any, out: Any, given: list[Any], known: list[Any], mine: Traced, at: Spot | None
     ) -> None:
         if not isinstance(out, torch.Tensor) or out.numel() != 1 or out.is_complex() or self._at_end:
             return
@@ -307,7 +307,11 @@ class Trace:
         ):
             return  # an accumulator
         found: Score = self._item(
-            "score", at, name, lambda: Score(place(at), name, _kind(name, kwargs, given[0])), self.report.scores
+            "score",
+            at,
+            name,
+            lambda: Score(place(at), name, self._kind_of(name, args, kwargs, given, mine)),
+            self.report.scores,
         )
         if self._values.get(id(found)):  # several on one batch: not one number per batch
             found.kind = ""
@@ -315,6 +319,13 @@ class Trace:
         if len(found.values) < 4096:
             found.values.append(float(out))
             found.sizes.append(self.size or 0)
+
+    def _kind_of(self, name: str, args: Any, kwargs: Any, given: list[Any], mine: Traced) -> str:
+        """What a number per batch is; a mean in other units, multiplied by a constant that is no count, still is a mean."""
+        numbers = [a for a in args[:2] if isinstance(a, float)] if isinstance(args, tuple) else []
+        if name in ("mul", "rmul") and len(given) == 1 and numbers and mine.chain:
+            return "mean" if mine.chain[-1] == "mean" or mine.chain[-1] in LOSSES or mine.chain[-1].endswith("Loss") else ""
+        return _kind(name, kwargs, given[0])
 
     # ---- predictions
 

@@ -47,6 +47,7 @@ class EvaluatesOneBatch(Check):
     title = "The evaluation covers a part of its data only"
     rows = ("S3",)
     faults = (44, 148)
+    explains = ("epoch-left-early",)
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         trained = {p.loader for p in run.train_passes()}

@@ -43,6 +43,7 @@ class MetricWrongBatch(Check):
     title = "Predictions are compared with the labels of another batch"
     rows = ("S3", "S6")
     faults = (25, 92)
+    explains = ("inputs-and-labels-unrelated",)
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         seen = [e for e in run.evaluated if e.comparisons and not e.aside and e.loader is not None]

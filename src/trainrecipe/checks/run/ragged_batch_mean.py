@@ -119,7 +119,11 @@ def _look(run: Run, found: Averaging) -> Evidence:
         {
             "ragged": True,
             "right": found.right,
-            "what": "share of right predictions" if score.kind == "count" else score.name,
+            "what": "share of right predictions"
+            if score.kind == "count"
+            else score.name
+            if score.name.lower().endswith(("loss", "entropy"))
+            else "score",
             "line": score.place.line if score.place else 0,
             "name": found.name.strip(),
             "times": found.times,
