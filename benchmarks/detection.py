@@ -25,7 +25,6 @@ from trainrecipe import testing
 from trainrecipe.finding import Severity
 
 ROOT = Path(__file__).resolve().parent.parent
-REPEATED = {"irreproducible"}
 
 
 @dataclasses.dataclass
@@ -73,7 +72,7 @@ def row(path: Path, seeds: Sequence[int]) -> Row:
     suspect = path.parent.name
     result, seconds = Row(str(path.relative_to(ROOT)), len(seeds), 0.0, []), []
     for seed in seeds:
-        whole, twice = suspect in peers.WHOLE_RUN, suspect in REPEATED
+        whole, twice = suspect in testing.WHOLE_RUN, suspect in testing.REPEATED
         seen = testing.observe(str(path), rehearsal=not whole, twice=twice, seed_offset=seed)
         findings = seen.record.findings
         seconds.append(seen.seconds)

@@ -47,9 +47,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
 """The time limit for one peer on one script."""
 
-WHOLE_RUN = {"non-finite", "time-outside-training"}
-"""Faults of the gallery that show only after longer than a rehearsal."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
@@ -89,7 +86,7 @@ def ask(peer: Peer, script: Path, seconds: float = SECONDS, echo: bool = False) 
     """Have one peer look at one script, in a forked child in an empty folder."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-peer-") as folder:
-        rehearsal = script.parent.name not in WHOLE_RUN
+        rehearsal = script.parent.name not in testing.WHOLE_RUN
         order = Order(str(script.resolve()), [], rehearsal, log="", scratch=f"{folder}/scratch", experiments=False)
         pid = os.fork()
         if not pid:

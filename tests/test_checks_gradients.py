@@ -22,6 +22,7 @@ from trainrecipe.checks.run.loss_never_backpropagated import LossNeverBackpropag
 from trainrecipe.checks.run.missing_zero_grad import MissingZeroGrad
 from trainrecipe.checks.run.optimizer_recreated import OptimizerRecreated
 from trainrecipe.checks.run.parameter_in_two_optimizers import ParameterInTwoOptimizers
+from trainrecipe.checks.run.partial_accumulation_window import PartialAccumulationWindow
 from trainrecipe.checks.run.scaler_skips_steps import ScalerSkipsSteps
 from trainrecipe.checks.run.seed_reset_in_loop import SeedResetInLoop
 from trainrecipe.checks.step.accumulation_unscaled import AccumulationUnscaled
@@ -339,6 +340,43 @@ def several_losses() -> None:
 )
 def test_accumulation_unscaled(train: Train, expected: str | None) -> None:
     assert found(AccumulationUnscaled(), train) == expected
+
+
+def windows(kind: str) -> Train:
+    """Windows of four batches in passes over ten (or eight)."""
+
+    def train() -> None:
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), 0.05)
+        size = 40 if kind == "fits" else 32
+        data = DataLoader(TensorDataset(X, Y), size, shuffle=kind != "dropped, in order")
+        turn = 0
+        for _ in range(4):
+            if kind.startswith("dropped"):
+                optimizer.zero_grad()
+            for i, (x, y) in enumerate(data):
+                (F.cross_entropy(model(x), y) / 4).backward()
+                turn += 1
+                if (turn if kind == "counter" else i + 1) % 4 == 0 or (kind == "last" and i + 1 == len(data)):
+                    optimizer.step()
+                    optimizer.zero_grad()
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("leak", "warning"),
+        ("dropped", "note"),
+        ("dropped, in order", "warning"),
+        ("fits", None),
+        ("counter", None),
+        ("last", None),
+    ],
+)
+def test_partial_accumulation_window(kind: str, expected: str | None) -> None:
+    assert found(PartialAccumulationWindow(), windows(kind)) == expected
 
 
 # ---- gradients in nobody's optimiser

@@ -388,6 +388,17 @@ def test_a_regression_and_a_binary_task_pass() -> None:
     assert only("shuffled-labels", seen(mlp(outputs=1), given, F.mse_loss)).verdict is Verdict.PASS
 
 
+def test_targets_far_from_zero_do_not_make_an_untaught_net_look_fitted() -> None:
+    torch.manual_seed(0)
+    weights = torch.randn(16, 1)
+    model = mlp(outputs=1)
+    nn.init.constant_(model[2].bias, 50.0)
+    step = seen(model, [(x, 50 + 0.2 * x @ weights) for x, _ in batches()], F.mse_loss)
+    found = only("shuffled-labels", step)
+    assert found.verdict in (Verdict.PASS, Verdict.UNSURE), found.ruling.says
+    assert found.evidence["steps"] > 10
+
+
 def test_features_that_only_allow_learning_by_heart_are_found() -> None:
     wide = nn.Sequential(Fourier(30.0), mlp(128))
     (found,) = alarms("shuffled-labels", seen(wide, batches()))
@@ -438,6 +449,8 @@ def test_tokens_convolutions_and_recurrent_nets_can_be_asked() -> None:
     words = [(torch.randint(0, 10, (32, 6)) + 10 * y[:, None], y) for y in (torch.randint(0, 3, (32,)) for _ in range(6))]
     assert only("shuffled-labels", seen(Words(), words)).verdict in (Verdict.PASS, Verdict.UNSURE)
     assert "real numbers" in only("label-as-input", seen(Words(), words)).ruling.says
+    apart = [(tokens // (1 + k % 3), y) for k, (tokens, y) in enumerate(words)]  # other words in other batches
+    assert "nearest neighbour" in only("dumb-baselines", seen(Words(), apart)).ruling.says
     conv = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
     pictures = [(x.reshape(-1, 1, 4, 4), y) for x, y in batches()]
     assert only("label-as-input", seen(conv, pictures)).verdict is Verdict.PASS

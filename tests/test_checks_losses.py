@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,11 +10,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from trainrecipe.capture import criteria
 from trainrecipe.check import built_in
 from trainrecipe.exam import ask
 from trainrecipe.finding import Severity, Verdict
+from trainrecipe.subjects.criteria import Criterion, LossUse
+from trainrecipe.subjects.loss_calls import live_calls
+from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
-from trainrecipe.subjects.terms import live_calls, parts
+from trainrecipe.subjects.terms import parts
 from trainrecipe.subjects.theory import theory_of
 
 N = 32
@@ -200,6 +205,8 @@ def adam(model, **options):
         (4, lambda m, b: by_one_hot(m, b) * -0.1),
         (1, lambda m, b: -gaussian(m, b)),
         (4, lambda m, b: 1.0 - logistic(m, b)),
+        (4, lambda m, b: -sum(F.cross_entropy(m(b["x"][i : i + 8]), b["y"][i : i + 8]) for i in range(0, N, 8)) / 4),
+        (4, lambda m, b: -F.cross_entropy(m(b["x"]), b["y"], reduction="none").mean()),
         (4, lambda m, b: 1e-4 * sum(p.pow(2).sum() for p in m.parameters()) - by_gather(m, b)),
     ],
 )
@@ -219,6 +226,11 @@ def fooled(m, b):
     return -F.binary_cross_entropy_with_logits(m(b["x"]), torch.zeros(N, 1))
 
 
+def costs(m, b):
+    paid = -(b["a"] > 0).float()
+    return (F.cross_entropy(m(b["x"]), b["y"], reduction="none") * paid).mean()
+
+
 def unlearn(m, b):
     z = m(b["x"])
     return F.cross_entropy(z[:16], b["y"][:16]) - 0.5 * F.cross_entropy(z[16:], b["y"][16:])
@@ -230,6 +242,7 @@ def unlearn(m, b):
         (4, by_index),
         (4, weighted),
         (1, fooled),
+        (4, costs),
         (4, unlearn),
         (4, lambda m, b: -focal(m, b)),
         (4, lambda m, b: F.cross_entropy(m(b["x"]), b["y"]) - 0.1 * m(b["x"]).softmax(1).pow(2).mean()),
@@ -590,3 +603,57 @@ def test_a_loss_written_by_hand_is_learnt_down_to_its_floor():
     [answer] = ask(CHECKS["overfit-one-batch"], Step(model, data(), by_one_hot, adam(model)))
     assert answer.verdict is Verdict.PASS
     assert "near its floor" in answer.ruling.says
+
+
+# ---- loss objects that were built and forgotten
+
+
+@pytest.mark.parametrize(
+    ("source", "bound"),
+    [
+        ("a = CrossEntropyLoss(w)\nloss = cross_entropy(x, y)\n", "never read"),
+        ("a = CrossEntropyLoss(w)\na = CrossEntropyLoss()\nloss = a(x, y)\n", "overwritten"),
+        ("a = CrossEntropyLoss(w)\nloss = a(x, y)\n", "read"),
+        ("self.a = CrossEntropyLoss(w)\nprint(other.b)\n", "never read"),
+        ("self.a = CrossEntropyLoss(w)\nmodel.a(x, y)\n", "read"),
+        ("use(CrossEntropyLoss(w))\n", ""),
+        ("a = b = CrossEntropyLoss(w)\n", ""),
+    ],
+)
+def test_what_becomes_of_a_name(tmp_path, source, bound):
+    file = tmp_path / "train.py"
+    file.write_text(source)
+    assert criteria._bound(str(file), 1) == bound
+
+
+def test_settings_of_a_loss_object():
+    even, uneven_ = torch.ones(3), torch.tensor([1.0, 2.0, 3.0])
+    assert criteria._settings(nn.CrossEntropyLoss()) == {}
+    assert criteria._settings(nn.CrossEntropyLoss(weight=even)) == {}
+    assert set(criteria._settings(nn.CrossEntropyLoss(weight=uneven_, ignore_index=0))) == {"weight", "ignore_index"}
+    assert set(criteria._settings(nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0)))) == {"pos_weight"}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, Verdict.FINDING),
+        ({"bound": "overwritten"}, Verdict.FINDING),
+        ({"called": True}, Verdict.PASS),
+        ({"bound": "read"}, Verdict.UNSURE),  # it may be for a later phase
+        ({"steps_since": 2}, Verdict.UNSURE),
+        ({"function": "nll_loss"}, Verdict.UNSURE),  # no such loss is used instead
+    ],
+)
+def test_unused_criterion(change, verdict):
+    made = Criterion("CrossEntropyLoss", "cross_entropy", {"weight": "[1.0, 2.0]"}, None, False, "never read", 30)
+    run = Run(criteria=[dataclasses.replace(made, **change)], loss_uses=[LossUse("cross_entropy", [], None)])
+    [answer] = ask(CHECKS["unused-criterion"], run)
+    assert answer.verdict is verdict
+
+
+def test_a_weighted_loss_used_elsewhere_is_no_forgotten_one():
+    made = Criterion("CrossEntropyLoss", "cross_entropy", {"weight": "[1.0, 2.0]"}, None, False, "never read", 30)
+    run = Run(criteria=[made], loss_uses=[LossUse("cross_entropy", ["weight"], None)])
+    [answer] = ask(CHECKS["unused-criterion"], run)
+    assert answer.verdict is Verdict.UNSURE

@@ -554,6 +554,27 @@ def test_a_length_in_batches_counted_in_epochs_is_reported() -> None:
     assert severity(SchedulePastItsEnd(), watch(cosine(60, 3))) == "warning"
 
 
+def by_hand(total: int, warmup: int = 5) -> Callable[[], None]:
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+    def train() -> None:
+        model = net()
+        optimizer = sgd(model)
+        schedule = lr_scheduler.LambdaLR(optimizer, factor)
+        epochs(model, optimizer, 3, each_step=schedule.step)
+
+    return train
+
+
+def test_a_cosine_by_hand_past_its_end_is_reported() -> None:
+    assert severity(SchedulePastItsEnd(), watch(by_hand(40))) == "warning"
+    assert severity(SchedulePastItsEnd(), watch(by_hand(60))) is None
+    assert severity(SchedulePastItsEnd(), watch(by_hand(12))) is None  # several cycles are meant
+
+
 def test_warm_restarts_are_healthy() -> None:
     def train() -> None:
         model = net()
@@ -767,6 +788,23 @@ def test_a_copy_without_statistics_is_reported() -> None:
     assert severity(BatchNormNeverUpdated(), watch(copy_for_evaluation(buffers=True))) is None
 
 
+def test_an_average_without_statistics_is_reported() -> None:
+    def train() -> None:
+        model = normed()
+        slow = copy.deepcopy(model)
+
+        def evaluate(_: float) -> None:
+            average(lambda _: 0.5)(slow, model, 0)
+            slow.eval()
+            with torch.no_grad():
+                for x, _y in held_out():
+                    slow(x)
+
+        epochs(model, sgd(model), each_epoch=evaluate)
+
+    assert severity(BatchNormNeverUpdated(), watch(train)) == "warning"
+
+
 def test_an_evaluation_before_training_and_a_random_target_are_healthy() -> None:
     def train() -> None:
         model, target = normed(), normed().eval()
@@ -960,5 +998,5 @@ def evaluate_with(steps_too: bool) -> Callable[[], None]:
 
 
 def test_steps_in_the_evaluation_are_reported() -> None:
-    assert severity(TrainsOnEvaluationData(), watch(evaluate_with(True))) == "warning"
+    assert severity(TrainsOnEvaluationData(), watch(evaluate_with(True))) == "error"
     assert severity(TrainsOnEvaluationData(), watch(evaluate_with(False))) is None

@@ -13,16 +13,13 @@ from typing import Any
 import pytest
 
 from trainrecipe.finding import Finding, Severity
+from trainrecipe.testing import REPEATED, WHOLE_RUN
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTY = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/faulty*.py"))
 TWINS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/healthy*.py"))
 ZOO = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "zoo").glob("*.py") if not p.stem.endswith("_parts"))
 SEEDS = [int(s) for s in os.environ.get("TRAINRECIPE_SEEDS", "0").split(",")]
-WHOLE_RUN = {"non-finite", "time-outside-training"}
-"""Faults that show only later in a training than a rehearsal goes, or in its unrecorded steps: looked for with `recipe run`."""
-REPEATED = {"irreproducible"}
-"""Faults that show only when the script is rehearsed twice."""
 
 
 def _findings(ask: Any, script: str, seed: int) -> tuple[str, list[Finding], str]:

@@ -124,7 +124,9 @@ def test_every_word_of_a_finding_is_there(tmp_path):
     focus = [a for t, a in page.tags if "focus" in a.get("class", "")]
     assert len(focus) == sum(1 for f in record.findings if f.place and f.waived is None) + 1
     assert "recipe check train.py -- --epochs 3" in page.text
-    charts = [p for p in (*record.pictures, *(f.picture for f in (*record.findings, *record.passed))) if p and p.kind == "vega-lite"]
+    charts = [
+        p for p in (*record.pictures, *(f.picture for f in (*record.findings, *record.passed))) if p and p.kind == "vega-lite"
+    ]
     assert len(page.data) == len(charts)
 
 

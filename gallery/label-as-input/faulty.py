@@ -1,4 +1,5 @@
 """Handwritten digits read row by row: a GRU over sequences of different lengths, packed so that no blank row is read."""
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -12,15 +13,15 @@ class RowsOfDigits(Dataset):
     def __init__(self, images, labels):
         self.items = []
         for image, label in zip(images, labels):
-            rows = torch.tensor(image, dtype=torch.float32) / 16
-            last = int((rows.sum(1) > 0.8).nonzero().max()) + 1
-            self.items.append((rows[:last], int(label)))
+            last = np.flatnonzero(image.sum(1) > 24).max() + 1
+            self.items.append((image[:last].astype("float32") / 16, int(label)))
 
     def __len__(self):
         return len(self.items)
 
     def __getitem__(self, i):
-        return self.items[i]
+        rows, label = self.items[i]
+        return torch.from_numpy(rows), label
 
 
 def collate(batch):

@@ -1,10 +1,11 @@
-# Is a word of Python's own documentation a keyword-like topic word or not? Letters are read backwards, since endings tell most.
+# Which ending has a word of Python's own documentation? Letters are read backwards, since endings come first then.
 import re
 from pydoc_data.topics import topics
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 torch.manual_seed(4)
 WIDTH = 10
@@ -45,15 +46,15 @@ class BackwardReader(nn.Module):
 
 net = BackwardReader()
 adam = torch.optim.Adam(net.parameters(), lr=3e-3)
-for step in range(160):
-    rows = torch.randint(0, cut, (64,))
+loader = DataLoader(TensorDataset(tokens[:cut], labels[:cut]), batch_size=64, shuffle=True)
+for epoch in range(5):
     net.train()
-    loss = F.cross_entropy(net(tokens[rows]), labels[rows])
-    adam.zero_grad()
-    loss.backward()
-    adam.step()
-    if step % 20 == 19:
-        net.eval()
-        with torch.no_grad():
-            accuracy = (net(tokens[cut:]).argmax(1) == labels[cut:]).float().mean()
-        print(f"step {step + 1}: loss {loss.item():.3f} held-out accuracy {accuracy:.3f}")
+    for word, ending in loader:
+        loss = F.cross_entropy(net(word), ending)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    net.eval()
+    with torch.no_grad():
+        accuracy = (net(tokens[cut:]).argmax(1) == labels[cut:]).float().mean()
+    print(f"epoch {epoch}: loss {loss.item():.3f} held-out accuracy {accuracy:.3f}")

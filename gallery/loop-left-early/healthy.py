@@ -20,7 +20,7 @@ def train(model, loader, optimizer):
     model.train()
     running = 0.0
     count = 0
-    for (x,) in loader:
+    for step, (x,) in enumerate(loader, start=1):
         optimizer.zero_grad()
         loss = nn.functional.mse_loss(model(x), x)
         loss.backward()
@@ -43,7 +43,7 @@ def main():
     torch.manual_seed(31)
     pixels = torch.tensor(load_digits().data, dtype=torch.float32) / 16
     pixels = pixels[torch.randperm(len(pixels))]
-    train_loader = DataLoader(TensorDataset(pixels[:1500]), batch_size=50, shuffle=True)
+    train_loader = DataLoader(TensorDataset(pixels[:1500]), batch_size=50)
     valid_loader = DataLoader(TensorDataset(pixels[1500:]), batch_size=100)
     model = Autoencoder()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)

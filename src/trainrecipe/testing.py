@@ -24,6 +24,11 @@ from trainrecipe.capture.launch import Order
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
 
+WHOLE_RUN = {"non-finite", "time-outside-training", "best-weights-never-restored", "imbalance-hidden", "dumb-baselines"}
+"""Checks whose gallery shows its fault only later in a training than a rehearsal goes, or in its unrecorded steps."""
+REPEATED = {"irreproducible"}
+"""Checks whose gallery shows its fault only when the script is rehearsed twice."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Observed:

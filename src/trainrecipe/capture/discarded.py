@@ -29,11 +29,12 @@ def discarded(listener: Listener) -> Iterator[Discarded]:
     """Bare statements of the user's code whose value is a tensor that was computed from others and then dropped."""
     seen: dict[tuple[str, int], set[int]] = {}
     known: dict[tuple[str, int], tuple[Op, str]] = {}
+    names = _names(listener)
     for number, (_, ops) in enumerate(windows(listener)):
         for op in ops:
             if op.at is None:
                 continue
-            source = _dropped(op)
+            source = _dropped(op, names)
             if source:
                 key = (op.at[0], op.at[1])
                 seen.setdefault(key, set()).add(number)
@@ -44,7 +45,7 @@ def discarded(listener: Listener) -> Iterator[Discarded]:
             yield Discarded(op.name, source, len(steps), op.kind == "module", place(op.at))
 
 
-def _dropped(op: Op) -> str:
+def _dropped(op: Op, names: dict[int, set[str]]) -> str:
     """The source of the statement that drops this operation's result; empty when there is none."""
     assert op.at is not None
     call = _statements(op.at[0]).get(op.at[1])
@@ -59,17 +60,26 @@ def _dropped(op: Op) -> str:
         layer = op.call
         plain = type(layer).__module__.startswith("torch.nn.modules") and not isinstance(layer, (*_STATEFUL, nn.Sequential))
         hooked = bool(layer._forward_hooks or layer._forward_pre_hooks)
-        applied = isinstance(call.func, ast.Attribute | ast.Subscript) and bool(call.args)
-        return ast.unparse(call) if plain and not hooked and applied and _is_layer(call, layer) else ""
+        mine = _attribute(call) in names.get(id(layer), ()) and bool(call.args)
+        return ast.unparse(call) if plain and not hooked and mine else ""
     return ""
 
 
-def _is_layer(call: ast.Call, layer: nn.Module) -> bool:
-    """Whether the statement calls the layer itself, as in `self.dropout(x)`, and not a function that calls it."""
+def _names(listener: Listener) -> dict[int, set[str]]:
+    """The attributes under which each layer is reached: its own name and, for `self.layers[0]`, that of its container."""
+    found: dict[int, set[str]] = {}
+    for root in listener.models.roots.values():
+        for path, module in root.named_modules(remove_duplicate=False):
+            found.setdefault(id(module), set()).update(path.split(".")[-2:])
+    return found
+
+
+def _attribute(call: ast.Call) -> str:
+    """The attribute that a call applies, as `dropout` in `self.dropout(x)` and `layers` in `self.layers[0](x)`."""
     func = call.func
     while isinstance(func, ast.Subscript):
         func = func.value
-    return isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name | ast.Attribute) and func.attr not in dir(nn)
+    return func.attr if isinstance(func, ast.Attribute) else ""
 
 
 def _name(func: ast.expr) -> str:

@@ -46,6 +46,8 @@ class HollowForward:
     forward: Forward
     names: list[str]
     twin_of: int | None
+    like: int | None
+    sample: torch.Tensor
 
 
 def look(listener: Listener, module: nn.Module, forward: Forward) -> HollowForward | None:
@@ -56,33 +58,57 @@ def look(listener: Listener, module: nn.Module, forward: Forward) -> HollowForwa
         names = untouched(module)
         if not names:
             return None
-        twin = next((n for n, m in enumerate(listener.models.roots.values()) if m is not module and _equal(m, module)), None)
-    return HollowForward(weakref.ref(module), forward, names, twin)
+        others = [(n, m) for n, m in enumerate(listener.models.roots.values()) if m is not module and _alike(m, module)]
+        twin = next((n for n, m in others if _equal(m, module)), None)
+        like = next((n for n, _ in others), None)
+        values = [p.detach().reshape(-1)[:_ELEMENTS] for p in module.parameters()][:_KEPT]
+        sample = torch.cat([v.float() for v in values]) if values else torch.empty(0)
+    return HollowForward(weakref.ref(module), forward, names, twin, like, sample)
+
+
+def _alike(one: nn.Module, two: nn.Module) -> bool:
+    """Whether two modules have weights of the same shapes, and batch-norm layers in the same number."""
+    shapes = [[p.shape for p in m.parameters()] for m in (one, two)]
+    return bool(shapes[0]) and shapes[0] == shapes[1] and len(layers(one)) == len(layers(two))
 
 
 def _equal(one: nn.Module, two: nn.Module) -> bool:
     """Whether two modules have the same weights."""
-    mine, theirs = list(one.parameters()), list(two.parameters())
-    if [p.shape for p in mine] != [p.shape for p in theirs]:
-        return False
-    return all(torch.equal(a.reshape(-1)[:_ELEMENTS], b.reshape(-1)[:_ELEMENTS]) for a, b in zip(mine, theirs, strict=True))
+    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    return all(torch.equal(a.reshape(-1)[:_ELEMENTS], b.reshape(-1)[:_ELEMENTS]) for a, b in pairs)
 
 
 def hollow(listener: Listener) -> Iterator[Untouched]:
-    """What was noted of such forwards, where the model was trained with these layers in training mode."""
+    """What was noted of such forwards, where these layers were trained with the statistics of their batches: in the model
+    itself, in one with the same weights, or in one of the same shape while the weights of this one follow it."""
     run = listener.run
     used = {(n.model, n.name) for n in run.weights.norms}
+    roots = list(listener.models.roots.values())
+    follows = _following(listener.models.hollow_norms)
     for seen in listener.models.hollow_norms:
-        trained = seen.forward.model if seen.twin_of is None else seen.twin_of
-        names = [n for n in seen.names if (trained, n) in used]
+        module = seen.module()
+        if module is None:
+            continue
+        copied = seen.twin_of if seen.twin_of is not None else seen.like if id(module) in follows else None
+        trained = seen.forward.model if copied is None else copied
+        theirs = [name for name, _ in layers(roots[trained])]
+        mine = [name for name, _ in layers(module)]
+        names = [n for n in seen.names if (trained, theirs[mine.index(n)] if len(mine) == len(theirs) else n) in used]
         if names:
-            module = seen.module()
-            total = len(layers(module)) if module is not None else len(names)
-            own = seen.twin_of is None
+            source = "" if copied is None else run.models[trained].name
             model = run.models[seen.forward.model].name
-            yield Untouched(
-                model, total, names, seen.forward.count, "" if own else run.models[trained].name, own, seen.forward.place
-            )
+            yield Untouched(model, len(mine), names, seen.forward.count, source, copied is None, seen.forward.place)
+
+
+def _following(seen: list[HollowForward]) -> set[int]:
+    """Modules whose weights changed from one such forward to the next."""
+    first: dict[int, torch.Tensor] = {}
+    found: set[int] = set()
+    for one in seen:
+        module = one.module()
+        if module is not None and not torch.equal(first.setdefault(id(module), one.sample), one.sample):
+            found.add(id(module))
+    return found
 
 
 def norms(listener: Listener) -> Iterator[Norm]:

@@ -107,14 +107,15 @@ def score_facts(run: Run) -> dict[str, str]:
 
 def scores(run: Run) -> Picture | None:
     """Accuracy, or absolute error in units of the target, of each watched evaluation, with its 95 % interval."""
-    rows = []
-    for name, evaluation in _scored(run)[-30:]:
-        low, middle, high, what = score_of(evaluation.predictions)
-        rows.append({"name": f"{len(rows) + 1} {name}", "low": low, "middle": middle, "high": high, "what": what})
-    kinds = {row["what"] for row in rows}
-    if len(rows) < 2 or len(kinds) != 1:
+    told = [(name, score_of(evaluation.predictions)) for name, evaluation in _scored(run)[-30:]]
+    kinds = {what for _, (_, _, _, what) in told}
+    if len(told) < 2 or len(kinds) != 1:
         return None
     what = kinds.pop()
+    rows = [
+        {"name": f"{i} {name}", "low": low, "middle": middle, "high": high}
+        for i, (name, (low, middle, high, _)) in enumerate(told, 1)
+    ]
     caption = "Evaluations in their order, recomputed from outputs and labels: differences inside the intervals may be chance."
     return picture.ranges("Score and its interval", caption, rows, x_title=what)
 

@@ -110,10 +110,14 @@ class Rehearsal:
     def _trained_on(self) -> int:
         return sum(p.batches for p in self.run.passes if p.trains)
 
-    def most(self) -> int:
-        """Batches that a pass may give at present: enough for two steps, where one takes several batches."""
+    def most(self, length: int | None) -> int:
+        """Batches that a pass over so many may give at present: enough for two steps, where one takes several batches.
+
+        At its end there are then as many batches without a step as at the end of the whole pass.
+        """
         if self._window:
-            return max(self.batches, min(LONGEST, 2 * self._window))
+            enough = max(self.batches, min(LONGEST, 2 * self._window))
+            return enough if length is None else enough + (length - enough) % self._window
         return LONGEST if self._backwards and self._trained_on() < LONGEST else self.batches
 
     def cut(self, loader: Any, iterator: Any) -> bool:
@@ -130,12 +134,12 @@ class Rehearsal:
 
 
 class _Shortened:
-    """The first `most() - 1` entries of a sampler and its last one; only the first `most()` where its length is unknown."""
+    """The first `most(length) - 1` entries of a sampler and its last one; only the first ones where its length is unknown."""
 
-    def __init__(self, sampler: Iterator[Any], most: Callable[[], int], length: int | None) -> None:
+    def __init__(self, sampler: Iterator[Any], most: Callable[[int | None], int], length: int | None) -> None:
         self.sampler = sampler
         self._most = most
-        self._known = length is not None
+        self._length = length
         self._given = 0
         self._over = False
 
@@ -147,8 +151,8 @@ class _Shortened:
             raise StopIteration
         self._given += 1
         chosen = next(self.sampler)
-        self._over = self._given >= self._most()
-        if self._over and self._known:
+        self._over = self._given >= self._most(self._length)
+        if self._over and self._length is not None:
             for chosen in self.sampler:  # noqa: B007  the last one is wanted
                 pass
         return chosen

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trainrecipe.capture.listen.pairs import Pair
 
 _WRITES = frozenset({"load_state_dict", "copy_", "lerp_", "mul_", "add_", "set_", "update_parameters", "deepcopy", "sub_"})
+_SAME = 0.3
+"""Share of the batches that two models must have in common to see the same inputs; a few are alike by chance."""
 _LIST = 400
 """Facts of one kind kept at most."""
 
@@ -190,7 +192,7 @@ def _teacher(listener: Listener, pair: Pair, modules: tuple[Any, Any], numbers: 
         shares=[round(s, 4) for s in pair.shares],
         moved=pair.moved,
         fed=bool(beside),
-        same_inputs=bool(own & theirs) or not own or not theirs,
+        same_inputs=not own or not theirs or len(own & theirs) > _SAME * len(own),
         sites=sites[:4],
         place=beside[0].place if beside else place(listener.models.births.get(follower)),
     )

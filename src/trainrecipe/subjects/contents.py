@@ -234,7 +234,7 @@ def _completed(data: Data, table: Table) -> Table:
     """The table with the rest of the data set, if the data set's items are what is fed."""
     assert table.loader is not None
     found = examples(data, table.loader)
-    if found is None:
+    if found is None or (len(found.indices) < table.rows and not found.complete):
         return table
     fed = hashes(table.x)
     for slot in found.slots:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 import xxhash
-from torch.utils.data import RandomSampler, SequentialSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.describe import innermost
@@ -147,7 +154,9 @@ class Data:
 
 def _reads_all(loader: Any) -> bool:
     """Whether PyTorch's own sampler reads, or may read, all of a loader's data set."""
-    sampler = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
+    if loader.batch_sampler is not None and type(loader.batch_sampler) is not BatchSampler:
+        return False  # the sampler beside it is never asked
+    sampler = loader.sampler if loader.batch_sampler is None else loader.batch_sampler.sampler
     return isinstance(sampler, RandomSampler | SequentialSampler | WeightedRandomSampler)
 
 

@@ -32,7 +32,7 @@ class Score:
 class Comparison:
     """Something computed from the outputs meets, in a comparison or difference, something that is not.
 
-    `shape`, `other_shape` and `result_shape` are of the last batch, `output_shape` of what the model gave. `chain` are the
+    `shape`, `other_shape` and `result_shape` are of the largest batch, `output_shape` of what the model gave. `chain` are the
     operations from the output to here. `floating`: it holds floating-point numbers, `whole`: all of them are whole.
     `agree` of `total` elements were equal; `better` of `better_total` would be with the output decided properly. `stale`
     counts batches in which the other side was the labels of another pass's batch, `squared` those with one result for each
@@ -151,8 +151,8 @@ class Kinship:
 class Evaluation:
     """One watched evaluation of one model. `calls` of the model, with the batches' `sizes`; `complete`: none is missing.
 
-    `aside`: it happened in the middle of a pass that trains, as the forwards of teachers and target networks do. `kinship` is filled for models
-    whose batch-norm layers have seen no batch.
+    `aside`: it happened in the middle of a pass that trains, as the forwards of teachers and target networks do. `kinship` is
+    filled for models whose batch-norm layers have seen no batch.
     """
 
     number: int

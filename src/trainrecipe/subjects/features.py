@@ -76,18 +76,23 @@ def grid_of(values: torch.Tensor) -> tuple[float, float, int] | None:
     return (float(kinds[0]), span / levels, levels) if levels <= 4 * len(kinds) else None
 
 
-def told(x: torch.Tensor, y: torch.Tensor, classes: bool) -> tuple[float, float, float]:
+def told(
+    x: torch.Tensor, y: torch.Tensor, classes: bool, other: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> tuple[float, float, float]:
     """How well the five nearest other examples tell the label: (score, what chance gives, its standard deviation).
 
     For classes the share of examples whose label most neighbours bear, for numbers the share of the variance that their
-    neighbours' mean explains.
+    neighbours' mean explains. With `other`, inputs and labels of other examples, those are judged by neighbours in `x`.
     """
     rows = features(x)
-    near = y[nearest(rows, rows, NEIGHBOURS, leave_out=True)]
-    n = len(y)
+    asked, truth = (rows, y) if other is None else (features(other[0]), other[1])
+    width = max(rows.shape[1], asked.shape[1])  # counts of tokens may be of different length
+    rows, asked = (torch.nn.functional.pad(v, (0, width - v.shape[1])) for v in (rows, asked))
+    near = y[nearest(rows, asked, NEIGHBOURS, leave_out=other is None)]
+    n = len(truth)
     if classes:
-        shares = torch.unique(y, return_counts=True)[1].double() / n
+        shares = torch.unique(truth, return_counts=True)[1].double() / n
         most = float(shares.max())  # a majority vote at random still finds the commonest label that often
-        return float((near.mode(1).values == y).double().mean()), most, max(1e-9, most * (1 - most) / n) ** 0.5
-    left = float((near.mean(1) - y).square().mean() / y.var(correction=0).clamp_min(1e-30))
+        return float((near.mode(1).values == truth).double().mean()), most, max(1e-9, most * (1 - most) / n) ** 0.5
+    left = float((near.mean(1) - truth).square().mean() / truth.var(correction=0).clamp_min(1e-30))
     return 1 - left, 0.0, 2 / n**0.5

@@ -63,6 +63,13 @@ class Class:
         size = self.step.batch_size
         return [i.number for i in self.step.inputs if i.tensor.ndim and i.tensor.shape[0] == size and i.number != self.target]
 
+    @property
+    def tokens(self) -> set[int]:
+        """The inputs that hold whole numbers other than 0 and 1 in any batch."""
+        every = [*self.train, *self.held]
+        whole = [n for n in self.numbers if not self.step.tape.values[n].dtype.is_floating_point]
+        return {n for n in whole if any(f[n].dtype is not torch.bool and int(f[n].max()) > 1 for f in every)}
+
     def labels(self, feeds: Sequence[Feed]) -> torch.Tensor:
         """The labels of some batches: class numbers, 0 and 1, or numbers with one column each."""
         found = torch.cat([f[self.target].detach().reshape(f[self.target].shape[0], -1) for f in feeds])
@@ -71,7 +78,7 @@ class Class:
     def rows(self, feeds: Sequence[Feed], most: int = 1024) -> torch.Tensor:
         """The inputs of some batches as one vector per example, at most so long; counts where they are whole numbers."""
         parts = [torch.cat([_flat(f[n]) for f in feeds]) for n in self.numbers]
-        parts = [_counts(p, most) if not p.is_floating_point() else p.double() for p in parts]
+        parts = [_counts(p, most) if n in self.tokens else p.double() for n, p in zip(self.numbers, parts, strict=True)]
         whole = torch.cat([p if p.shape[1] <= most else p[:, :: -(-p.shape[1] // most)] for p in parts], 1)
         return whole.nan_to_num(0.0, 0.0, 0.0)
 
@@ -88,8 +95,10 @@ class Class:
 
     @property
     def constant(self) -> float:
-        """The loss of the best constant prediction, in units of the step's own loss."""
-        return self.theory.start * abs(self.theory.factor)
+        """The loss of the best constant prediction, in units of the step's own loss; that of zero would flatter any net
+        that starts at the mean of its targets."""
+        best = self.theory.neutral if self.theory.prior is None else self.theory.prior
+        return best * abs(self.theory.factor)
 
     @property
     def floor(self) -> float:
@@ -269,10 +278,7 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _counts(tokens: torch.Tensor, most: int) -> torch.Tensor:
-    """How often each whole number occurs in a row; several share a place when there are too many of them."""
-    if tokens.dtype is torch.bool or int(tokens.max()) <= 1:
-        return tokens.double()
-    places = tokens.long().clamp(min=0)
-    places = places % most
-    counts = torch.zeros(len(places), min(most, int(places.max()) + 1), dtype=torch.float64, device=places.device)
+    """How often each whole number occurs in a row; several share a place when there are more than `most` of them."""
+    places = tokens.long().clamp(min=0) % most
+    counts = torch.zeros(len(places), most, dtype=torch.float64, device=places.device)
     return counts.scatter_add_(1, places, torch.ones_like(places, dtype=torch.float64))

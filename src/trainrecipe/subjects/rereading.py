@@ -21,6 +21,8 @@ from trainrecipe.subjects.examples import Unreadable, apart, content, numbers, s
 
 PROBES = 8
 SECONDS = 3.0
+_PYTHON, _LEGACY = random.Random, np.random.RandomState  # these names stand for others while examples are read
+_GENERATORS = (_PYTHON, _LEGACY, np.random.Generator, torch.Generator)
 STORE = 16
 """Rows of a container, from which it can hold one per example."""
 
@@ -156,7 +158,7 @@ def generators_in(thing: Any, depth: int = 4, seen: set[int] | None = None) -> I
     if id(thing) in seen or depth < 0 or len(seen) > 2000:
         return
     seen.add(id(thing))
-    if isinstance(thing, random.Random | np.random.Generator | np.random.RandomState | torch.Generator):
+    if isinstance(thing, _GENERATORS):
         yield thing
         return
     if isinstance(thing, dict):
@@ -171,7 +173,7 @@ def generators_in(thing: Any, depth: int = 4, seen: set[int] | None = None) -> I
 
 
 def _state(generator: Any) -> Any:
-    if isinstance(generator, random.Random):
+    if isinstance(generator, _PYTHON):
         return generator.getstate()
     if isinstance(generator, np.random.Generator):
         return generator.bit_generator.state
@@ -180,14 +182,14 @@ def _state(generator: Any) -> Any:
 
 def _restore(generator: Any, state: Any) -> None:
     """Put a generator into a state; without one, draw from it, so that it is in another."""
-    if isinstance(generator, random.Random):
+    if isinstance(generator, _PYTHON):
         generator.random() if state is None else generator.setstate(state)
     elif isinstance(generator, np.random.Generator):
         if state is None:
             generator.random()
         else:
             generator.bit_generator.state = state
-    elif isinstance(generator, np.random.RandomState):
+    elif isinstance(generator, _LEGACY):
         generator.random_sample() if state is None else generator.set_state(state)
     elif state is None:
         torch.rand(1, generator=generator)

@@ -162,7 +162,8 @@ class Clip:
 class Scheduler:
     """A learning-rate scheduler. `calls` holds the optimiser's step count at each call of `step` by the script.
 
-    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units. `early` counts optimiser
+    `horizon` are the lengths it was built with, such as T_max or total_steps, in its own units; `conditional`: it is stepped
+    under a condition that asks for more than every so many steps. `early` counts optimiser
     steps before which it was stepped after the backward.
 
     The plan for the whole run (`unplanned` says why there is none; otherwise it reproduced all observed rates):
@@ -170,7 +171,12 @@ class Scheduler:
     elements over `covered` steps, `complete` unless the plan is longer; `peaks` the highest rate of each group and
     `built_rates` the rates they were built with; `dead` the share of steps at the end with a rate below a thousandth of
     the peak, from step `dead_from` on, `low` that below a tenth, `zero` that with a rate of zero; `turns` how often the
-    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end.
+    rate comes back up; `beyond` the highest rate after the end of the plan, None when it would rise without end;
+    `lowest` the lowest rate of the plan.
+
+    `bounded`: a comparison guards the calls of its step, so that they may end before the run does. Of a schedule that waits
+    for a plateau `metrics` are the values it was given, `metric` the source of the argument, and `mode` tells whether the
+    least or the greatest is best.
     """
 
     number: int
@@ -181,6 +187,7 @@ class Scheduler:
     calls: list[int] = dataclasses.field(default_factory=list)
     passes: list[int | None] = dataclasses.field(default_factory=list)
     horizon: dict[str, float] = dataclasses.field(default_factory=dict)
+    conditional: bool = False
     born_step: int = 0
     early: int = 0
     unplanned: str = "it was not followed ahead"
@@ -202,6 +209,7 @@ class Scheduler:
     mode: str = ""
     metric: str = ""
     metrics: list[float] = dataclasses.field(default_factory=list)
+    bounded: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -238,6 +246,12 @@ class Optimizer:
     around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
     held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
     this one had a state, such as running averages, before its first step.
+    added a group of parameters. `loop`: file and line of the innermost loop around its step, `by_length`: in that loop it
+    stands under a condition that may ask for the end of a pass (any but a remainder).
+
+    `built_in` is the innermost loop around its construction, when `born_pass` passes had begun. `replaces` is an earlier
+    optimiser of the same class that held the very same tensors and took steps; `untouched` that nobody has changed them
+    since its last step, `resumes` that this one had a state, such as running averages, before its first step.
     """
 
     number: int
@@ -265,6 +279,7 @@ class Optimizer:
     untouched: bool = False
     born_pass: int = 0
     built_in: tuple[str, int] | None = None
+    by_length: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -415,12 +430,15 @@ class Site:
 class Run:
     """Everything that was observed, and how the run ended. `rehearsal` tells that the loaders were cut short.
 
+    `evaluated` are the watched evaluations, `checkpoints` what was seen of state dicts, `raw_losses` what the training's loss
+    applies directly to a model's outputs, with the model's number.
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
     state was handed from one batch of a loader to the next. `targets`: for scripts
     `evaluated` are the watched evaluations, `raw_losses` what the training's loss applies directly to a model's outputs, with
-    the model's number. `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
-    `carries_state`: a step consumes what an earlier one produced, such as a recurrent state. `targets`: for scripts
+    the model's number. `input_gradients`: a model was called with tensors that collect gradients themselves and are in no
+    optimiser. `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a
+    recurrent state was handed from one batch of a loader to the next. `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are

@@ -91,7 +91,7 @@ class Evaluations(Ear):
     def called(self, module: Any, args: Any, kwargs: Any, out: Any) -> None:
         """The outermost call of a module returned, without gradients or in eval mode."""
         listener = self.listener
-        current = listener.loaders.open
+        current: Any = listener.loaders.open
         if self.compiled or listener.released:
             return
         running = current is not None and not current.finished

@@ -1,4 +1,4 @@
-"""What the source says about states that are kept: what they are assigned to, under which condition, and where they are used."""
+"""What the source says about states that are kept: what they are assigned to, under which condition, where they are used."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _uses_of_result(file: str, function: str, position: int, parts: int) -> Iter
             first = first.elts[position]
         if isinstance(first, ast.Name | ast.Attribute):
             name = ast.unparse(first)
-            home: ast.AST = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), tree)
+            home: ast.AST = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), tree) or node
             for call in ast.walk(home):
                 if isinstance(call, ast.Call) and (use := _use(file, call, name)) is not None:
                     yield use
@@ -175,10 +175,10 @@ def resumes(file: str) -> tuple[Resume, ...]:
     tree = tree_of(file)
     found = []
     for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name):
-            if ast.unparse(node.value.func) in ("torch.load", "load"):
-                resume = _resume(file, node, node.targets[0].id)
-                found += [resume] if resume is not None else []
+        assigned = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name)
+        if assigned and ast.unparse(node.value.func) in ("torch.load", "load"):  # type: ignore[attr-defined]
+            resume = _resume(file, node, node.targets[0].id)  # type: ignore[attr-defined,arg-type]
+            found += [resume] if resume is not None else []
     return tuple(found)
 
 
@@ -205,9 +205,8 @@ def _key(node: ast.AST, name: str) -> str:
     key: ast.AST | None = None
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name:
         key = node.slice
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop") and node.args:
-        if isinstance(node.func.value, ast.Name) and node.func.value.id == name:
-            key = node.args[0]
+    elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in (f"{name}.get", f"{name}.pop"):
+        key = node.args[0]
     return key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else ""
 
 
@@ -253,9 +252,9 @@ def _starts(file: str, name: str, tree: ast.AST | None) -> bool:
     if tree is None or not name:
         return False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("range", "trange") and len(node.args) >= 2:
-            if any(ast.unparse(n) == name for n in ast.walk(node.args[0]) if isinstance(n, ast.Name | ast.Attribute)):
-                return True
+        ranges = isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("range", "trange") and len(node.args) >= 2
+        if ranges and any(ast.unparse(n) == name for n in ast.walk(node.args[0]) if isinstance(n, ast.Name | ast.Attribute)):  # type: ignore[attr-defined]
+            return True
         if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == name:
             return True
     return False

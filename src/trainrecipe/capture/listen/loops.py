@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from trainrecipe.capture.listen.expressions import evaluate, is_number, length
-from trainrecipe.capture.where import OWN
+from trainrecipe.capture.where import OWN, Spot
 
 _STANDARD = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _FRAMES = 80
@@ -64,6 +64,39 @@ def innermost() -> Key | None:
     """The innermost loop around the current line; None when there is none."""
     *_, last = (None, *(key for _, key, *_ in enclosing()))
     return last
+
+
+def asks_for_more_than_a_remainder(at: Spot | None) -> bool:
+    """Whether a line stands in a loop under a condition other than `x % k == number`, or cannot be read."""
+    tree = tree_of(at[0]) if at is not None else None
+    if at is None or tree is None:
+        return True
+    above: list[ast.AST] = []
+    node: ast.AST | None = tree
+    while node is not None:
+        above.append(node)
+        node = next((c for c in _statements(node) if c.lineno <= at[1] <= (c.end_lineno or c.lineno)), None)
+    last = max((i for i, n in enumerate(above) if isinstance(n, ast.For | ast.While)), default=0)
+    return any(isinstance(n, ast.If) and not _is_remainder(n.test) for n in above[last:])
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        elif isinstance(child, ast.ExceptHandler | ast.match_case):
+            yield from _statements(child)
+
+
+def _is_remainder(test: ast.expr) -> bool:
+    sides = (
+        [test.left, *test.comparators]
+        if isinstance(test, ast.Compare)
+        else [test.operand]
+        if isinstance(test, ast.UnaryOp)
+        else [test]
+    )
+    return any(isinstance(s, ast.BinOp) and isinstance(s.op, ast.Mod) for s in sides)
 
 
 @functools.cache
@@ -138,6 +171,17 @@ def tree_of(filename: str) -> ast.Module | None:
         return ast.parse("".join(linecache.getlines(filename)))
     except (SyntaxError, ValueError):
         return None
+
+
+def is_bounded(file: str, line: int) -> bool:
+    """Whether a statement is in a branch that is taken as long as a number is smaller, or larger, than another."""
+    tree = tree_of(file)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.If) and node.lineno <= line <= (node.end_lineno or 0):
+            compares = [n for n in ast.walk(node.test) if isinstance(n, ast.Compare)]
+            if any(isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for c in compares for op in c.ops):
+                return True
+    return False
 
 
 # ---- how often a loop turns

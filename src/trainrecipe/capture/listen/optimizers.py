@@ -328,6 +328,7 @@ class Optimizers(Ear):
         record = watched.record
         if record.step_place is None:
             record.step_place, record.loop = place(spot(5)), loops.innermost()
+            record.by_length = loops.asks_for_more_than_a_remainder(spot(5))
         empty = watched.gradients_are_zero()
         cleared_late = watched.cleared_event > watched.backward_event >= 0 and watched.backwards > 0
         cleared_late = cleared_late or (watched.backwards > 0 and watched.wiped and empty)

@@ -220,14 +220,12 @@ class Trace:
             "decision",
             at,
             f"{kind} {axis} {threshold}",
-            lambda: Decision(
-                place(at), kind, list(mine.chain), self._output_shape(), [], axis, threshold, squashed, raw=raw
-            ),
+            lambda: Decision(place(at), kind, list(mine.chain), self._output_shape(), [], axis, threshold, squashed, raw=raw),
             self.report.decisions,
         )
         found.times += 1
-        found.shape = list(tensor.shape)
-        found.batch = self.size or 0
+        if tensor.numel() >= math.prod(found.shape or [0]):  # the last batch may hold one example only
+            found.shape, found.batch = list(tensor.shape), self.size or 0
         if axis is not None and len(found.axis_sizes) < 64:
             found.axis_sizes.append(tensor.shape[axis])
         if threshold is not None and 0 < tensor.numel() <= _LARGEST:
@@ -259,13 +257,12 @@ class Trace:
             "comparison",
             at,
             name,
-            lambda: Comparison(
-                place(at), name, list(mine.chain), self._output_shape(), [], [], [], own.is_floating_point()
-            ),
+            lambda: Comparison(place(at), name, list(mine.chain), self._output_shape(), [], [], [], own.is_floating_point()),
             self.report.comparisons,
         )
         found.times += 1
-        found.shape, found.other_shape, found.result_shape = list(own.shape), list(other.shape), list(out.shape)
+        if out.numel() >= math.prod(found.result_shape or [0]):  # the last batch may hold one example only
+            found.shape, found.other_shape, found.result_shape = list(own.shape), list(other.shape), list(out.shape)
         found.squared += _squared(own, other, out)
         for made in mine.decisions:
             made.compared = True
@@ -280,7 +277,7 @@ class Trace:
         found.total += out.numel()
         found.whole = found.whole and _whole(own)
         found.other_whole = found.other_whole and _whole(other)
-        distinct = other.unique()
+        distinct = other.unique()  # type: ignore[no-untyped-call]
         found.repeated = found.repeated or distinct.numel() < other.numel()
         if found.other_whole and len(found.labels) < 64:
             found.labels.update(distinct[:64].double().tolist())
@@ -305,7 +302,9 @@ class Trace:
             self._note_labels(given[1])
         if name in ("item", "clone", "cpu", "detach", "to", "float", "double") and given[0].numel() == 1:
             return
-        if name in ("add", "sub", "iadd", "radd") and any(t.numel() == 1 and k is None for t, k in zip(given, known, strict=True)):
+        if name in ("add", "sub", "iadd", "radd") and any(
+            t.numel() == 1 and k is None for t, k in zip(given, known, strict=True)
+        ):
             return  # an accumulator
         found: Score = self._item(
             "score", at, name, lambda: Score(place(at), name, _kind(name, kwargs, given[0])), self.report.scores
@@ -422,7 +421,7 @@ def note(into: Predictions, output: torch.Tensor, labels: torch.Tensor, size: in
     if into.task == "numbers" or len(into.confusion) > 4096:
         return
     pairs = torch.stack([labels.reshape(-1).long().cpu(), decided.cpu()])
-    unique, counts = pairs.unique(dim=1, return_counts=True)
+    unique, counts = pairs.unique(dim=1, return_counts=True)  # type: ignore[no-untyped-call]
     for (label, predicted), count in zip(unique.T.tolist(), counts.tolist(), strict=True):
         into.confusion[label, predicted] = into.confusion.get((label, predicted), 0) + count
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -44,7 +44,7 @@ def kinship(module: nn.Module, others: Iterable[tuple[int, nn.Module]]) -> Kinsh
     return found
 
 
-def _compare(number: int, mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> Kinship:
+def _compare(number: int, mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Kinship:
     order = sorted(range(len(mine)), key=lambda i: -mine[i].numel())[:_LARGEST]
     a = torch.cat([mine[i].detach().reshape(-1).double().cpu() for i in order])
     b = torch.cat([theirs[i].detach().reshape(-1).double().cpu() for i in order])

@@ -95,7 +95,11 @@ class Reports:
     def _heard(self, parts: Any, record: Any = None) -> None:
         if any(type(p) not in (str, int, float, bool, type(None)) and not isinstance(p, np.generic) for p in parts):
             parts = [p for p in parts if isinstance(p, str | int | float | np.generic)]
-        text = record.getMessage() if record is not None and len(parts) == 1 + len(record.args or ()) else " ".join(map(str, parts))
+        text = (
+            record.getMessage()
+            if record is not None and len(parts) == 1 + len(record.args or ())
+            else " ".join(map(str, parts))
+        )
         self.gather(text)
 
     def expect(self, report: Evaluation, seen: Pass | None) -> None:
@@ -131,7 +135,8 @@ class Reports:
 
     @guarded
     def _at_end(self, main: ModuleType) -> None:
-        found = [(n, v, 0.0, None) for n, v in _flat("", dict(vars(main)), 2)][:_NUMBERS]
+        found: list[Found] = []
+        found += [(n, v, 0.0, None) for n, v in _flat("", dict(vars(main)), 2)][:_NUMBERS]
         for expected in self.waiting:
             candidates = list(_candidates(expected, self.ear.run.loaders))
             expected.report.reported += _matches(candidates, found, expected.report.reported)
@@ -207,15 +212,19 @@ def _candidates(expected: Expected, loaders: list[Loader]) -> Iterator[Candidate
             continue
         if not all(map(math.isfinite, score.values)):
             continue
-        yield from _of_score(index, score, lengths, loader, loaders)
+        size = loader.batch_size if loader is not None else None
+        if size and (set(score.sizes[:-1]) != {size} or score.sizes[-1] > size):
+            continue  # the first axis counts something else: nodes, time
+        cut = seen is None or seen.cut or not seen.finished
+        yield from _of_score(index, score, lengths, loader, loaders, cut)
 
 
 def _of_score(
-    index: int, score: Score, lengths: set[int], loader: Loader | None, loaders: list[Loader]
+    index: int, score: Score, lengths: set[int], loader: Loader | None, loaders: list[Loader], cut: bool
 ) -> Iterator[Candidate]:
     values, sizes = np.asarray(score.values), np.asarray(score.sizes, dtype=float)
     seen = float(sizes.sum())
-    whole = {seen, float(loader.examples)} if loader is not None and loader.examples else {seen}
+    whole = {seen, float(loader.examples)} if cut and loader is not None and loader.examples else {seen}
     others = {float(x.examples) for x in loaders if x.examples} - whole
     size = float(loader.batch_size) if loader is not None and loader.batch_size else 0.0
     if score.kind == "count":
@@ -235,7 +244,9 @@ def _of_score(
         yield Candidate(index, "the sum of batch means over the number of examples", False, float(values.sum()) / n)
     for length in lengths:
         yield Candidate(index, "the mean of batch means", False, float(values.sum()) / length)
-        yield Candidate(index, "the sum over examples over the number of batches", False, float((values * sizes).sum()) / length)
+        yield Candidate(
+            index, "the sum over examples over the number of batches", False, float((values * sizes).sum()) / length
+        )
 
 
 def _matches(candidates: list[Candidate], found: list[Found], known: list[Reported]) -> Iterator[Reported]:

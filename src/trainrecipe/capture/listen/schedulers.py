@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.optim import lr_scheduler
 
-from trainrecipe.capture.listen import describe
+from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
-from trainrecipe.capture.listen.loops import call_at
+from trainrecipe.capture.listen.loops import call_at, is_bounded
 from trainrecipe.capture.listen.planned_rates import PlannedRates
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.finding import Place
@@ -132,6 +132,7 @@ class Schedulers(Ear):
             step = made.born_step if made is not None else 0
             owner, where = watched.record.number, (made.place if made is not None else None) or place(at)
             record = Scheduler(number, type(scheduler).__name__, owner, where, place(at), horizon=horizon, born_step=step)
+            record.conditional = loops.asks_for_more_than_a_remainder(at)
             self.run.schedulers.append(record)
         record = self.run.schedulers[number]
         if len(record.calls) < _CALLS:
@@ -158,6 +159,9 @@ class Schedulers(Ear):
                 number = len(self.run.idle_schedulers)
                 idle = Scheduler(number, made.name, made.optimizer, made.place, horizon=made.horizon, born_step=made.born_step)
                 self.run.idle_schedulers.append(idle)
+        for record in self.run.schedulers:
+            at = record.step_place
+            record.bounded = at is not None and is_bounded(at.file, at.line)
         self._planned.fill(self.run, self._numbers)
 
 

@@ -43,9 +43,10 @@ class DataDropped(Check):
 
     When it is wrong
     ----------------
-    Evaluation data that `drop_last` leaves out are `evaluates-one-batch`'s business. Shuffled training data lose other examples in each epoch, which does no harm, and are not reported. A sampler that
-    draws from a chosen part on purpose (an experiment on a subset, a curriculum) gets a note, as does a data set whose
-    length is a number kept in one of its attributes, since that is how a limit is set on purpose.
+    Evaluation data that `drop_last` leaves out are `evaluates-one-batch`'s business. Shuffled training data lose other
+    examples in each epoch, which does no harm, and are not reported. A sampler that draws from a chosen part on purpose (an
+    experiment on a subset, a curriculum) gets a note, as does a data set whose length is a number kept in one of its
+    attributes, since that is how a limit is set on purpose.
 
     Source
     ------

@@ -85,12 +85,9 @@ class InputsAndLabelsUnrelated(Check):
         if _at_chance(own):
             result |= _elsewhere(data, train, evaluations(data))
         else:
-            others = [
-                (t, told) for t in evaluations(data) if t.y is not None and t.rows >= ENOUGH and (told := _told(t)) is not None
-            ]
-            broken = next(((t, told) for t, told in others if _at_chance(told) and _tells(own)), None)
+            broken = next((t for t in evaluations(data) if _is_broken(train, t)), None)
             if broken is not None:
-                return Evidence({**result, "evaluation": broken[1]}, place=broken[0].place)
+                return Evidence({**result, "evaluation": _told(broken)}, place=broken.place)
         return Evidence(result, place=train.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -162,6 +159,22 @@ def _told(table: Table) -> list[float] | None:
     if len(torch.unique(y)) < 2:
         return None
     return list(told(x, y, bool(table.classes)))
+
+
+def _is_broken(train: Table, other: Table) -> bool:
+    """Whether neither an evaluation split itself nor training neighbours tell its labels, while as many training examples
+    tell theirs."""
+    from trainrecipe.subjects.features import told
+
+    if other.y is None or other.rows < ENOUGH or bool(other.classes) != bool(train.classes):
+        return False
+    own = _told(other)
+    assert train.y is not None
+    n = min(len(train.y), other.rows, ROWS)
+    if own is None or not _at_chance(own) or not _tells(list(told(train.x[:n], train.y[:n], bool(train.classes)))):
+        return False
+    asked = other.x[:ROWS], other.y[:ROWS]
+    return _at_chance(list(told(train.x[:ROWS], train.y[:ROWS], bool(train.classes), asked)))
 
 
 def _elsewhere(data: Data, train: Table, others: list[Table]) -> dict[str, Any]:

@@ -19,40 +19,38 @@ SHARE = 0.5
 
 
 class LoopLeftEarly(Check):
-    """A loop over the training data goes through all of them.
+    """A limit on the batches per epoch does not leave out the same data for ever.
 
     What it checks
     --------------
-    Training passes that end before the loader does, again and again after the same number of batches, and the `break` or
-    `return` in the body of the loop that ends them.
+    Training passes over an unshuffled loader that end after the same number of batches, again and again, by a `break` or
+    `return` that depends on a condition.
 
     Why it matters
     --------------
-    A `return` that is indented too far, or a `break` left over from debugging, ends each epoch after its first batch.
-    Without shuffling the model sees the same few batches for ever; with it, an epoch is a fraction of what its author
-    thinks, and so is the training.
+    A limit that was set for debugging and left in ends each epoch after its first few batches. Without shuffling these are
+    the same ones in every epoch: the model is trained on a fraction of the data, and never sees the rest.
 
     What healthy looks like
     -----------------------
-    Each epoch uses all batches, or stops at a limit that is meant.
+    Each epoch uses all batches, or a limit together with shuffled data, so that every epoch sees another part.
 
     What to do
     ----------
-    Move the `return` out of the loop, remove the `break`.
+    Remove the limit, or pass `shuffle=True` to the loader.
 
     When it is wrong
     ----------------
-    A limit on the steps per epoch, by a condition, is common: with shuffled data it is not reported, and a `break` that
-    always ends the loop is a note there, since it draws one batch at random. Loops that
-    take a batch and leave before it is used, and limits set in a framework's trainer are not reported either. Loops
-    that train on a single batch on purpose look the same: silence the check there.
+    Limits on shuffled data and on streams are common and not reported, nor are limits set in a framework's trainer.
+    Statements that end the loop in its first turn, whatever happens, are `epoch-left-early`'s business. Training on a few
+    batches on purpose looks the same: silence the check there.
 
     Source
     ------
     Fault catalogue 44.
     """
 
-    title = "The loop over the training data ends early"
+    title = "Each epoch sees the same part of the data"
     rows = ("S24",)
     faults = (44,)
     explains = ("same-batch", "label-order", "learning-rate-range")
@@ -65,24 +63,21 @@ class LoopLeftEarly(Check):
         return [e for e in found if e is not None] or [Evidence(missing="no two training passes over one loader were seen")]
 
     def judge(self, evidence: Evidence) -> Ruling:
-        """A statement in the loop that always ends it, or one that ends it at the same batch of unshuffled data."""
+        """A condition that ends every pass at the same batch, of data that are not shuffled."""
         batches, length, how = evidence["batches"], evidence["length"], evidence["how"]
-        if not evidence["left"] or not how:
-            return Ruling.passed(f"{evidence['passes']} training passes: loops over the loader are not left early")
-        if length is not None and (length < FEWEST or batches > SHARE * length):
+        if not evidence["left"] or not how or not evidence["condition"]:
+            return Ruling.passed(f"{evidence['passes']} training passes: no condition ends them at the same batch")
+        if length is None or length < FEWEST or batches > SHARE * length:
             return Ruling.passed(f"passes use {batches} of {length} batches")
-        loose = evidence["shuffled"] or length is None
-        if evidence["condition"] and loose:
-            return Ruling.passed(f"a condition ends each pass after {batches} batches, and the data are shuffled or a stream")
-        total = f"{length}" if length is not None else "all"
-        same = "" if evidence["shuffled"] else "; the data are not shuffled, so these are the same in each epoch"
+        if evidence["shuffled"]:
+            return Ruling.passed(f"a condition ends each pass after {batches} batches, and the data are shuffled")
         return Ruling.found(
-            Severity.NOTE if loose and how == "break" else Severity.WARNING,
-            f"Each epoch trains on {batches} of {total} batches: a `{how}` in the loop ends it.",
-            expected=f"{total} batches in each epoch",
-            observed=f"{evidence['passes']} passes left after {batches} batch{'es' if batches > 1 else ''}{same}",
-            fix="Move the statement out of the loop over the loader, or remove it.",
-            causes=("a return or break is indented too far", "a limit for debugging was left in"),
+            Severity.WARNING,
+            f"Each epoch trains on the same {batches} of {length} batches: a `{how}` in the loop ends it.",
+            expected=f"{length} batches in each epoch, or others in each",
+            observed=f"{evidence['passes']} passes left after {batches} batch{'es' if batches > 1 else ''}; the data are not "
+            "shuffled, so these are the same in each epoch",
+            fix="Remove the limit, or shuffle the data.",
         )
 
 

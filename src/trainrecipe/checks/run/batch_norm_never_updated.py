@@ -76,7 +76,7 @@ class BatchNormNeverUpdated(Check):
     def judge(self, evidence: Evidence) -> Ruling:
         if not evidence["layers"]:
             return Ruling.passed("every batch-norm layer that is used in eval mode has seen training batches")
-        who = "the trained model" if evidence["own"] else f"a copy of the weights of {evidence['source']}"
+        who = "the trained model" if evidence["own"] else f"a copy or average of the weights of {evidence['source']}"
         return Ruling.found(
             Severity.WARNING,
             f"{evidence['model']} is evaluated with batch-norm statistics that nothing ever updated.",

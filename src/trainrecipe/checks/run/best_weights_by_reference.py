@@ -54,7 +54,8 @@ class BestWeightsByReference(Check):
             return Evidence(missing="no weights were taken from a model or loaded into one while the script was observed")
         loaded = [_of_load(x, seen.taken) for x in seen.loaded if x.shared and x.shared == x.matched and x.since and x.trained]
         saved = [_of_save(x, seen.taken) for x in seen.saved if x.since]
-        reached = {(x.place.file, x.place.line) for x in (*seen.loaded, *seen.saved) if x.place}
+        places = [x.place for x in seen.loaded] + [x.place for x in seen.saved]
+        reached = {(p.file, p.line) for p in places if p is not None}
         kept = [_of_kept(t, reached) for t in seen.taken if t.trained]
         found = [*loaded, *saved, *(e for e in kept if e is not None)]
         copies = len([t for t in seen.taken if t.trained])
@@ -66,11 +67,11 @@ class BestWeightsByReference(Check):
             return Ruling.passed(f"no state that was kept by reference is used later ({evidence['loads']} loads seen)")
         since, model = evidence["since"], evidence["model"]
         observed = {
-            "load": f"all {evidence['tensors']} tensors that are loaded are {model}'s own memory, {since} steps after the state "
-            "was taken: loading them changes nothing",
-            "save": f"what is saved was taken {since} steps earlier and is {model}'s own memory: the file holds the latest weights",
+            "load": f"all {evidence['tensors']} tensors that are loaded are {model}'s own memory, {since} steps after "
+            "they were taken: loading them changes nothing",
+            "save": f"what is saved was taken {since} steps earlier and is {model}'s own memory: it holds the latest weights",
             "kept": f"{since} steps later the kept state is still {model}'s own memory; line {evidence['used']} uses it",
-            "alias": f"{since} steps later both names are the same {model} object; line {evidence['used']} uses the second one",
+            "alias": f"{since} steps later both names are one {model} object; line {evidence['used']} uses the second",
         }[how]
         return Ruling.found(
             Severity.ERROR if how == "load" else Severity.WARNING if evidence["sure"] else Severity.NOTE,
@@ -91,7 +92,14 @@ def _of_load(loaded: Loaded, taken: list[Taken]) -> Evidence:
 def _of_save(saved: Saved, taken: list[Taken]) -> Evidence:
     at = next((t for t in taken if t.place == saved.taken), None)
     sure = at is not None and (at.best or at.looped)
-    data = {"how": "save", "sure": sure, "since": saved.since, "model": at.model if at else "the model", "tensors": 0, "used": 0}
+    data = {
+        "how": "save",
+        "sure": sure,
+        "since": saved.since,
+        "model": at.model if at else "the model",
+        "tensors": 0,
+        "used": 0,
+    }
     return Evidence(data, place=saved.taken)
 
 

@@ -43,7 +43,7 @@ class EpochLeftEarly(Check):
     title = "A loop over the data ends after its first batch"
     rows = ("S24", "S3")
     faults = (44,)
-    explains = ("same-batch",)
+    explains = ("same-batch", "evaluates-one-batch")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not run.passes:

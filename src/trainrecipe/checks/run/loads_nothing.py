@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.run import Run
 
 FEW = 0.1
-"""Share of the state's entries that match, below which nothing to speak of was loaded."""
+"""Share of the state's entries, and of the model's, that match, below which nothing to speak of was loaded."""
 MOST = 0.5
 """Share that would match under other names, from which the names are the reason."""
 
@@ -85,7 +85,7 @@ class LoadsNothing(Check):
 def _look(x: Loaded) -> Evidence:
     renamed = x.prefixed >= MOST * min(x.given, x.own) and x.prefixed > x.matched
     fault = ""
-    if x.own and not x.strict and x.matched <= FEW * x.given and (x.given or x.file_tensors):
+    if x.own and not x.strict and x.matched <= FEW * min(x.given, x.own) and (x.given or x.file_tensors):
         fault = "names"
     elif x.own and x.shared == x.given == x.matched and x.given and x.file_tensors and not (x.from_file or x.file_matched):
         fault = "merged"

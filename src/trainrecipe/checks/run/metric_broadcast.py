@@ -56,7 +56,9 @@ class MetricBroadcast(Check):
         if not evidence["squared"]:
             return Ruling.passed("predictions and labels meet example by example")
         n = evidence["shape"][0]
-        proper = f"; compared example by example they agree in {evidence['proper']:.1%}" if evidence["proper"] is not None else ""
+        proper = (
+            f"; compared example by example they agree in {evidence['proper']:.1%}" if evidence["proper"] is not None else ""
+        )
         theirs = f", {evidence['agree']:.1%} of its elements equal" if evidence["agree"] is not None else ""
         return Ruling.found(
             Severity.ERROR,

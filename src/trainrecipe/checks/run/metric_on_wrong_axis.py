@@ -118,7 +118,8 @@ def _fault(used: list[tuple[Evaluation, Decision]], met: Comparison | None) -> s
         return ""
     whole = last.raw or last.squashed
     if sizes and max(sizes) == 1 and whole and last.axis == len(last.shape) - 1:
-        return "single"
+        per_example = len(last.shape) == 2 and last.shape[0] == last.batch
+        return "single" if met is not None or per_example else ""
     if met is None or not any(d.compared for d in decisions) or not met.repeated or not met.other_whole:
         return ""
     labelled = met.other_shape[:1] == last.shape[:1] and len(last.shape) == 2 and len(met.other_shape) == 1

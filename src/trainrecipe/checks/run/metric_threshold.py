@@ -57,7 +57,8 @@ class MetricThreshold(Check):
         if not seen:
             return Evidence(missing="outputs were neither decided nor compared in an evaluation that was seen")
         logits = {model for model, loss in run.raw_losses if loss in LOGIT_LOSSES}
-        found = [_threshold(items, logits) for items in by_line(seen, "decisions").values()]
+        probable = {model for model, loss in run.raw_losses if loss == "binary_cross_entropy"} - logits
+        found = [_threshold(items, logits, probable) for items in by_line(seen, "decisions").values()]
         found += [_equality(items) for items in by_line(seen, "comparisons").values()]
         kept = [e for e in found if e is not None]
         return kept or Evidence(missing="no threshold was applied to outputs of an evaluation that was seen")
@@ -74,7 +75,8 @@ class MetricThreshold(Check):
                 Severity.ERROR,
                 "Outputs that are real numbers are compared with class labels by equality, which never holds.",
                 expected="classes: outputs that were rounded, thresholded or decided by argmax",
-                observed=f"{evidence['agree']} of {evidence['total']} are equal" + (f"; decided first, {proper:.1%} are" if proper else ""),
+                observed=f"{evidence['agree']} of {evidence['total']} are equal"
+                + (f"; decided first, {proper:.1%} are" if proper else ""),
                 fix="Decide first: logits > 0, probabilities > 0.5 or logits.argmax(1); then compare.",
             )
         if what == "logits":
@@ -100,7 +102,7 @@ LOGIT_LOSSES = frozenset({"binary_cross_entropy_with_logits", "sigmoid", "logsig
 """What a training applies to its outputs where they are logits of yes or no."""
 
 
-def _threshold(items: list[tuple[Evaluation, Decision]], logits: set[int]) -> Evidence | None:
+def _threshold(items: list[tuple[Evaluation, Decision]], logits: set[int], probable: set[int]) -> Evidence | None:
     used = [(e, d) for e, d in items if d.compared and d.total]
     if not used or used[-1][1].kind not in ("threshold", "round"):
         return None
@@ -115,7 +117,7 @@ def _threshold(items: list[tuple[Evaluation, Decision]], logits: set[int]) -> Ev
         outside = low < 0 or high > 1
         if decision.threshold == 0.5 and plain and outside and changed and used[-1][0].model in logits:
             what = "logits"
-        probabilities = decision.squashed or (plain and low > 0 and high <= 1)
+        probabilities = decision.squashed or (plain and 0 < low <= high <= 1 and used[-1][0].model in probable)
         if decision.threshold == 0 and probabilities and above == total >= ENOUGH and comparisons:
             what = "zero"
     return Evidence(

@@ -63,7 +63,9 @@ class RaggedBatchMean(Check):
             return Evidence({"ragged": False, "batches": len(seen[-1].sizes), "size": seen[-1].sizes[0]}, seen[-1].place)
         found = [a for a in averagings(ragged) if a.right or (a.how == "the mean of batch means" and not _is_sum(a))]
         if not found:
-            return Evidence(missing="none of the script's numbers could be traced to an evaluation with batches of unequal size")
+            return Evidence(
+                missing="none of the script's numbers could be traced to an evaluation with batches of unequal size"
+            )
         chosen = [a for a in found if not a.right] or found
         return max((_look(run, a) for a in chosen), key=lambda e: (e["times"], e["share"], abs(e["difference"])))
 
@@ -81,7 +83,7 @@ class RaggedBatchMean(Check):
             Severity.WARNING if grave and evidence["times"] > 1 else Severity.NOTE,
             f"The reported {evidence['what']} is the mean of batch means, although the last batch has {sizes[-1]} examples.",
             expected=f"the mean over the examples: {evidence['proper']:.4f}",
-            observed=f"{evidence['value']:.4f} in {evidence['name'] or 'the output'} ({weight}): each example of the last batch "
+            observed=f"{evidence['value']:.4f} in {evidence['name'] or 'the output'} ({weight}): an example of the last batch "
             f"weighs {heavy:.3g} times as much as the others",
             fix="Sum over the examples (loss.item() * len(labels), number right) and divide once by the number of examples.",
         )

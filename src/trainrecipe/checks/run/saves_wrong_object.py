@@ -47,7 +47,8 @@ class SavesWrongObject(Check):
         if not saved:
             return Evidence(missing="nothing was saved with torch.save while the script was observed")
         return [
-            Evidence({"kinds": s.kinds, "methods": [k for k, v in s.kinds.items() if v == "method"]}, place=s.place) for s in saved
+            Evidence({"kinds": s.kinds, "methods": [k for k, v in s.kinds.items() if v == "method"]}, place=s.place)
+            for s in saved
         ]
 
     def judge(self, evidence: Evidence) -> Ruling:

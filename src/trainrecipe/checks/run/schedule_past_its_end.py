@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe import picture
@@ -45,7 +46,8 @@ class SchedulePastItsEnd(Check):
     When it is wrong
     ----------------
     Cycles that are meant come from `CosineAnnealingWarmRestarts` or `CyclicLR`, which are not reported; a plain cosine with
-    several swings is a note. Where the length of the run cannot be read off its loops, only what was seen counts.
+    several swings is a note. A cycle by hand that rises only once within the run looks the same as a slip. Where the length
+    of the run cannot be read off its loops, only what was seen counts.
 
     Source
     ------
@@ -66,6 +68,10 @@ class SchedulePastItsEnd(Check):
     def _look(self, run: Run, optimizer: Optimizer, scheduler: Scheduler) -> Evidence:
         if not scheduler.planned:
             return Evidence(missing=f"{scheduler.name} was not run ahead: {scheduler.unplanned}")
+        if scheduler.conditional:
+            return Evidence(missing=f"{scheduler.name} is stepped under a condition, so its end is the script's to choose")
+        if any(s is not scheduler and s.optimizer == scheduler.optimizer for s in (*run.schedulers, *run.idle_schedulers)):
+            return Evidence(missing=f"another scheduler of {optimizer.name} may take over from {scheduler.name}")
         certain = optimizer.planned_steps is not None and optimizer.certain
         steps = (optimizer.planned_steps if certain else optimizer.least_steps) or 0
         points = [p for p in scheduler.planned if p[0] <= steps]
@@ -73,6 +79,7 @@ class SchedulePastItsEnd(Check):
         lengths = {k: v for k, v in scheduler.horizon.items() if k in LENGTHS and v >= 2}
         data: dict[str, Any] = {
             "scheduler": scheduler.name,
+            "hindrance": _hindrance(run, scheduler),
             "cosine": scheduler.name == "CosineAnnealingLR",
             "certain": certain,
             "steps": steps,
@@ -87,8 +94,10 @@ class SchedulePastItsEnd(Check):
         return Evidence(data, place=scheduler.place or scheduler.step_place)
 
     def judge(self, evidence: Evidence) -> Ruling:
-        for judgement in (self._negative, self._rises, self._in_batches):
+        for judgement in (self._negative, self._rises, self._valley, self._in_batches):
             ruling = judgement(evidence)
+            if ruling is not None and evidence["hindrance"]:
+                return Ruling.unsure(f"{evidence['scheduler']} would go beyond its end, but {evidence['hindrance']}")
             if ruling is not None:
                 return ruling
         return Ruling.passed(f"{evidence['scheduler']} fits the {evidence['steps']} steps of the run")
@@ -126,6 +135,30 @@ class SchedulePastItsEnd(Check):
             "CosineAnnealingWarmRestarts.",
         )
 
+    def _valley(self, evidence: Evidence) -> Ruling | None:
+        """A hand-written decay that has one low within the run and climbs from there to the end, without a jump."""
+        rates = [rate for step, rate in evidence["curve"] if step <= evidence["steps"]]
+        if evidence["scheduler"] != "LambdaLR" or len(rates) < 8:
+            return None
+        top = rates.index(max(rates))
+        low = top + min(range(len(rates) - top), key=lambda i: rates[top + i])
+        fall, rise = rates[top : low + 1], rates[low:]
+        smooth = all(b <= a for a, b in itertools.pairwise(fall)) and all(b >= a for a, b in itertools.pairwise(rise))
+        climbed = rates[-1] - rates[low]
+        jump = max((b - a for a, b in itertools.pairwise(rise)), default=0.0)
+        if not smooth or climbed < RISE * rates[top] or rates[low] > RISE * rates[top] or jump > 0.5 * climbed:
+            return None
+        at = evidence["curve"][low][0]
+        return Ruling.found(
+            Severity.WARNING,
+            "The decay is over before the run is, and the learning rate rises again.",
+            expected="a rate that is lowest at the last step",
+            observed=f"after its low of {rates[low]:.3g} at step {at:.0f} the rate climbs to {rates[-1]:.3g} at the last of "
+            f"{evidence['steps']} steps (peak {rates[top]:.3g})",
+            fix="Give the schedule the real number of its steps over the whole run, and let it stay at its end: min(1, "
+            "step / total).",
+        )
+
     def _in_batches(self, evidence: Evidence) -> Ruling | None:
         """A length that is the run's number of batches, in a schedule that is stepped once per epoch."""
         if evidence["interval"] < 2 or not evidence["certain"] or not evidence["lengths"]:
@@ -155,3 +188,14 @@ class SchedulePastItsEnd(Check):
             y_title="learning rate",
             rules={},
         )
+
+
+def _hindrance(run: Run, scheduler: Scheduler) -> str:
+    """Why the schedule may not go on to the end of the run: something else takes over, or its calls end."""
+    others = [s for s in (*run.schedulers, *run.idle_schedulers) if s.optimizer == scheduler.optimizer and s is not scheduler]
+    if others:
+        return f"{others[0].name} is built on the same optimiser"
+    if scheduler.bounded:
+        return "a comparison guards the calls of its step"
+    later = [s.place for s in run.unreached if s.kind in ("rate", "other step")]
+    return f"line {later[0].line} may change the rate later: {later[0].source}" if later and run.rehearsal else ""

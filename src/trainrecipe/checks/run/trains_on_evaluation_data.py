@@ -35,7 +35,8 @@ class TrainsOnEvaluationData(Check):
 
     When it is wrong
     ----------------
-    Test-time adaptation does this on purpose. Programs with several optimisers, or that never call `eval()`, are not
+    Adaptation to test data after the training is not meant.
+    Programs with several optimisers, or that never call `eval()`, are not
     judged.
 
     Source
@@ -69,6 +70,8 @@ class TrainsOnEvaluationData(Check):
                 rows = {r for f in judged for r in f.rows}
                 if rows & {r for f in trained for r in f.rows}:
                     continue
+                if min(f.first_event for f in judged) > max(f.last_event for f in trained):
+                    continue  # adapted to after the training
                 if min(sum(f.stepped for f in judged), sum(f.stepped for f in trained)) >= FEWEST:
                     return Evidence(
                         {
@@ -86,7 +89,7 @@ class TrainsOnEvaluationData(Check):
         if not steps:
             return Ruling.passed("no step was taken on a loader that is read in eval mode")
         return Ruling.found(
-            Severity.WARNING,
+            Severity.ERROR,
             f"{evidence['model']} is trained on batches that it sees in eval mode, as in an evaluation.",
             expected="no optimiser step in a pass over evaluation data",
             observed=f"{steps} steps in {evidence['passes']} passes in eval mode over a loader of its own, next to "

@@ -107,6 +107,7 @@ class BroadcastLoss(Check):
     faults = (12,)
     explains = (
         "overfit-one-batch",
+        "metric-broadcast",
         "learning-rate-range",
         "input-independent-baseline",
         "batch-mixing",

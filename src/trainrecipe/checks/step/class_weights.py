@@ -12,8 +12,8 @@ from trainrecipe.picture import Picture, points
 if TYPE_CHECKING:
     import torch
 
+    from trainrecipe.subjects.loss_calls import LiveCall
     from trainrecipe.subjects.step import Step
-    from trainrecipe.subjects.terms import LiveCall
 
 FITS = 0.35
 """Scatter of logarithms up to which weights follow a formula: counts from a few batches vary by as much."""
@@ -67,7 +67,7 @@ class ClassWeights(Check):
 
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Compare weights with counts."""
-        from trainrecipe.subjects.terms import live_calls
+        from trainrecipe.subjects.loss_calls import live_calls
 
         if step.distrust:
             return Evidence(missing=step.distrust)

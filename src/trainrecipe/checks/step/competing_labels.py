@@ -87,7 +87,8 @@ class CompetingLabels(Check):
 def _given(step: Step) -> list[tuple[bool, int, int, int, int, Any]]:
     """For each binary cross-entropy of several labels: whether of a softmax, labels, examples, odd ones, most, line."""
     from trainrecipe.subjects.known import OF_SOFTMAX
-    from trainrecipe.subjects.terms import live_calls, parts
+    from trainrecipe.subjects.loss_calls import live_calls
+    from trainrecipe.subjects.terms import parts
 
     found = []
     for call in live_calls(step):

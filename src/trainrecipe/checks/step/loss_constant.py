@@ -112,7 +112,7 @@ def _terms(step: Step) -> list[tuple[float, float, Any]]:
     """For each term its value without the factor in front, its part of the loss, and the line of that factor."""
     import torch
 
-    from trainrecipe.subjects.terms import Graph, pieces_of
+    from trainrecipe.subjects.summands import Graph, pieces_of
 
     graph = Graph(step)
     pieces = [p for p in pieces_of(graph) if p.tensor.requires_grad]

@@ -76,7 +76,7 @@ class LossSign(Check):
         whole = parts(step)
         if whole.why:
             return Evidence(missing=whole.why)
-        known = [t for t in whole.terms if t.known is not None and t.head]
+        known = [t for t in whole.terms if t.pull and t.head]
         if not known:
             return Evidence(missing="no term of the loss is a known loss of a trained prediction and targets")
         up = _goes_up(step)
@@ -107,14 +107,13 @@ class LossSign(Check):
 
 
 def _look(step: Step, whole: Parts, term: Term, up: bool) -> Evidence:
-    assert term.known is not None
     rivals = [t for t in whole.terms if t is not term and not t.weights_only]
     excuse = _excuse(step, term, rivals)
     place = (step.optimizer_place or step.place) if up else (term.flipped or term.place)
     return Evidence(
         {
-            "loss": term.known.name,
-            "factor": term.known.factor,
+            "loss": term.name if term.known is None else term.known.name,
+            "factor": term.pull,
             "up": up,
             "alone": not rivals,
             "excuse": excuse,
@@ -128,9 +127,7 @@ def _excuse(step: Step, term: Term, rivals: list[Term]) -> str:
     """Why a term may be driven up on purpose; empty when nothing speaks for it."""
     from trainrecipe.subjects.terms import parts
 
-    assert term.known is not None
-    target = term.known.target
-    if bool((target == target.flatten()[0]).all()):
+    if all(bool((t == t.flatten()[0]).all()) for t in term.targets if t.numel()):
         return "its targets are all the same, as an adversary's are"
     if any(t.reached & term.head for t in rivals):
         return "other terms train the same layer"
@@ -139,11 +136,11 @@ def _excuse(step: Step, term: Term, rivals: list[Term]) -> str:
     for other in step.others:
         if any(p is q for p in step.tape.parameters for q in other.tape.parameters):
             theirs = parts(other).terms
-            if any(t.known is None or (t.known.factor > 0) != (term.known.factor > 0) for t in theirs) or not theirs:
+            if any(t.pull * term.pull <= 0 for t in theirs) or not theirs:
                 return "another backward of the program trains the same weights"
     for later in step.each()[1:]:
-        again = [t for t in parts(later).terms if t.known is not None and t.place == term.place]
-        if again and all(t.known is not None and t.known.factor * term.known.factor < 0 for t in again):
+        again = [t for t in parts(later).terms if t.pull and t.place == term.place]
+        if again and all(t.pull * term.pull < 0 for t in again):
             return "its sign changes from step to step"
     return ""
 

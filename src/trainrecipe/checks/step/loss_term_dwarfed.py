@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import torch
 
     from trainrecipe.subjects.step import Step
-    from trainrecipe.subjects.terms import Graph, Parts, Term
+    from trainrecipe.subjects.summands import Graph
+    from trainrecipe.subjects.terms import Parts, Term
 
 DROWNED = 0.9
 """Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt."""
@@ -182,7 +183,7 @@ def _train(step: Step, suspect: Term, kind: str, *, whole: bool) -> _Pair:
 
     from trainrecipe.capture.tensors import dense
     from trainrecipe.subjects.practice import adam
-    from trainrecipe.subjects.terms import Graph
+    from trainrecipe.subjects.summands import Graph
 
     twin = step.twin()
     optimizer = adam(step, twin, RATE)
@@ -209,7 +210,7 @@ def _at_stake(graph: Graph, suspect: Term, kind: str) -> torch.Tensor:
     import torch
 
     from trainrecipe.subjects.names import plain_name
-    from trainrecipe.subjects.terms import pieces_of
+    from trainrecipe.subjects.summands import pieces_of
 
     pieces = list(pieces_of(graph))
     weights = torch.autograd.grad(graph.root.sum(), [p.tensor for p in pieces], retain_graph=True, allow_unused=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trainrecipe.capture.tape import Op
     from trainrecipe.subjects.step import Step
-    from trainrecipe.subjects.terms import Graph
+    from trainrecipe.subjects.summands import Graph
 
 COUNTS = frozenset(
     {
@@ -112,7 +112,7 @@ class NonDifferentiableLoss(Check):
 def _added(step: Step) -> list[Op]:
     """Decisions through which something reaches the loss as a summand without a gradient."""
     from trainrecipe.subjects.origins import cone
-    from trainrecipe.subjects.terms import SCALES, SUMS
+    from trainrecipe.subjects.summands import SCALES, SUMS
 
     values = step.tape.values
     found: list[Op] = []
@@ -152,7 +152,7 @@ def _flat(step: Step) -> Evidence:
     """A term whose gradient is zero behind an operation that is flat everywhere."""
     import torch
 
-    from trainrecipe.subjects.terms import Graph, pieces_of
+    from trainrecipe.subjects.summands import Graph, pieces_of
 
     graph = Graph(step)
     trained = step.trained(graph.twin)

@@ -111,7 +111,8 @@ class PaddingInLoss(Check):
 
 def _given(step: Step) -> list[tuple[str, torch.Tensor, torch.Tensor, Any]]:
     """Name, whole-number target, gradient in the prediction and line of each loss of tokens."""
-    from trainrecipe.subjects.terms import live_calls, parts
+    from trainrecipe.subjects.loss_calls import live_calls
+    from trainrecipe.subjects.terms import parts
 
     found = [
         (c.name, c.target, c.gradient, c.place)

@@ -120,7 +120,6 @@ def _from_the_start(step: Step) -> bool:
 
 def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
     """Per hidden layer of tanh or sigmoid units the share of saturated values per batch, and percentiles of |a|."""
-    import torch
 
     from trainrecipe.subjects.layers import label, over_batches
 
@@ -157,7 +156,7 @@ def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
         size = (2 * size - 1).abs() if "sig" in seen.name or "expit" in seen.name else size.abs()
         shares.setdefault(key, []).append(float((size > FLAT).double().mean()))
         flat = size.flatten()
-        sizes[key] = flat[:: max(1, len(flat) // 4096)].quantile(torch.tensor([0.05, 0.5, 0.95]))
+        sizes[key] = flat[:: max(1, len(flat) // 4096)].quantile(flat.new_tensor([0.05, 0.5, 0.95]))
         names[key] = (label(op, seen), seen.place)
         rows[key] = rows.get(key, 0) + (out.shape[0] if number else 0)
         sources[id(out)] = {key}

@@ -118,7 +118,8 @@ def _fix(loss: str, low: float, high: float) -> str:
 
 def _given(step: Step) -> list[tuple[str, Any, Any, Any]]:
     """Name, line, target and gradient in the prediction of each loss whose targets are confined."""
-    from trainrecipe.subjects.terms import live_calls, parts
+    from trainrecipe.subjects.loss_calls import live_calls
+    from trainrecipe.subjects.terms import parts
 
     wanted = BINARY | SIGNS | {"poisson_nll_loss"}
     calls = live_calls(step)
