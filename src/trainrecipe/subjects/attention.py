@@ -44,6 +44,8 @@ def spreads(step: Step) -> list[Spread]:
                 found.append(_spread(op.inputs[0].detach(), op.outputs[0].detach(), _width(product), place(product.at)))
         elif op.name == "scaled_dot_product_attention" and op.kwargs.get("scale") is not None:
             q, k = op.inputs[0].detach(), op.inputs[1].detach()
+            if q.ndim > 2 and k.shape[-3] and q.shape[-3] % k.shape[-3] == 0:  # several queries share a head of keys
+                k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
             scores = q @ k.transpose(-2, -1) * float(op.kwargs["scale"])
             found.append(_spread(scores, scores.softmax(-1), q.shape[-1], place(op.at)))
     return [s for s in found if s is not None]

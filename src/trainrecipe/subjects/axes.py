@@ -122,6 +122,7 @@ def _in(flow: Flow) -> Iterator[Scramble]:
     layouts: dict[int, Sizes] = {}
     reshaped: dict[int, Seen] = {}
     told: set[str] = set()
+    shifted: set[int] = set()
 
     def layout(t: torch.Tensor) -> Sizes:
         return layouts.get(id(t), tuple(t.shape))
@@ -131,7 +132,7 @@ def _in(flow: Flow) -> Iterator[Scramble]:
         out = op.outputs[0] if len(op.outputs) == 1 else None
         for t in operands if _reads(op, operands, layouts) else ():
             scrambled = _scrambled(layout(t), tuple(t.shape))
-            if scrambled is None or (op.name in _LAST_AXIS and _tail(layout(t), t.shape[-1])):
+            if scrambled is None or id(t) in shifted or (op.name in _LAST_AXIS and _tail(layout(t), t.shape[-1])):
                 continue
             source = reshaped.get(id(t))
             if source is not None and str(source.place) not in told:
@@ -140,6 +141,10 @@ def _in(flow: Flow) -> Iterator[Scramble]:
         if out is None or not operands:
             continue
         first = next((t for t in operands if t.numel() == out.numel()), operands[0])
+        if (_cuts(op) and _scrambled(layout(first), tuple(first.shape)) is not None) or (
+            op.name in FLAT and id(first) in shifted
+        ):
+            shifted.add(id(out))
         if (
             op.name in FLAT
             or (op.name in _POINTWISE and first.shape == out.shape)
@@ -168,8 +173,17 @@ def _reads(op: Seen, operands: list[torch.Tensor], layouts: dict[int, Sizes]) ->
         return False
     if op.name in _POINTWISE:
         return len({(tuple(t.shape), layouts.get(id(t), tuple(t.shape))) for t in operands}) > 1
+    if _cuts(op):
+        return False
     whole = op.name in ("sum", "mean") and len(op.args) < 2 and "dim" not in op.kwargs
     return bool(op.outputs) and not whole
+
+
+def _cuts(op: Seen) -> bool:
+    """Whether an operation takes slices. Between two reshapes that shifts the rows of a matrix, as for relative positions."""
+    index = op.args[1] if len(op.args) > 1 else None
+    parts = index if isinstance(index, tuple) else (index,)
+    return op.name == "narrow" or (op.name == "__getitem__" and all(isinstance(p, slice) or p is Ellipsis for p in parts))
 
 
 def _tail(layout: Sizes, last: int) -> bool:

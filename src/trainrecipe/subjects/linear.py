@@ -16,6 +16,7 @@ MOST_TESTED = 12
 """Pairs that are proven by experiment at most."""
 _FACTORS = frozenset({"interpolate", "upsample", "pixel_shuffle", "pixel_unshuffle", "fold", "unfold", "grid_sample"})
 """Operations between two weights that tell that the pair is meant: changes of resolution."""
+_LAYERS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "addmm"})
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 
 
@@ -25,7 +26,8 @@ class Pair:
 
     `bend` is how far the way from the first to the second is from linear: the second difference of its result over the
     first, 0 for a linear map. `between` names the operations in between, `sizes` the widths before, between and after;
-    `near` tells that both belong to the same module and are of the same kind.
+    `near` tells that both belong to the same module and are of the same kind, and that the first adds a bias: without one it
+    may be a factor on purpose.
     """
 
     first: str
@@ -56,14 +58,18 @@ def linear_pairs(step: Step) -> tuple[list[Pair], int]:
             continue
         if any(t is w for op in flow.cone(second) if op is not first for t in op.inputs for w in (w1, w2)) or w1 is w2:
             continue  # a linear recurrence
+        biased = _biased(flow, first, w1), _biased(flow, second, w2)
+        if any(op.name not in _LAYERS and not b for op, b in zip((first, second), biased, strict=True)):
+            continue  # a product with a bare matrix: keys, values, prototypes, a basis
         key = (_called(first, w1, names), _called(second, w2, names))
         if key in seen or len(seen) >= MOST_TESTED:
             continue
         seen.add(key)
         sizes = (_widths(flow, first, w1)[0], _widths(flow, first, w1)[1], _widths(flow, second, w2)[1])
         bend = _bend(flow, first, second)
+        near = _near(first, second) and (biased[0] or any("norm" in op.name for op in between))
         kinds = tuple(op.name for op in reversed(between))
-        found.append(Pair(*key, kinds, sizes, bend, _near(first, second), _place(flow, first)))
+        found.append(Pair(*key, kinds, sizes, bend, near, _place(flow, first)))
     return found, len({id(w) for _, w in weighted})
 
 
@@ -117,6 +123,14 @@ def _redundant(flow: Flow, first: Seen, w1: torch.Tensor, second: Seen, w2: torc
         large = [max(w.shape[2:]) > 1 for _, w in convolutions]
         return large[0] == large[1]
     return True
+
+
+def _biased(flow: Flow, op: Seen, weight: torch.Tensor) -> bool:
+    """Whether a layer adds a bias: a vector of weights, in the same operation or in the next."""
+    users = flow.users(op.outputs[0], op)
+    later = users[0].inputs if len(users) == 1 and users[0].name in ("add", "__add__", "__radd__", "add_", "__iadd__") else []
+    vectors = [t for t in (*op.inputs, *later) if t.requires_grad and t is not weight and id(t) not in flow.data]
+    return any(max(t.shape, default=0) == t.numel() for t in vectors)
 
 
 def _bend(flow: Flow, first: Seen, second: Seen) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from trainrecipe.capture.replay import CannotReplay
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.watch import Seen, run_watched
 from trainrecipe.finding import Evidence, Place
@@ -338,5 +339,8 @@ def _measured(step: Step, padded: Padded) -> tuple[list[Leak], float] | None:
     """The leaks of an input, measured once for all checks that ask."""
     known = step.__dict__.setdefault("_padding", {})
     if padded.one.number not in known:
-        known[padded.one.number] = Padding(step, padded).leaks()
+        try:
+            known[padded.one.number] = Padding(step, padded).leaks()
+        except CannotReplay:  # evaluation mode takes another way
+            known[padded.one.number] = None
     return known[padded.one.number]  # type: ignore[no-any-return]

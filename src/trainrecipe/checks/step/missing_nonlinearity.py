@@ -40,7 +40,8 @@ class MissingNonlinearity(Check):
     ----------------
     Low-rank factors (LoRA, bottlenecks, embedding projections), depthwise or separable convolutions, attention's projections,
     residual branches and changes of resolution are not counted: the layer in between has to be as wide as the narrower of
-    its neighbours. A single pair at the border of two modules, such as an encoder and its head, is a note. Someone who
+    its neighbours. A single pair at the border of two modules, such as an encoder and its head, is a note, and so is one
+    whose first layer has no bias. Products with bare matrices (keys, prototypes, a basis) are not counted. Someone who
     studies deep linear networks on purpose can waive it.
 
     Source
