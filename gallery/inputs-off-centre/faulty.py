@@ -5,7 +5,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, random_split
 
-MEAN, STD = 4.88, 6.02  # fault: constants for pixels of 0 to 16, and the pixels are 0 to 1
+MEAN, STD = 4.88, 6.02
 
 
 class Digits(Dataset):
@@ -18,7 +18,7 @@ class Digits(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index):
-        image = (self.images[index] - MEAN) / STD
+        image = (self.images[index] - MEAN) / STD  # fault: constants for pixels of 0 to 16, and the pixels are 0 to 1
         return image.flatten(), self.labels[index]
 
 

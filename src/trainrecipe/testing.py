@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from trainrecipe.capture.launch import Order
@@ -141,15 +142,23 @@ def final(script: str, *, observed: bool) -> Final:
 
 
 def _keep_modules() -> list[Any]:
-    """From now on every module that is made is kept, so that its weights can be read when the script is over."""
+    """From now on every module that the script makes is kept, so that its weights can be read when the script is over.
+
+    A model that makes layers in every call makes some in our replays, too; those are not the script's.
+    """
     from torch import nn
 
     made: list[Any] = []
     original = nn.Module.__init__
+    replays = tuple(os.path.join("trainrecipe", *p) for p in (("exam.py",), ("subjects", "step.py")))
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        made.append(self)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and not frame.f_code.co_filename.endswith(replays):
+            frame = frame.f_back
+        if frame is None:
+            made.append(self)
 
     nn.Module.__init__ = __init__  # type: ignore[method-assign]
     return made

@@ -6,8 +6,8 @@ worked out from what was seen batch by batch, and looked for. So nothing needs t
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
+import io
 import logging
 import math
 import re
@@ -64,22 +64,28 @@ class Reports:
 
     def install(self, put: Put) -> None:
         """Hear what is printed and logged."""
-        put(builtins, "print", self._wrap_print)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # `print` itself stays as it is: programs ask whether `sink is print`
+            put(sys.stdout, "write", self._wrap_write)
         put(logging.Logger, "handle", self._wrap_handle)
 
     def note_trouble(self, where: str, error: BaseException) -> None:
         """Keep an error of ours."""
         self.ear.note_trouble(where, error)
 
-    def _wrap_print(self, original: Any) -> Any:
-        reports = self
+    def _wrap_write(self, original: Any) -> Any:
+        reports, line = self, io.StringIO()
 
-        def print(*args: Any, **kwargs: Any) -> None:
-            if reports.waiting and not torch.compiler.is_compiling():
-                reports._heard(args)
-            original(*args, **kwargs)
+        def write(text: str, /) -> int:
+            if reports.waiting and type(text) is str and not torch.compiler.is_compiling():
+                line.write(text)  # print() writes every argument by itself
+                if "\n" in text:
+                    whole = line.getvalue()
+                    line.seek(0)
+                    line.truncate()
+                    reports._heard((whole,))
+            return original(text)  # type: ignore[no-any-return]
 
-        return print
+        return write
 
     def _wrap_handle(self, original: Any) -> Any:
         reports = self
