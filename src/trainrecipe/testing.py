@@ -158,7 +158,7 @@ def _keep_modules() -> list[Any]:
 
     made: list[Any] = []
     original = nn.Module.__init__
-    replays = tuple(os.path.join("trainrecipe", *p) for p in (("exam.py",), ("subjects", "step.py")))
+    replays = tuple(os.path.join("trainrecipe", *p) for p in (("exam.py",), ("capture", "replay.py")))
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
