@@ -44,14 +44,11 @@ def of_step(step: Step) -> Picture | None:
     rows = list(_rows(folded(layers)))
     frozen = total.parameters - total.trainable
     weights = f"{total.trainable:,} trainable" + (f" and {frozen:,} frozen" if frozen else "") + " parameters"
+    batch = f"One forward of a batch of {step.batch_size}" if step.batch_size else "One forward"
     caption = (
-        f"One forward of a batch of {step.batch_size} in the first recorded step: {weights}, {short(total.flops)} floating-point "
-        if step.batch_size
-        else f"One forward in the first recorded step: {weights}, {short(total.flops)} floating-point "
-    )
-    caption += (
-        f"operations in matrix products and convolutions, {short(total.memory)}B of activations kept for backward. "
-        "Equal blocks in a row are one row with their sums; what is measured of results is over all their elements."
+        f"{batch} in the first recorded step: {weights}, {short(total.flops)} floating-point operations in matrix products and "
+        f"convolutions, {short(total.memory)}B of activations kept for backward. Equal blocks in a row are one row with their "
+        "sums; results are measured over all their elements."
     )
     cells = [_cells(depth, layer) for depth, layer in rows] + [_cells(0, total)]
     return picture.table("Structure", caption, _COLUMNS, cells, numbers=_NUMBERS, brief=_BRIEF, total=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from trainrecipe import picture
+from trainrecipe.capture.replay import Twin
 from trainrecipe.capture.watch import Seen, run_watched, watching
 from trainrecipe.picture import Picture
 from trainrecipe.subjects.step import Input, Step
@@ -136,8 +136,8 @@ def _activations(source: Pictures, result: torch.Tensor) -> Picture:
     shown = maps[: MOST_TILES - 1]
     tiles += [{"image": _drawn(0.5 + 0.5 * m[None] / size, scaled=True), "caption": f"unit {i}"} for i, m in enumerate(shown)]
     caption = (
-        f"What {_of(len(shown), len(maps), 'units')} of the first convolution give for one example, in the first recorded step, on "
-        "one scale: middle grey is zero, bright is positive."
+        f"What {_of(len(shown), len(maps), 'units')} of the first convolution give for one example, in the first recorded "
+        "step, on one scale: middle grey is zero, bright is positive."
     )
     return picture.grid("Activations of the first layer", caption, tiles, size="small")
 
@@ -167,8 +167,8 @@ def saliency(step: Step) -> Picture | None:
         told = [f"label {true}" for true in (label_of(step, i),) if true] + [f"predicted {p}" for p in picked[i : i + 1]]
         tiles.append({"image": _overlaid(example, size), "caption": ", ".join(told) or f"example {i}"})
     caption = (
-        f"Examples as they enter the net, and again in grey under red where a change of a pixel moves {what} most, in the first "
-        "recorded step. Borders and corners alone are suspect."
+        f"Examples as they enter the net, and again in grey under red where a change of a pixel moves {what} most, in the "
+        "first recorded step. Borders and corners alone are suspect."
     )
     return picture.grid("What the output depends on", caption, tiles, size="wide")
 
@@ -181,15 +181,15 @@ def label_of(step: Step, row: int) -> str:
     return ""
 
 
-def _score(step: Step, env: dict[int, torch.Tensor], twin: Any) -> tuple[torch.Tensor, str, list[int]]:
+def _score(step: Step, env: dict[int, torch.Tensor], twin: Twin) -> tuple[torch.Tensor, str, list[int]]:
     """What the gradient is taken of: the output of the predicted class where there are classes, else the loss."""
     size, numbers = step.batch_size, step.predictions
     prediction = env.get(numbers[0]) if len(numbers) == 1 else None
-    if prediction is not None and prediction.ndim == 2 and prediction.shape[0] == size and prediction.shape[1] > 1:
-        if prediction.requires_grad and any(c.input == numbers[0] and c.name in _CLASSES for c in step.losses):
-            picked = prediction.detach().argmax(1)
-            return prediction.gather(1, picked[:, None]).sum(), "the output of the predicted class", picked.tolist()
-    return twin.total(env), "the loss", []
+    classes = any(c.input == numbers[0] and c.name in _CLASSES for c in step.losses) if numbers else False
+    if prediction is None or not classes or prediction.ndim != 2 or len(prediction) != size or not prediction.requires_grad:
+        return twin.total(env), "the loss", []
+    picked = prediction.detach().argmax(1)
+    return prediction.gather(1, picked[:, None]).sum(), "the output of the predicted class", picked.tolist()
 
 
 _CLASSES = frozenset({"cross_entropy", "nll_loss", "multi_margin_loss"})
@@ -213,8 +213,8 @@ def positions(step: Step) -> Picture | None:
     rows = sizes[: 2 * MOST_EXAMPLES, :MOST_POSITIONS]
     rows = rows / rows.amax(1, keepdim=True).clamp(min=1e-30)
     caption = (
-        f"How much each {what} of an example moves the loss, in the first recorded step: the norm of the gradient in it, relative "
-        "to the largest of the example. White: no effect at all."
+        f"How much each {what} of an example moves the loss, in the first recorded step: the norm of the gradient in it, "
+        "relative to the largest of the example."
     )
     matrix = [[round(v, 4) for v in row] for row in rows.nan_to_num(0.0, 0.0, 0.0).tolist()]
     return picture.heatmap("What the loss depends on", caption, matrix, x_title=what, y_title="example", value_title="relative")
@@ -226,8 +226,10 @@ def _of_numbers(step: Step, one: Input) -> torch.Tensor | None:
     (gradient,) = torch.autograd.grad(twin.loss({one.number: leaf.clone()}), [leaf], allow_unused=True)
     if gradient is None:
         return None
-    size = gradient.float().abs().cpu()
-    return size.norm(dim=2) if size.ndim == 3 else size
+    size: torch.Tensor = gradient.float().abs().cpu()
+    if size.ndim == 3:
+        size = torch.linalg.vector_norm(size, dim=2)
+    return size
 
 
 def _of_tokens(step: Step, one: Input) -> torch.Tensor | None:
@@ -249,7 +251,7 @@ def _of_tokens(step: Step, one: Input) -> torch.Tensor | None:
     if not leaves or not loss.requires_grad:
         return None
     (gradient,) = torch.autograd.grad(loss, leaves, allow_unused=True)
-    return None if gradient is None else gradient.float().norm(dim=2).cpu()
+    return None if gradient is None else torch.linalg.vector_norm(gradient.float(), dim=2).cpu()
 
 
 # ---- pixels
@@ -282,5 +284,5 @@ def _small(values: torch.Tensor) -> torch.Tensor:
     longer = max(values.shape[-2:])
     if longer <= SIDE:
         return values
-    size = [max(1, round(n * SIDE / longer)) for n in values.shape[-2:]]
-    return torch.nn.functional.adaptive_avg_pool2d(values[None], size)[0]
+    height, width = (max(1, round(n * SIDE / longer)) for n in values.shape[-2:])
+    return torch.nn.functional.adaptive_avg_pool2d(values[None], (height, width))[0]

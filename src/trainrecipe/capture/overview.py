@@ -208,8 +208,8 @@ def fixed_batch(dynamics: Dynamics) -> Picture:
         "outputs": "The first output",
     }[dynamics.kind]
     caption = (
-        f"{what} for {len(names)} examples of the first recorded batch, computed on a copy with the noise of that batch, so that "
-        f"only the weights differ.{'' if numbers else ' Bold: the median.'} {_jitter(dynamics, numbers)}"
+        f"{what} for {len(names)} examples of the first recorded batch, computed on a copy with the noise of that batch, so "
+        f"that only the weights differ.{'' if numbers else ' Bold: the median.'} {_jitter(dynamics, numbers)}"
     )
     return picture.traces(
         "Predictions for one batch",
@@ -229,11 +229,9 @@ def _jitter(dynamics: Dynamics, numbers: bool) -> str:
     told = []
     change, flips = dynamics.jitter(LAST_LOOKS), dynamics.flips(LAST_LOOKS)
     if change is not None:
-        told.append(
-            f"In the last third of {len(dynamics.looks)} looks they change by {change:.2g} from look to look on average"
-        )
+        told.append(f"From look to look, in the last third of {len(dynamics.looks)}, they change by {change:.2g} on average")
     if flips is not None and not numbers and told:
-        told.append(f"and {flips:.0%} of the examples change their predicted class")
+        told.append(f"and {flips:.0%} of the examples change their class")
     alike = " At every look all examples get the same outputs." if dynamics.alike else ""
     return (", ".join(told) + "." if told else "") + alike
 

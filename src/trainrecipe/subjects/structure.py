@@ -204,10 +204,14 @@ def _recurrent(given: torch.Tensor, *rest: Any) -> int:
     return 2 * positions * sum(t.numel() for t in matrices)
 
 
+def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> int:
+    return int(sdpa_flop_count(q.shape, k.shape, v.shape))  # type: ignore[no-untyped-call]
+
+
 _FORMULAS: dict[str, Callable[..., int]] = {
     "aten.mkldnn_rnn_layer": lambda given, w1, w2, *_: _recurrent(given, w1, w2),
     "aten._cudnn_rnn": lambda given, weights, *_: _recurrent(given, weights),
-    "aten._scaled_dot_product_flash_attention_for_cpu": lambda q, k, v, *_: sdpa_flop_count(q.shape, k.shape, v.shape),
+    "aten._scaled_dot_product_flash_attention_for_cpu": lambda q, k, v, *_: _attention(q, k, v),
     "aten.mv": lambda a, *_: 2 * a.numel(),
     "aten.dot": lambda a, *_: 2 * a.numel(),
 }
@@ -241,9 +245,9 @@ class _Survey:
         """Run the step, and put the layers in the order of their first call."""
         handles = list(self._hooks())
         try:
-            with self.flops, torch.autograd.graph.saved_tensors_hooks(self._pack, lambda t: t):
-                with watching(self.step, self.twin, self._look):
-                    self.twin.run()
+            kept = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda t: t)
+            with self.flops, kept, watching(self.step, self.twin, self._look):
+                self.twin.run()
         finally:
             for handle in handles:
                 handle.remove()

@@ -183,9 +183,13 @@ class Following:
         models, listener = self.listener.models, self.listener
         models.depth += 1
         try:
-            with listener.recorder.pause(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode(False):
-                with torch.enable_grad(), self._no_autocast():
-                    yield
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(listener.recorder.pause())
+                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # models may print in forward
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.enable_grad())
+                stack.enter_context(self._no_autocast())
+                yield
         finally:
             models.depth -= 1
             listener.stopwatch.restart()
