@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from trainrecipe import picture
 from trainrecipe.picture import Picture
 from trainrecipe.subjects.step import Step
-from trainrecipe.subjects.structure import Layer, folded, structure, whole
+from trainrecipe.subjects.structure import Layer, Values, folded, structure, whole
 
 MOST_ROWS = 120
 MOST_TABLES = 2
 """Steps of the program whose models get a table, those with the most parameters first."""
-_COLUMNS = ("layer", "kind", "input → output", "parameters", "FLOPs", "kept", "mean ± sd", "range", "zeros", "remark")
+_COLUMNS = ("layer", "kind", "input → output", "weights", "FLOPs", "kept", "mean ± sd", "range", "zeros", "remark")
 _NUMBERS = (3, 4, 5, 6, 7, 8)
+_LONGEST = 22
+"""Letters of a kind."""
 _BRIEF = (0, 1, 2, 3, 4, 8, 9)
 
 
@@ -47,10 +50,11 @@ def of_step(step: Step) -> Picture | None:
     batch = f"One forward of a batch of {step.batch_size}" if step.batch_size else "One forward"
     caption = (
         f"{batch} in the first recorded step: {weights}, {short(total.flops)} floating-point operations in matrix products and "
-        f"convolutions, {short(total.memory)}B of activations kept for backward. Equal blocks in a row are one row with their "
+        f"convolutions, {_bytes(total.memory)} of activations kept for backward. Equal blocks in a row are one row with their "
         "sums; results are measured over all their elements."
     )
-    cells = [_cells(depth, layer) for depth, layer in rows] + [_cells(0, total)]
+    repeats = {id(child): layer.repeats for _, layer in rows for child in layer.children}
+    cells = [_cells(depth, layer, repeats.get(id(layer), 1)) for depth, layer in rows] + [_cells(0, total, 1)]
     return picture.table("Structure", caption, _COLUMNS, cells, numbers=_NUMBERS, brief=_BRIEF, total=True)
 
 
@@ -64,20 +68,20 @@ def _rows(layers: Sequence[Layer]) -> list[tuple[int, Layer]]:
     return every[:MOST_ROWS]
 
 
-def _cells(depth: int, layer: Layer) -> list[str]:
+def _cells(depth: int, layer: Layer, around: int) -> list[str]:
+    """The cells of a row; `around` is how often the layer around it is repeated."""
     values = layer.values
     name = "  " * depth + layer.name
-    kind = "" if layer.kind == layer.name else layer.kind
-    kind += f" × {layer.repeats}" if layer.repeats > 1 else ""
+    kind = "" if layer.kind == layer.name else _cut(layer.kind)
+    kind += f" × {layer.repeats}" if layer.repeats > around else ""
     calls = f"{layer.calls // layer.repeats if layer.repeats > 1 else layer.calls} calls" if layer.calls > layer.repeats else ""
     shapes = " → ".join("×".join(map(str, s)) or "1" for s in (layer.entered, layer.shape) if s is not None)
     measured = ["", "", ""]
     if values.count:
         zeros = values.zeros / values.count
-        mean = values.mean if abs(values.mean) > 1e-3 * values.deviation else 0.0
-        measured = [f"{mean:.2g} ± {values.deviation:.2g}", f"{values.low:.3g} … {values.high:.3g}", _share(zeros)]
+        measured = [_rounded(values), f"{values.low:.2g} … {values.high:.2g}", _share(zeros)]
     remark = "; ".join(part for part in (calls, layer.remark) if part)
-    kept = f"{short(layer.memory)}B" if layer.memory else ""
+    kept = _bytes(layer.memory) if layer.memory else ""
     return [name, kind, shapes, _weights(layer), short(layer.flops) if layer.flops else "", kept, *measured, remark]
 
 
@@ -90,8 +94,26 @@ def _weights(layer: Layer) -> str:
     return short(layer.trainable) + (f" + {short(frozen)} frozen" if frozen else "")
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def _rounded(values: Values) -> str:
+    """Mean and deviation, both to two digits of the deviation."""
+    size = values.deviation or abs(values.mean)
+    digits = 1 - math.floor(math.log10(size)) if size > 0 else 0
+    if not 0 <= digits <= 5:
+        return f"{values.mean:.1e} ± {values.deviation:.1e}"
+    mean = f"{values.mean:.{digits}f}"
+    return f"{mean.removeprefix('-') if float(mean) == 0 else mean} ± {values.deviation:.{digits}f}"
+
+
 def _share(share: float) -> str:
     return "" if share == 0 else f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
+def _bytes(count: int) -> str:
+    return f"{short(count)}B" if count >= 10_000 else f"{count:,} B"
 
 
 def short(number: float) -> str:

@@ -251,7 +251,10 @@ def _of_tokens(step: Step, one: Input) -> torch.Tensor | None:
     if not leaves or not loss.requires_grad:
         return None
     (gradient,) = torch.autograd.grad(loss, leaves, allow_unused=True)
-    return None if gradient is None else torch.linalg.vector_norm(gradient.float(), dim=2).cpu()
+    if gradient is None:
+        return None
+    size: torch.Tensor = torch.linalg.vector_norm(gradient.float(), dim=2)
+    return size.cpu()
 
 
 # ---- pixels

@@ -168,7 +168,8 @@ def _tile(row: torch.Tensor) -> dict[str, Any]:
     side = int(row.numel() ** 0.5)
     if row.is_floating_point() and row.ndim == 1 and side >= 6 and side * side == row.numel():
         return {"image": picture.png(_unit(row.reshape(side, side)).tolist())}
-    return {"values": [round(v, 3) for v in row.flatten()[:24].double().tolist()]}
+    shown = row.flatten()[:24]
+    return {"values": [round(v, 3) for v in shown.double().tolist()] if row.is_floating_point() else shown.tolist()}
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:

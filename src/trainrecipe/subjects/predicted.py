@@ -26,18 +26,19 @@ _NUMBERS = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reader:
-    """How to read the predictions of one step: `number` of the value, `call` of the loss that they are given to, and the `rows`
-    that are followed."""
+    """How to read the predictions of one step: `number` of the value, the `shape` in which the loss of `call` gets it,
+    and the `rows` that are followed."""
 
     number: int
     kind: str
+    shape: tuple[int, ...]
     rows: list[int]
     targets: torch.Tensor | None
     call: LossCall | None
 
     def read(self, prediction: torch.Tensor, step: int) -> Look:
         """The predictions of the followed rows."""
-        outputs = _rows(prediction, self.kind)[self.rows].detach().double().cpu()
+        outputs = _rows(prediction.reshape(self.shape), self.kind)[self.rows].detach().double().cpu()
         picked = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > self.middle).long()
         values = outputs[:, 0]
         if self.kind == "classes" and self.targets is not None:
@@ -64,17 +65,22 @@ def reader_of(step: Step) -> tuple[Reader, Dynamics] | str:
     """How to follow the predictions of a step, with empty dynamics; or the reason why they cannot be followed."""
     numbers = step.predictions
     call = next((c for c in step.losses if c.counts and c.input in numbers and c.op.parent is None), None)
-    if call is None and len(numbers) != 1:
-        return "the step has no single prediction"
-    number = call.input if call is not None else numbers[0]
+    if call is not None:
+        number = call.input
+    else:
+        shaped = [n for n in numbers if step.tape.values[n].shape]
+        if len(shaped) != 1:
+            return "the step has no single prediction"
+        number = shaped[0]
+        call = _inner_call(step, number)
     value = step.tape.values[number]
     if not value.dtype.is_floating_point or not value.shape:
         return "the predictions are no numbers"
-    kind, targets = _kind(step, call, value.shape)
-    shape = (1, *value.shape[1:]) if kind != "classes" else ()
-    if kind != "classes" and math.prod(shape) > _WIDEST:
+    shape = tuple(call.prediction.shape) if call is not None else value.shape
+    kind, targets = _kind(call, shape)
+    if kind != "classes" and math.prod(shape[1:]) > _WIDEST:
         return "the predictions are pictures or sequences"
-    count = targets.numel() if targets is not None and kind != "numbers" else value.shape[0]
+    count = targets.numel() if targets is not None and kind != "numbers" else shape[0]
     if kind == "classes" and targets is not None:
         ignored = call.settings.get("ignore_index", -100) if call is not None else -100
         usable = ((targets >= 0) & (targets != ignored)).nonzero()[:, 0].tolist()
@@ -86,10 +92,21 @@ def reader_of(step: Step) -> tuple[Reader, Dynamics] | str:
     truths = targets[rows].double().cpu() if targets is not None else None
     names = [f"example {i}" for i in rows]
     made = Dynamics(kind, [] if truths is None else truths.tolist(), names, _differ(step))
-    return Reader(number, kind, rows, truths, call), made
+    return Reader(number, kind, shape, rows, truths, call), made
 
 
-def _kind(step: Step, call: LossCall | None, shape: tuple[int, ...]) -> tuple[str, torch.Tensor | None]:
+def _inner_call(step: Step, number: int) -> LossCall | None:
+    """The call of a loss function inside the model on the very values that the model returns as its predictions."""
+    size = math.prod(step.tape.values[number].shape)
+    calls = [c for c in step.losses if c.counts and c.prediction.numel() == size]
+    if not calls:
+        return None
+    with torch.no_grad():
+        value = step.twin().run(until=[number])[number]
+    return next((c for c in calls if torch.equal(c.prediction.flatten(), value.flatten().to(c.prediction.dtype))), None)
+
+
+def _kind(call: LossCall | None, shape: tuple[int, ...]) -> tuple[str, torch.Tensor | None]:
     """What the predictions mean, with one target per row where it is known."""
     target = call.target if call is not None else None
     if call is None or target is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,7 @@ def _joined(row: Sequence[Layer]) -> Layer:
     if len(row) == 1:
         return dataclasses.replace(row[0], children=folded(row[0].children))
     first = row[0]
-    name = f"{first.name}–{row[-1].name}" if first.name.isdigit() else first.name
+    name = first.name if first.name == row[-1].name else f"{first.name}–{row[-1].name}"
     made = dataclasses.replace(first, name=name, weights={}, flops=0, memory=0, values=Values(), repeats=len(row))
     for layer in row:
         made.weights |= layer.weights
@@ -173,6 +174,16 @@ def _joined(row: Sequence[Layer]) -> Layer:
         made.values.add(layer.values)
     made.children = folded([_joined(each) for each in zip(*(r.children for r in row), strict=True)])
     return made
+
+
+def _note_shared(layers: Sequence[Layer]) -> None:
+    """Remark on layers whose weights are those of one before them."""
+    owners: dict[int, str] = {}
+    for leaf in (leaf for layer in layers for leaf in layer.leaves()):
+        known = {owners[key] for key in leaf.weights if key in owners}
+        if len(known) == 1 and not leaf.remark and next(iter(known)) != leaf.name:
+            leaf.remark = f"shares weights with {next(iter(known))}"
+        owners |= {key: leaf.name for key in leaf.weights if key not in owners}
 
 
 # ---- counting
@@ -217,6 +228,10 @@ _FORMULAS: dict[str, Callable[..., int]] = {
 }
 
 
+def _constant(rows: torch.Tensor) -> bool:
+    return len(rows) > 1 and bool((rows == rows[:1]).all())
+
+
 class _Survey:
     """One watched forward on a twin."""
 
@@ -234,6 +249,7 @@ class _Survey:
         self._stack: list[Layer] = []
         self._calls: dict[Any, Layer] = {}
         self._used: set[int] = set()
+        self._given: dict[int, torch.Tensor | None] = {}
         self._biased: dict[int, Layer] = {}
         self._kept: list[Any] = []
         self._measured: dict[tuple[int, int], Values] = {}
@@ -253,7 +269,9 @@ class _Survey:
                 handle.remove()
         for layer in self.roots:
             self._arrange(layer)
-        return sorted((r for r in self.roots if r.first < float("inf")), key=lambda r: r.first)
+        called = sorted((r for r in self.roots if r.first < float("inf")), key=lambda r: r.first)
+        _note_shared(called)
+        return called
 
     # ---- the tree
 
@@ -292,6 +310,7 @@ class _Survey:
             layer = self.layers[id(module)]
             given = next((t for t in tensors_in((args, kwargs))), None)
             layer.entered = tuple(given.shape) if given is not None else layer.entered
+            self._given[id(layer)] = given
             self._note_first(layer)
             self._stack.append(layer)
 
@@ -332,9 +351,9 @@ class _Survey:
         if layer.values.deviation > _HUGE:
             return "gives values far beyond what half precision holds"
         size = self.step.batch_size
-        if size is not None and size > 1 and result.shape[:1] == (size,) and bool((result == result[:1]).all()):
-            return "gives the same for every example"
-        return ""
+        given = self._given.get(id(layer))
+        varies = given is not None and given.shape[:1] == (size,) and not _constant(given)
+        return "gives the same for every example" if varies and result.shape[:1] == (size,) and _constant(result) else ""
 
     def _arrange(self, layer: Layer) -> None:
         """Leave out modules that are never called but whose weights the layer around them uses itself."""
@@ -363,8 +382,9 @@ class _Survey:
         around = self._stack[-1] if self._stack else None
         library = seen.layer is not None and type(seen.layer).__module__.startswith(LAYER_KINDS)
         costs = self.flops.total > self._flops_before
+        activates = around is not None and seen.name in _ACTIVATIONS and self._written_here(seen)
         row = around
-        if out is not None and not library and (held or costs or (around is not None and seen.name in _ACTIVATIONS)):
+        if out is not None and not library and (held or costs or activates):
             row = self._function(seen, around, held)
             row.calls += 1
             given = next(iter(seen.inputs), None)
@@ -374,10 +394,18 @@ class _Survey:
         if out is not None and row is not None:
             self._remark(seen, row, out)
 
+    @staticmethod
+    def _written_here(seen: Seen) -> bool:
+        """Whether the line that is told is one of the layer's own code, not that of a call into a library."""
+        if seen.layer is None or seen.at is None:
+            return True
+        module = sys.modules.get(type(seen.layer).__module__)
+        return getattr(module, "__file__", None) == seen.at[0]
+
     def _function(self, seen: Seen, around: Layer | None, held: dict[int, tuple[int, bool]]) -> Layer:
         key = (id(around), seen.at, seen.name)
         if key not in self._calls:
-            line = f"line {seen.at[1]}" if seen.at is not None else seen.name
+            line = f"line {seen.at[1]}" if seen.at is not None and self._written_here(seen) else seen.name
             row = self._calls[key] = Layer(line, seen.name, {})
             (self.roots if around is None else around.children).append(row)
             if around is not None:

@@ -90,8 +90,7 @@ def _section(title: str, lines: Iterable[RenderableType], ink: str = "") -> Iter
 def _table(picture: Picture) -> RenderableType:
     """The columns that a narrow view has room for."""
     content = picture.content
-    every = content.get("brief") or range(len(content["columns"]))
-    shown = [i for i in every if any(row[i] for row in content["rows"])]
+    shown = phrases.used_columns(picture, brief=True)
     grid = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim", pad_edge=False)
     for i in shown:
         right, last = i in content.get("numbers", ()), i == shown[-1]

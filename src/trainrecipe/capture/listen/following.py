@@ -37,7 +37,10 @@ _BROKEN = 2
 
 
 class Following:
-    """Looks at the predictions for the batch of the first recorded step. `begin` when there is a tape, `look` after steps."""
+    """Looks at the predictions for the batch of the first recorded step. `begin` when there is a tape, `look` after steps.
+
+    `why` tells, where there is nothing to look at, for which reason.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
@@ -49,6 +52,7 @@ class Following:
         self._reader: Reader | None = None
         self._sources: list[tuple[nn.Module, nn.Module]] = []
         self._failures = 0
+        self.why = "no step was recorded"
 
     def note_trouble(self, where: str, error: BaseException) -> None:
         """Keep an error of ours."""
@@ -101,6 +105,7 @@ class Following:
         step = Step.from_tapes(tapes, None, {})
         found = reader_of(step) if not step.distrust else step.distrust
         if isinstance(found, str):
+            self.why = found
             return
         twin = step.twin()
         if not self.listener.detail_always and is_burden([*self.listener.held(), *(w for _, w in twin.leaves)]):
