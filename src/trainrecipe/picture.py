@@ -311,19 +311,21 @@ def table(
 
 def png(rows: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]) -> str:
     """A grey (H, W) or colour (H, W, 3) picture with values in 0..1 as the data URI of a PNG, enlarged to ≥ 64 pixels."""
-    from PIL import Image
-
-    height, width = len(rows), len(rows[0])
     first = rows[0][0]
     colour = not isinstance(first, int | float)
-    pixels: list[Any] = [px for row in rows for px in row]
-    image = Image.new("RGB" if colour else "L", (width, height))
-    values: Any = [tuple(map(_byte, px)) if colour else _byte(px) for px in pixels]
-    image.putdata(values)
+    flat: Any = [v for row in rows for px in row for v in px] if colour else [v for row in rows for v in row]  # type: ignore[union-attr]
+    return pixels(bytes(map(_byte, flat)), len(rows[0]), len(rows), colour=colour)
+
+
+def pixels(data: bytes, width: int, height: int, *, colour: bool) -> str:
+    """The same from bytes, row by row, three for each pixel of a picture in colour."""
+    from PIL import Image
+
+    image = Image.frombytes("RGB" if colour else "L", (width, height), data)
     scale = max(1, 64 // max(height, width))
     image = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

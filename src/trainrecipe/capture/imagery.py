@@ -13,7 +13,7 @@ from trainrecipe.capture.watch import Seen, run_watched, watching
 from trainrecipe.picture import Picture
 from trainrecipe.subjects.step import Input, Step
 
-MOST_TILES = 24
+MOST_TILES = 16
 MOST_EXAMPLES = 6
 MOST_POSITIONS = 128
 SIDE = 56
@@ -95,18 +95,19 @@ def first_layer(step: Step) -> Picture | None:
         return None
     twin = step.twin()
     originals = {id(w): o for o, w in twin.leaves}
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def look(seen: Seen) -> None:
         weight = next((w for w in seen.weights if id(w) in originals), None)
-        if not found and weight is not None and seen.outputs and _fits(seen.name, weight, source.shape):
-            found.append((originals[id(weight)], seen.outputs[0].detach()))
+        if weight is not None and seen.outputs and _fits(seen.name, weight, source.shape):
+            raise _Found(originals[id(weight)], seen.outputs[0].detach())
 
-    with torch.no_grad():
-        run_watched(step, twin, look, until=step.predictions)
-    if not found:
+    try:
+        with torch.no_grad():
+            run_watched(step, twin, look, until=step.predictions)
+    except _Found as found:
+        weight, result = found.weight, found.result
+    else:
         return None
-    weight, result = found[0]
     kernels = weight.detach().float().cpu()
     kernels = kernels if kernels.ndim == 4 else kernels.reshape(-1, *source.shape)
     tiles = [{"image": _drawn(k), "caption": f"unit {i}"} for i, k in enumerate(kernels[:MOST_TILES])]
@@ -118,6 +119,14 @@ def first_layer(step: Step) -> Picture | None:
         picture.grid("Weights of the first layer", caption, tiles, size="small"),
         beside=_activations(source, result) if result.ndim == 4 else None,
     )
+
+
+class _Found(Exception):
+    """The first layer was executed; what follows is not needed."""
+
+    def __init__(self, weight: torch.Tensor, result: torch.Tensor) -> None:
+        super().__init__()
+        self.weight, self.result = weight, result
 
 
 def _fits(name: str, weight: torch.Tensor, shape: _Shape) -> bool:
@@ -263,7 +272,7 @@ def _of_tokens(step: Step, one: Input) -> torch.Tensor | None:
 def _drawn(values: torch.Tensor, scaled: bool = False) -> str:
     """One picture (channels, height, width), from its lowest value to its highest unless it is `scaled` to 0..1."""
     unit = _small(values if scaled else _unit(values))
-    return picture.png((unit[0] if len(unit) == 1 else unit.movedim(0, 2)).tolist())
+    return _encoded(unit[0] if len(unit) == 1 else unit.movedim(0, 2))
 
 
 def _overlaid(example: torch.Tensor, size: torch.Tensor) -> str:
@@ -274,7 +283,13 @@ def _overlaid(example: torch.Tensor, size: torch.Tensor) -> str:
     heat = _small((size / size.flatten().quantile(0.99).clamp(min=1e-30)).clamp(0, 1)[None])[0]
     red = grey + (1 - grey) * heat
     rest = grey * (1 - heat)
-    return picture.png(torch.cat([whole, torch.stack([red, rest + 0.15 * heat, rest], 2)], 1).tolist())
+    return _encoded(torch.cat([whole, torch.stack([red, rest + 0.15 * heat, rest], 2)], 1))
+
+
+def _encoded(rows: torch.Tensor) -> str:
+    """Values in 0..1, grey (height, width) or in colour (height, width, 3), as a picture."""
+    data = (255 * rows.clamp(0, 1)).round().to(torch.uint8).contiguous().numpy().tobytes()
+    return picture.pixels(data, rows.shape[1], rows.shape[0], colour=rows.ndim == 3)
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,16 +53,19 @@ class Values:
     def of(cls, tensor: torch.Tensor) -> Values:
         """Measure every element; where some are not finite, the finite ones."""
         elements = tensor.detach().float().flatten()
-        finite = bool(elements.isfinite().all())
+        if not elements.numel():
+            return cls()
+        low, high = map(float, elements.aminmax())
+        finite = math.isfinite(low) and math.isfinite(high)
         if not finite:
             elements = elements[elements.isfinite()]
+            if not elements.numel():
+                return cls(finite=False)
+            low, high = map(float, elements.aminmax())
         count = elements.numel()
-        if not count:
-            return cls(finite=finite)
         variance, mean = torch.var_mean(elements, correction=0)
-        low, high = elements.aminmax()
-        zeros = count - int(torch.count_nonzero(elements))
-        return cls(count, float(mean), float(variance) * count, float(low), float(high), zeros, finite)
+        zeros = count - int(torch.count_nonzero(elements)) if low <= 0 <= high else 0
+        return cls(count, float(mean), float(variance) * count, low, high, zeros, finite)
 
     @property
     def deviation(self) -> float:
@@ -229,7 +233,7 @@ _FORMULAS: dict[str, Callable[..., int]] = {
 
 
 def _constant(rows: torch.Tensor) -> bool:
-    return len(rows) > 1 and bool((rows == rows[:1]).all())
+    return len(rows) > 1 and torch.equal(rows[0], rows[-1]) and bool((rows == rows[:1]).all())
 
 
 class _Survey:

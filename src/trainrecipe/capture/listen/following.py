@@ -30,8 +30,8 @@ INTERVAL = 64
 """Steps between two looks of a whole run, doubled each time when there are too many looks; powers of two are looked at, too."""
 _DENSE = 8
 """Steps between two looks at the beginning of a whole run."""
-_EVERY = 8
-"""Steps of a rehearsal up to which every second one is looked at; afterwards two per doubling."""
+_SECOND = 4
+"""The first step of a rehearsal that is looked at after those that were recorded; then there are two looks per doubling."""
 _BROKEN = 2
 """Looks that may fail before the following ends."""
 
@@ -83,7 +83,7 @@ class Following:
         low = step & -step
         if not self.listener.detail_always:
             return step == low or step % (_DENSE if step < INTERVAL else self.interval) == 0
-        return step % 2 == 0 if step <= _EVERY else step in (low, 3 * low)  # 12, 16, 24, 32, 48, …
+        return step >= _SECOND and step in (low, 3 * low)  # 4, 6, 8, 12, 16, 24, 32, 48, …
 
     # ---- the copy
 
