@@ -124,7 +124,7 @@ class Observed:
     def __init__(self) -> None:
         from trainrecipe.capture.listen.listener import Listener
 
-        self.listener = Listener()
+        self.listener = Listener(follow=True)
 
     @contextlib.contextmanager
     def __call__(self, training: Loop) -> Iterator[None]:

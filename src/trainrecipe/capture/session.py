@@ -74,12 +74,12 @@ class Session:
             listener.on_event = self.rehearsal.event
             self.sampler = Sampler()
         elif order.rehearsal:
-            listener = Listener(detail_always=True)
+            listener = Listener(detail_always=True, follow=order.experiments)
             self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS)
             listener.on_event = self.rehearsal.event
             listener.limit_batches = self.rehearsal.cut
         else:
-            listener = Listener(on_tapes=self._examine_early if order.experiments else None)
+            listener = Listener(on_tapes=self._examine_early if order.experiments else None, follow=order.experiments)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
         listener.install(recording=not order.clock_to)
