@@ -322,7 +322,7 @@ class Backwards(Ear):
             alive = self._count_alive(record)
         record.alive.append((record.count, alive))
         sentinel = _Sentinel(record)
-        _unscaled(root.grad_fn).metadata["trainrecipe"] = sentinel  # type: ignore[index]
+        _unscaled(root.grad_fn).metadata["trainrecipe"] = sentinel
         self._alive.add(sentinel)
         if alive >= 2 and not record.held_name:
             record.held_name, record.held_at = describe.who_holds_a_graph(self._last_spot)
