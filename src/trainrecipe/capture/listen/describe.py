@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import linecache
 import sys
 from collections import Counter
@@ -27,6 +28,9 @@ _HORIZON = ("T_max", "T_0", "total_steps", "total_iters", "step_size", "mileston
 _SETTINGS = ("momentum", "dampening", "nesterov", "betas", "eps", "alpha", "maximize")
 
 
+_ATTENTION = "scaled_dot_product_attention"
+
+
 def moody(module: nn.Module) -> list[tuple[str, str, float]]:
     """The layers below `module` that act differently in training: (name, dropout | batchnorm, dropout probability)."""
     found = []
@@ -37,7 +41,31 @@ def moody(module: nn.Module) -> list[tuple[str, str, float]]:
             found.append((name, "batchnorm", 0.0))
         elif isinstance(layer, nn.RNNBase | nn.MultiheadAttention) and layer.dropout > 0:
             found.append((name, "dropout", float(layer.dropout)))
+        elif (rate := _own_dropout(layer)) > 0:
+            found.append((name, "dropout", rate))
     return found
+
+
+def _own_dropout(layer: nn.Module) -> float:
+    """The rate of the dropout that a module's own code applies while `self.training`; 0 where there is none.
+
+    Told by the names that the compiled forward uses: `training`, and a function for dropout that is no layer of its own. The
+    rate is a number that it reads, from itself, its settings, a global or a constant; a function's default where none is.
+    """
+    forward = inspect.unwrap(type(layer).forward)
+    code = getattr(forward, "__code__", None)
+    if code is None or "training" not in code.co_names or type(layer).__module__.startswith("torch."):
+        return 0.0
+    names = [n for n in code.co_names if "drop" in n.lower() or n == _ATTENTION]
+    applies = [n for n in names if type(getattr(layer, n, None)) in (type(None), int, float)]  # and no layer or method
+    if not applies:
+        return 0.0
+    own = vars(layer)
+    holders = [own, forward.__globals__, *(vars(own[n]) for n in code.co_names if hasattr(own.get(n), "__dict__"))]
+    asked = [n for n in code.co_names if "drop" in n.lower() or n in ("p", "prob", "rate")]
+    rates = [v for held in holders for n in asked if type(v := held.get(n)) in (int, float) and 0 <= v < 1]
+    rates = rates or [c for c in code.co_consts if type(c) is float and 0 < c < 1]
+    return float(max(rates, default=0.0 if applies == [_ATTENTION] else 0.5))
 
 
 def innermost(dataset: Any) -> tuple[Any, range | list[int] | None]:
