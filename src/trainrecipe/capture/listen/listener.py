@@ -26,6 +26,7 @@ from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
 from trainrecipe.capture.listen.padding import Padding
+from trainrecipe.capture.listen.replicas import Replicas
 from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
@@ -51,7 +52,7 @@ class Listener:
     `detail_never` for taking times.
 
     `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
-    stop the script by raising. `on_tapes` is called once, when the steps at the beginning are recorded. `trouble` holds
+    stop the script by raising. `ranks`: this is one of several processes that train together. `on_tapes` is called once, when the steps at the beginning are recorded. `trouble` holds
     errors of ours, which never reach the program.
     """
 
@@ -63,6 +64,7 @@ class Listener:
         on_event: Callable[[str], None] | None = None,
         on_tapes: Callable[[], None] | None = None,
         limit_batches: Callable[[Any, Any], Any] | None = None,
+        ranks: bool = False,
     ) -> None:
         self.run = Run()
         self.recorder = Recorder()
@@ -94,6 +96,7 @@ class Listener:
         self.inits = InitCalls(self)
         self.evaluations = Evaluations(self)
         self.checkpoints = CheckpointCalls(self)
+        self.replicas = Replicas(self, among=ranks)
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -110,6 +113,7 @@ class Listener:
             self.weights,
             self.evaluations,
             self.checkpoints,
+            self.replicas,
         )
         self.resumes = False
         self.released = False

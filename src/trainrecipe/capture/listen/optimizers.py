@@ -308,6 +308,8 @@ class Optimizers(Ear):
             self.versions[record.number] = watched.parameters[0]._version
         listener.ledger.after_step(record.number)
         record.steps += 1
+        if listener.detail:
+            listener.replicas.stepped(watched)
         record.rates.append(watched.rate(optimizer))
         watched.backwards, watched.fresh = 0, None
         watched.marks = watched.mark() if listener.detail else None
