@@ -38,6 +38,8 @@ PROCESSES = {
     "split-differs-between-ranks",
 }
 """Checks whose gallery shows its fault only when several processes train together."""
+RANKS = 2
+"""As so many processes."""
 REPEATED = {"irreproducible"}
 """Checks whose gallery shows its fault only when the script is rehearsed twice."""
 

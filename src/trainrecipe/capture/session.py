@@ -156,9 +156,9 @@ class Session:
             self.log("picture", picture=picture.to_json())
 
     def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:
+        from trainrecipe.capture.silence import no_exchange
         from trainrecipe.cli.catalogue import catalogue, chosen
         from trainrecipe.config import Config
-        from trainrecipe.capture.silence import no_exchange
         from trainrecipe.exam import examine
 
         config = Config.load()

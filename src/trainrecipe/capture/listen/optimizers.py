@@ -261,6 +261,8 @@ class Optimizers(Ear):
     def _look_before_step(self, optimizer: torch.optim.Optimizer) -> None:
         watched = self.find(optimizer)
         watched.before = []
+        if not watched.record.steps:
+            self.listener.replicas.before_first_step(watched)
         if self.listener.detail:
             self.listener.ledger.use(watched.record.number, watched.parameters)
             watched.accounted = True

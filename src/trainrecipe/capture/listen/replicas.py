@@ -225,6 +225,14 @@ class Replicas(Ear):
     # ---- weights
 
     @guarded
+    def before_first_step(self, watched: Any) -> None:
+        """An optimiser is about to take its first step."""
+        if self.among:
+            with torch.no_grad():
+                tensors = [p for p in watched.parameters[:_TENSORS] if type(p) in (nn.Parameter, torch.Tensor)]
+                self.taken.append((watched.record.number, 0, [(p, _hash(p), "", _few(p), []) for p in tensors]))
+
+    @guarded
     def stepped(self, watched: Any) -> None:
         """An optimiser took its step number `record.steps`."""
         count = watched.record.steps
@@ -237,9 +245,6 @@ class Replicas(Ear):
             return
         with torch.no_grad():
             number = watched.record.number
-            if count == 1 and len(watched.before) >= len(tensors):
-                first = zip(tensors, watched.before, strict=False)
-                self.taken.append((number, 0, [(p, _hash(old), "", _few(old), []) for p, old in first]))
             self.taken.append((number, count, [self._look(p) for p in tensors]))
 
     def _look(self, p: torch.Tensor) -> tuple[torch.Tensor, str, str, list[float], list[float]]:

@@ -73,7 +73,9 @@ class EvaluatesOwnShard(Check):
     def judge(self, evidence: Evidence) -> Ruling:
         """No exchange after any of them."""
         if evidence["alone"] < evidence["evaluations"]:
-            return Ruling.passed(f"ranks exchange results after evaluating {evidence['own']} of {evidence['all']} examples each")
+            return Ruling.passed(
+                f"ranks exchange results after evaluating {evidence['own']} of {evidence['all']} examples each"
+            )
         return Ruling.found(
             Severity.WARNING if evidence["reported"] else Severity.NOTE,
             f"Rank 0 evaluates {evidence['own']} of {evidence['all']} examples and reports that.",

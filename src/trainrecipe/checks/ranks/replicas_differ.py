@@ -80,7 +80,9 @@ class ReplicasDiffer(Check):
                 "called": called,
                 "exchanges": sum(len(f.collectives) for f in facts),
                 "averages": bool(averaging) or again,
-                "activations": any(c.elements >= FEW and not c.gradients and not c.weights for f in facts for c in f.collectives),
+                "activations": any(
+                    c.elements >= FEW and not c.gradients and not c.weights for f in facts for c in f.collectives
+                ),
                 "unseen": len([u for f in facts for u in f.unseen]),
                 "gradients_sent": any(c.gradients for f in facts for c in f.collectives),
                 "sharded_data": any(r.distributed for f in facts for r in f.training()),
@@ -106,7 +108,9 @@ class ReplicasDiffer(Check):
         if not together and evidence["unseen"]:
             return Ruling.unsure("the ranks train apart so far, and an exchange that the source holds was not reached")
         if not together and not evidence["sharded_data"] and not evidence["same_start"]:
-            return Ruling.unsure("the ranks start from different weights and exchange nothing: they may be meant to train apart")
+            return Ruling.unsure(
+                "the ranks start from different weights and exchange nothing: they may be meant to train apart"
+            )
         severity = Severity.ERROR if together or evidence["sharded_data"] else Severity.WARNING
         when = "before the first step" if first["count"] == 0 else f"after step {first['count']}"
         share = f"{first['tensors']} of {first['all']} tensors ({', '.join(first['names'][:3])})"

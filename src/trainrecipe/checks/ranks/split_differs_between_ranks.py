@@ -50,6 +50,7 @@ class SplitDiffersBetweenRanks(Check):
     title = "Each rank splits the data differently"
     rows = ("S25",)
     faults = (140, 159)
+    explains = ("shards-overlap", "same-draws-on-ranks")
 
     def measure(self, ranks: Ranks) -> Evidence:
         """Look for one rank's evaluation examples among another's training examples."""
