@@ -53,8 +53,6 @@ class Trainer:
             accuracy = self.validate()
             if self.rank == 0:
                 print(f"epoch {epoch}: accuracy {accuracy:.4f}")
-        if self.world > 1:
-            dist.destroy_process_group()
 
 
 if __name__ == "__main__":

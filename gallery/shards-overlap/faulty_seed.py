@@ -44,5 +44,3 @@ for epoch in range(6):
             accuracy = ((model(held_out[0]).squeeze(1) > 0) == held_out[1].bool()).float().mean()
         model.train()
         print(f"{epoch}: {accuracy:.3f}")
-if world > 1:
-    dist.destroy_process_group()

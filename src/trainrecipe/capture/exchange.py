@@ -17,13 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-GRACE = 1.0
+GRACE = 0.4
 """Seconds that a rank has to end by itself once rank 0 has ended its rehearsal."""
 STALLED = float(os.environ.get("TRAINRECIPE_STALLED", "60"))
 """Seconds without any event in any rank, after which ranks that wait for each other are ended."""
 WAIT = 20.0
 """Seconds that rank 0 waits at the end for what the others saw."""
-_BEAT = 0.5
+_BEAT = 0.1
 
 
 class Exchange:

@@ -157,7 +157,7 @@ def _exchanging(file: str) -> tuple[int, ...]:
             tree = ast.parse(source.read())
     except (OSError, SyntaxError, ValueError):
         return ()
-    return tuple(sorted({line for line in _calls(tree)}))
+    return tuple(sorted(set(_calls(tree))))
 
 
 def _calls(tree: ast.AST) -> Iterator[int]:

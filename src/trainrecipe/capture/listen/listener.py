@@ -52,7 +52,8 @@ class Listener:
     `detail_never` for taking times.
 
     `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
-    stop the script by raising. `ranks`: this is one of several processes that train together. `on_tapes` is called once, when the steps at the beginning are recorded. `trouble` holds
+    stop the script by raising. `ranks`: this is one of several processes that train together. `on_tapes` is called once, when
+    the steps at the beginning are recorded. `trouble` holds
     errors of ours, which never reach the program.
     """
 

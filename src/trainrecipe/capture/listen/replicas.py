@@ -147,7 +147,7 @@ class Replicas(Ear):
             return
         for leaf in leaves:
             if id(leaf) in self.averaged and leaf.requires_grad:
-                self._handles.append(leaf.register_hook(functools.partial(self._keep, id(leaf))))
+                self._handles.append(leaf.register_hook(functools.partial(self._keep, id(leaf))))  # type: ignore[no-untyped-call]
 
     def _keep(self, key: int, gradient: torch.Tensor) -> None:
         self._gradients[key] = gradient.detach().clone()

@@ -85,7 +85,7 @@ class ShardsOverlap(Check):
                 Severity.WARNING,
                 "The shards of two ranks overlap.",
                 expected=f"at most {evidence['padding']} examples in two ranks (padding)",
-                observed=f"{shared} of {drawn} examples that rank 0 drew were drawn by rank {evidence['rank']} in the same epoch",
+                observed=f"{shared} of {drawn} examples of rank 0 were drawn by rank {evidence['rank']} in the same epoch",
                 fix="Build DistributedSampler with the same seed in every rank, and call set_epoch with the same number.",
                 causes=("the samplers have different seeds or epochs", "num_replicas or rank is not that of the process group"),
             )

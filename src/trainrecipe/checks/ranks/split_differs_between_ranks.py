@@ -73,7 +73,7 @@ class SplitDiffersBetweenRanks(Check):
             return Ruling.passed(f"{leaked} of {total} evaluation examples are trained on by another rank")
         return Ruling.found(
             Severity.ERROR,
-            f"Rank {evidence['trains']} trains on {leaked} of the {total} examples that rank {evidence['evaluates']} evaluates.",
+            f"Rank {evidence['trains']} trains on {leaked} of {total} examples that rank {evidence['evaluates']} evaluates.",
             expected="one split into training and evaluation data, equal in all ranks",
             observed=f"{leaked} of {total} evaluation examples are training examples of another rank, and none of the own rank",
             fix="Split with a generator of a fixed seed: random_split(..., generator=torch.Generator().manual_seed(0)).",
