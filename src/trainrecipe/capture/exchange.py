@@ -106,7 +106,7 @@ class Exchange:
                 if now - ended > GRACE and not self._done.is_set():
                     leave()
                     return
-            if last > 0 and now - since > STALLED / 2:
+            if now - since > STALLED / 2:
                 at, exchanging = position(main)
                 self._write(f"waits-{self.rank}.json", json.dumps({"at": at, "exchanging": exchanging, "events": last}))
                 told = self._all_wait() if self.rank == 0 and now - since > STALLED else ""
@@ -119,19 +119,18 @@ class Exchange:
                     (self.folder / f"waits-{self.rank}.json").unlink()
 
     def _all_wait(self) -> str:
-        """Where each rank waits, if every one does, and at least one of them for others; empty otherwise."""
-        lines, exchanging = [], False
+        """Where each rank waits, if every one that has not ended waits for others; empty otherwise."""
+        lines = []
         for rank in range(self.world):
             path = self.folder / f"waits-{rank}.json"
             if (self.folder / f"facts-{rank}.json").exists() or (self.folder / f"gone-{rank}").exists():
                 lines.append(f"rank {rank} has ended")
                 continue
-            if not path.exists():
+            known = json.loads(path.read_text()) if path.exists() else {"exchanging": False}
+            if not known["exchanging"]:
                 return ""
-            known = json.loads(path.read_text())
-            exchanging |= known["exchanging"]
             lines.append(f"rank {rank} waits at {known['at']}")
-        return "; ".join(lines) if exchanging else ""
+        return "; ".join(lines)
 
     def _write(self, name: str, text: str) -> None:
         with contextlib.suppress(OSError):
