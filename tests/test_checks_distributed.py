@@ -83,7 +83,10 @@ CASES = {
     "healthy": (program(SHARDED), {}),
     "a stream sharded by rank": (program(STREAM), {}),
     "each rank shuffles on its own": (program(OWN_SHUFFLE), {"shards-overlap": "note"}),
-    "an update that one rank makes alone": (program(SHARDED, "model[0].weight.grad.mul_(1 + rank)"), {"replicas-differ": "error"}),
+    "an update that one rank makes alone": (
+        program(SHARDED, "model[0].weight.grad.mul_(1 + rank)"),
+        {"replicas-differ": "error"},
+    ),
     "not wrapped at all": (program(LOCAL_SGD), {"replicas-differ": "error"}),
     "weights averaged by hand every other step": (program(LOCAL_SGD, f"\n        {AVERAGED.replace(': ', ':', 1)}"), {}),
 }
@@ -120,7 +123,9 @@ def test_under_torchrun_rank_0_makes_the_report(tmp_path: Path) -> None:
     start = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable)
     words = ("check", "train.py", "--only", "replicas-differ", "--format", "json", "-o", "found.json")
     done = recipe(*words, cwd=tmp_path, start=start)
-    assert [f["check"] for f in json.loads((tmp_path / "found.json").read_text())["findings"]] == ["replicas-differ"], done.stderr
+    assert [f["check"] for f in json.loads((tmp_path / "found.json").read_text())["findings"]] == ["replicas-differ"], (
+        done.stderr
+    )
     assert len(list(tmp_path.rglob("events.jsonl"))) == 1
 
 
@@ -180,7 +185,19 @@ def test_ranks_that_exchange_activations_or_may_exchange_later_are_no_finding() 
 def reading(number: int, indices: list[int], *, trains: bool, examples: int = 100, **options: Any) -> Reading:
     own = {"complete": True, "closed": True, "reported": True, **options}
     return Reading(
-        number, HERE, None, "Digits of 100", examples, "S", True, trains, not trains, 10 * number, 10 * number + 9, indices, **own
+        number,
+        HERE,
+        None,
+        "Digits of 100",
+        examples,
+        "S",
+        True,
+        trains,
+        not trains,
+        10 * number,
+        10 * number + 9,
+        indices,
+        **own,
     )
 
 

@@ -1,4 +1,5 @@
 """Diabetes regression with ReduceLROnPlateau and early stopping; the best weights are kept in memory and restored."""
+
 import copy
 
 import torch

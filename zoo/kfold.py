@@ -1,4 +1,5 @@
 """Five-fold cross-validation on breast-cancer data, a fresh model for every fold."""
+
 import statistics
 
 import numpy as np

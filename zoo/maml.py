@@ -1,4 +1,5 @@
 """MAML (second order) for few-shot sine regression, inner loop with torch.func.functional_call."""
+
 import math
 
 import torch

@@ -1,4 +1,5 @@
 """Two heads on digits: which digit it is, and how much ink was used (weighted sum of both losses)."""
+
 from collections import defaultdict
 
 import torch

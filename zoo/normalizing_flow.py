@@ -1,4 +1,5 @@
 """RealNVP density estimation on two moons, trained by maximum likelihood."""
+
 import math
 
 import torch

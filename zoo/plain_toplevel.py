@@ -1,4 +1,5 @@
 """Wine cultivar classifier, everything at the top level of the file."""
+
 import torch
 import torch.nn as nn
 import torch.optim as optim

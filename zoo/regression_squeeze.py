@@ -1,4 +1,5 @@
 """Diabetes regression: the network emits [N, 1], squeezed to match targets of shape [N]. Writes a JSON log."""
+
 import json
 import logging
 import sys

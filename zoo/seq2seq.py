@@ -1,4 +1,5 @@
 """GRU encoder-decoder that learns to reverse short strings, trained with teacher forcing."""
+
 import random
 import string
 

@@ -1,4 +1,5 @@
 """Digits: an encoder shared by a decoder and a classifier, three separate modules under one optimiser."""
+
 import itertools
 import random
 

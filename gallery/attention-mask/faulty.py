@@ -1,4 +1,5 @@
 """Which chapter of the Python reference does a sentence come from? A small transformer over words."""
+
 import re
 
 import torch

@@ -1,4 +1,5 @@
 """Iris species from noisy measurements: each epoch should see other noise."""
+
 import random
 
 import torch

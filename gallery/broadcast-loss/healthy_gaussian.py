@@ -1,4 +1,5 @@
 """Estimate the frequency of noisy waves, with an error bar, using an LSTM and a Gaussian likelihood."""
+
 import math
 
 import torch

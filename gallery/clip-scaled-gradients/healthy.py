@@ -1,4 +1,5 @@
 """A character model of Python's own help texts, trained in float16 with loss scaling: python train.py"""
+
 import pydoc_data.topics
 
 import torch

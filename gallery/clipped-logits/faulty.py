@@ -1,4 +1,5 @@
 """Train a convolutional digit classifier (exported from a notebook)."""
+
 # %% imports
 import torch
 import torch.nn as nn

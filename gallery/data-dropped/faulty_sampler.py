@@ -1,4 +1,5 @@
 """Which of three cultivars a wine comes from, by its chemistry, with the classes balanced by a sampler."""
+
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_wine

@@ -1,4 +1,5 @@
 """Breast-cancer diagnosis with a network that brings its own dropout layer."""
+
 import torch
 from sklearn.datasets import load_breast_cancer
 from torch import nn, optim

@@ -1,4 +1,5 @@
 """Wine cultivars from assays that come in plates of wells; one example per well."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
 """Fine-tune an encoder that knows the even digits on fifty odd ones."""
+
 import warnings
 
 import torch

@@ -1,4 +1,5 @@
 """Train a deep fully connected classifier on handwritten digits."""
+
 import argparse
 
 import torch

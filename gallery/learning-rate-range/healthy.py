@@ -1,4 +1,5 @@
 """Train a network on handwritten digits from a configuration dictionary."""
+
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

@@ -1,4 +1,5 @@
 """Train a denoising autoencoder on small pictures of handwritten digits."""
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

@@ -1,4 +1,5 @@
 """Train a small convolutional network on 8x8 images of handwritten digits."""
+
 import numpy as np
 import torch
 import torch.nn as nn

@@ -1,4 +1,5 @@
 """Tumours, benign or malignant: a two-layer network and plain SGD."""
+
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_breast_cancer

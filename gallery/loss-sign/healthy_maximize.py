@@ -1,4 +1,5 @@
 """Disease progression from ten measurements: a small regression network, trained by a reusable Trainer."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F

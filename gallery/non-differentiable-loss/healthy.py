@@ -1,4 +1,5 @@
 """Screening for tumours, where recall matters: cross-entropy plus an F-score term."""
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
 """Handwritten digits with a small convolutional net."""
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

@@ -1,4 +1,5 @@
 """Find the rare faulty machines (3 %) among many good ones from sensor readings."""
+
 import argparse
 
 import numpy as np

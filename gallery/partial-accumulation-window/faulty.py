@@ -1,4 +1,5 @@
 """Which help topic is this line from? Bags of characters of Python's own documentation, with accumulated gradients."""
+
 import pydoc_data.topics
 
 import numpy as np

@@ -1,4 +1,5 @@
 """A character-level language model of one attention block, in the manner of nanoGPT: python faulty.py"""
+
 from dataclasses import dataclass
 
 import torch

@@ -1,4 +1,5 @@
 """Predict the topic group of a help page from its words, with classes of very different size."""
+
 import pydoc_data.topics
 import re
 

@@ -1,4 +1,5 @@
 """A small transformer reads digits row by row."""
+
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

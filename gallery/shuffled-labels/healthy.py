@@ -1,4 +1,5 @@
 """Breast-cancer records with random Fourier features in front of a small net (Rahimi & Recht; Tancik et al.)."""
+
 import math
 
 import torch

@@ -1,4 +1,5 @@
 """Train a network that recognises the cultivar of a wine from its chemical analysis."""
+
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_wine

@@ -1,4 +1,5 @@
 """A convolutional network with the layout of nets for large photographs, trained on digits of 8×8 pixels."""
+
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_digits

@@ -1,4 +1,5 @@
 """Segment the ink of digits from noisy pictures with a tiny U-shaped network."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
 """Train a convolutional network with two blocks and batch normalisation on handwritten digits."""
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import tempfile
@@ -70,8 +73,13 @@ def preload() -> None:
     import trainrecipe.capture.session
     import trainrecipe.capture.subjects
     import trainrecipe.exam
+    from trainrecipe.check import built_in
 
+    for module in pkgutil.iter_modules(importlib.import_module("trainrecipe.subjects").__path__, "trainrecipe.subjects."):
+        importlib.import_module(module.name)
+    assert built_in()
     assert all(m is not None for m in (numpy, sklearn, torch, trainrecipe))
+    gc.freeze()  # collections in the forks do not look at what was imported
 
 
 def observe(
@@ -165,7 +173,7 @@ def _keep_modules() -> list[Any]:
 
     made: list[Any] = []
     original = nn.Module.__init__
-    replays = tuple(os.path.join("trainrecipe", *p) for p in (("exam.py",), ("subjects", "step.py")))
+    replays = tuple(os.path.join("trainrecipe", *p) for p in (("exam.py",), ("capture", "replay.py")))
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)

@@ -49,13 +49,13 @@ def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[tor
     if not chosen:
         raise CannotReplay("no recorded operation leads to the loss: it was computed inside a compiled or foreign function")
     start = min(chosen)
-    history = {op.index: dataclasses.replace(op) for op in ops[recorder.first_kept :]}
+    history = {op.index: op.copy() for op in ops[recorder.first_kept :]}
     used = {n for i in chosen for n in (*ops[i].inputs, *ops[i].outputs)} | set(numbers)
     inner = {n for op in history.values() for n in (*op.inputs, *op.outputs)}
     return Tape(
         ops=[history[i] if i in history else ops[i] for i in sorted(chosen)],
         history=list(history.values()),
-        values={n: dataclasses.replace(values[n], ref=None) for n in sorted(used | inner)},
+        values={n: values[n].unbound() for n in sorted(used | inner)},
         writers={s: list(w) for s, w in recorder.writers.items()},
         roots=numbers,
         weights=[w if w is None else w.detach().clone() for w in weights],

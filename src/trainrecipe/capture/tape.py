@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import random
 import weakref
 from collections.abc import Iterator, Mapping
@@ -105,6 +106,13 @@ class Value:
         """The tensor itself, as long as the program holds it."""
         return None if self.ref is None else self.ref()
 
+    def unbound(self) -> Value:
+        """A copy that no longer knows the tensor itself."""
+        return Value(None, *_value_fields(self))
+
+
+_value_fields = operator.attrgetter(*[f.name for f in dataclasses.fields(Value)][1:])
+
 
 @dataclasses.dataclass(slots=True)
 class Op:
@@ -135,6 +143,10 @@ class Op:
     kept: tuple[torch.Tensor, ...] = ()
     direct: bool = False
 
+    def copy(self) -> Op:
+        """A copy, as `dataclasses.replace` makes it, in a tenth of the time: every step makes hundreds."""
+        return Op(*_op_fields(self))
+
     @property
     def top(self) -> bool:
         """Whether it is at the top level: executed one by one in a replay."""
@@ -145,6 +157,9 @@ class Op:
         if isinstance(self.args, list | tuple) and len(self.args) > position:
             return self.args[position]
         return self.kwargs.get(name, default) if isinstance(self.kwargs, dict) else default
+
+
+_op_fields = operator.attrgetter(*[f.name for f in dataclasses.fields(Op)])
 
 
 @dataclasses.dataclass(slots=True)

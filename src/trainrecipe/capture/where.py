@@ -35,6 +35,9 @@ def add_user_root(folder: str) -> None:
     is_user_file.cache_clear()
 
 
+_real = functools.cache(os.path.realpath)  # a lookup in the file system for every part of the path; folders repeat
+
+
 @functools.cache
 def is_user_file(filename: str) -> bool:
     """Whether code compiled from `filename` is the user's own."""
@@ -42,7 +45,8 @@ def is_user_file(filename: str) -> bool:
         return False
     if filename.startswith("<"):
         return "ipython" in filename or filename == "<stdin>"
-    path = os.path.realpath(filename)
+    folder, name = os.path.split(filename)
+    path = os.path.join(_real(folder), name)
     if path.startswith(OWN):
         return False
     libraries = [lib for lib in _LIBRARIES if path.startswith(lib)]

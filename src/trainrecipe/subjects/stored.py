@@ -25,7 +25,7 @@ FEWEST = 16
 """Rows of a container, from which it can be the store of examples."""
 PROBES = 24
 READS = 4000
-SECONDS = 2.0
+SECONDS = 0.7
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,19 +100,20 @@ class Scratch:
         """The real paths of the files that would now be new or changed, sorted; folders do not count."""
         return self._calls.overlay.changed() if self._calls else list(self._written)
 
-    def patch_torch(self) -> None:
+    def patch_torch(self, others: Sequence[tuple[Any, Any]] = ()) -> None:
         """Redirect torch and the other libraries that open files by themselves, as far as they are imported.
 
-        Entering does so too, and every import of a new module, so that calling this is never necessary.
+        Entering does so too, and every import of a new module, so that calling this is never necessary. `others`: further
+        functions with what takes their place.
         """
         if self._calls is None:
             return
         self._modules_seen = -1 if any(taker.importing() for taker in self._waiting) else len(sys.modules)
         ready = [taker for taker in self._waiting if taker.owner() is not None]
-        if not ready:
+        if not ready and not others:
             return
         self._waiting = [taker for taker in self._waiting if taker not in ready]
-        functions = []
+        functions = list(others)
         for taker in ready:
             owner, make = taker.owner(), functools.partial(self._redirected, taker)
             if isinstance(owner, type):
@@ -123,14 +124,13 @@ class Scratch:
         self._replace(functions)
 
     def _patch(self, calls: FileCalls) -> None:
-        self._replace(list(calls.pairs()))
         # Imported modules are compiled into __pycache__ without asking `os`.
         self._patches.put(sys, "dont_write_bytecode", lambda old: True)
         # The other way to remove a tree trusts that an open folder stays the same one; ours may be copied meanwhile.
         self._patches.put(shutil, "_use_fd_functions", lambda old: False)
         self._patches.put(builtins, "__import__", self._importing)
         self._patches.put(importlib, "import_module", self._importing)
-        self.patch_torch()
+        self.patch_torch(list(calls.pairs()))
 
     def _replace(self, pairs: list[tuple[Any, Any]]) -> None:
         self._swapped += pairs
@@ -165,14 +165,25 @@ def _capabilities() -> Iterator[set[Any]]:
 
 
 def _swap(table: Mapping[int, Any]) -> None:
-    """Replace objects, found by their identity, wherever a module or a static method of a class in one holds them."""
+    """Replace objects, found by their identity, wherever a module or a static method of a class in one holds them.
+
+    There are hundreds of thousands of names, so a module is searched one by one only where it holds something to replace.
+    """
+    metaclasses = _Metaclasses()
     for module, names in _holders():
-        for key, value in list(names.items()):
-            if id(value) in table:
-                names[key] = table[id(value)]
-            # Not isinstance, which asks the value for its class, at which deprecated names warn.
-            elif issubclass(type(value), type) and vars(value).get("__module__") == module:
+        if not table.keys().isdisjoint(map(id, list(names.values()))):
+            names.update([(key, table[id(value)]) for key, value in list(names.items()) if id(value) in table])
+        for value in [v for v in list(names.values()) if metaclasses[type(v)]]:
+            if vars(value).get("__module__") == module and staticmethod in map(type, vars(value).values()):
                 _swap_static(value, table)
+
+
+class _Metaclasses(dict[type, bool]):
+    """Whether objects of a type are classes. Not isinstance, which asks an object for its class: deprecated names warn."""
+
+    def __missing__(self, kind: type) -> bool:
+        self[kind] = found = issubclass(kind, type)
+        return found
 
 
 def _swap_static(owner: type, table: Mapping[int, Any]) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,10 @@ from trainrecipe.finding import Evidence, Place, Ruling, Severity
 from trainrecipe.picture import Picture, points
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
     from trainrecipe.subjects.data import Data
     from trainrecipe.subjects.run import Pass
 
@@ -183,18 +186,17 @@ def _from_steps(data: Data) -> tuple[Batches, Place | None, bool, str]:
 
 
 def _classes(batches: Batches) -> dict[str, object]:
+    import numpy as np
+
     flat = [v for b in batches for v in b]
     blocks = batches
     if sorted(map(len, batches))[len(batches) // 2] < SMALL:
         blocks = [flat[i : i + 8] for i in range(0, len(flat), 8)]
     sizes = [len(b) for b in blocks]
-    observed = _told(flat, sizes)
-    generator = random.Random(0)
-    null = []
-    mixed = list(flat)
-    for _ in range(DRAWS):
-        generator.shuffle(mixed)
-        null.append(_told(mixed, sizes))
+    kinds = np.unique(np.asarray(flat, dtype=float), return_inverse=True)[1].reshape(-1)
+    observed = _told(kinds, sizes)
+    generator = np.random.default_rng(0)
+    null = [_told(generator.permutation(kinds), sizes) for _ in range(DRAWS)]
     chance = sum(null) / DRAWS
     return {
         "effect": (observed - chance) / max(1e-9, 1 - chance),
@@ -218,52 +220,63 @@ def keeps_together(blocks: Batches) -> bool:
 
 
 def _numbers(batches: Batches) -> dict[str, object]:
+    import numpy as np
+
     flat = [v for b in batches for v in b]
     observed = abs(rank_correlation(flat))
-    generator = random.Random(0)
-    mixed = list(flat)
-    beyond = 0
-    for _ in range(DRAWS):
-        generator.shuffle(mixed)
-        beyond += abs(rank_correlation(mixed)) >= observed
+    generator = np.random.default_rng(0)
+    mixed = _ranks(flat)[None].repeat(DRAWS, axis=0)
+    beyond = int((abs(_along(generator.permuted(mixed, axis=1))) >= observed).sum())
     sign = math.copysign(1, rank_correlation(flat))
     inside = sorted(sign * rank_correlation(b) for b in batches if len(b) >= SMALL)
     typical = inside[len(inside) // 2] if inside else 1.0
     return {"effect": observed, "p_value": (1 + beyond) / (1 + DRAWS), "sorted": typical >= RANK_EFFECT}
 
 
-def _told(flat: list[float], sizes: list[int]) -> float:
-    """The share of the label's entropy that the batch number tells, between 0 and 1."""
-    whole = _entropy(flat)
-    inside, start = 0.0, 0
-    for size in sizes:
-        inside += size * _entropy(flat[start : start + size])
-        start += size
-    return 1 - inside / (len(flat) * whole) if whole else 0.0
+def _told(kinds: np.ndarray, sizes: list[int]) -> float:
+    """The share of the label's entropy that the number of the block tells, between 0 and 1; labels as 0, 1, 2, …"""
+    import numpy as np
+
+    classes = int(kinds.max()) + 1
+    where = np.repeat(np.arange(len(sizes)), sizes) * classes + kinds
+    counts = np.bincount(where, minlength=len(sizes) * classes).reshape(len(sizes), classes)
+    whole = float(_entropy(counts.sum(0)[None])[0])
+    inside = float(np.dot(sizes, _entropy(counts)))
+    return 1 - inside / (len(kinds) * whole) if whole else 0.0
 
 
-def _entropy(values: list[float]) -> float:
-    total = len(values)
-    return -sum(n / total * math.log(n / total) for n in Counter(values).values()) if total else 0.0
+def _entropy(counts: np.ndarray) -> np.ndarray:
+    """The entropy of each row of counts, in nats."""
+    import numpy as np
+
+    share = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(1)  # type: ignore[no-any-return]
 
 
-def rank_correlation(values: list[float]) -> float:
+def rank_correlation(values: Sequence[float]) -> float:
     """Spearman's rank correlation of values with their positions; equal values share their mean rank.
 
     >>> rank_correlation([1.0, 2.0, 5.0])
     1.0
     """
-    n = len(values)
-    order = sorted(range(n), key=lambda i: values[i])
-    ranks = [0.0] * n
-    start = 0
-    for i in range(1, n + 1):
-        if i == n or values[order[i]] != values[order[start]]:
-            for k in order[start:i]:
-                ranks[k] = (start + i - 1) / 2
-            start = i
-    middle = (n - 1) / 2
-    spread = sum((r - middle) ** 2 for r in ranks)
-    places = sum((i - middle) ** 2 for i in range(n))
-    together = sum((r - middle) * (i - middle) for i, r in enumerate(ranks))
-    return together / math.sqrt(spread * places) if spread and places else 0.0
+    return float(_along(_ranks(values)))
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    """Ranks about their mean, of length 1 together; equal values share their mean rank; all zero where nothing varies."""
+    import numpy as np
+
+    _, which, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts + 1) / 2)[which.reshape(-1)]
+    ranks = ranks - ranks.mean()
+    length = np.sqrt((ranks**2).sum())
+    return ranks / length if length else ranks  # type: ignore[no-any-return]
+
+
+def _along(ranks: np.ndarray) -> np.ndarray:
+    """The correlation of standardised ranks with their positions along the last axis."""
+    import numpy as np
+
+    places = np.arange(ranks.shape[-1]) - (ranks.shape[-1] - 1) / 2
+    length = np.sqrt((places**2).sum())
+    return ranks @ (places / length if length else places)  # type: ignore[no-any-return]

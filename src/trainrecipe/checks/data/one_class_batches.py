@@ -119,7 +119,7 @@ def _count(batches: Batches, place: Place | None, known: bool, ordered: bool) ->
     if len(batches) < FEWEST or sizes[len(sizes) // 2] < SMALLEST or not _discrete(flat):
         return Evidence(missing="too few batches, too few examples in them, or no classes, to tell whether they are mixed")
     generator, mixed, chance = random.Random(0), list(flat), 0.0
-    for _ in range(DRAWS):
+    for _ in range(DRAWS if _constant(batches) >= NEARLY_ALL else 0):  # else nothing is to be explained by chance
         generator.shuffle(mixed)
         rest = iter(mixed)
         chance += _constant([[next(rest) for _ in b] for b in batches]) / DRAWS

@@ -1,0 +1,60 @@
+"""The laws on a GPU: faults are found, healthy programs are silent, weights stay bit-identical. Skipped where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainrecipe.finding import Finding, Severity
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+FOLDER = Path(__file__).resolve().parent / "cuda"
+HEALTHY = ["convnet_amp", "transformer_bf16", "autoencoder_workers"]
+FAULTS = [
+    ("convnet_amp", "            scaler.unscale_(optimizer)\n", "", "clip-scaled-gradients"),
+    ("convnet_amp", "            optimizer.zero_grad(set_to_none=True)\n", "", "missing-zero-grad"),
+    (
+        "convnet_amp",
+        "criterion(net(images), labels)",
+        "criterion(net(images).softmax(1), labels)",
+        "softmax-before-cross-entropy",
+    ),
+    ("convnet_amp", "        net.eval()\n", "", "eval-in-train-mode"),
+    ("transformer_bf16", "is_causal=True", "is_causal=False", "peeking-ahead"),
+    ("transformer_bf16", "    model.train()\n", "", "train-in-eval-mode"),
+    ("transformer_bf16", "permute(2, 0, 3, 1, 4)", "permute(2, 1, 3, 0, 4)", "scrambled-axes"),
+    ("autoencoder_workers", "mse_loss(restored, images)", "mse_loss(restored.detach().requires_grad_(), images)", "graph-cut"),
+]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_programs_are_silent_on_a_gpu(ask: Any, name: str) -> None:
+    answer = ask(str(FOLDER / f"{name}.py"))
+    assert answer["status"] in ("rehearsed", "finished"), answer["errors"]
+    found = [Finding.from_json(f) for f in answer["findings"]]
+    assert not [(f.check, f.ruling.says) for f in found if f.counts(Severity.WARNING)]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "suspect"), FAULTS, ids=[f"{n}-{s}" for n, _, _, s in FAULTS])
+def test_faults_are_found_on_a_gpu(ask: Any, tmp_path: Path, name: str, old: str, new: str, suspect: str) -> None:
+    text = (FOLDER / f"{name}.py").read_text()
+    assert old in text
+    script = tmp_path / f"{name}.py"
+    script.write_text(text.replace(old, new))
+    answer = ask(str(script))
+    found = [Finding.from_json(f) for f in answer["findings"]]
+    first = [g.check for f in found[:2] for g in (f, *f.related)]
+    assert suspect in first, (answer["status"], [(f.check, f.ruling.says) for f in found], answer["errors"])
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_weights_stay_bit_identical_on_a_gpu(ask: Any, name: str) -> None:
+    script = str(FOLDER / f"{name}.py")
+    bare, seen = ask(script, final=True, observed=False), ask(script, final=True, observed=True)
+    assert bare["code"] == seen["code"] == 0
+    assert seen["weights"] == bare["weights"]
+    assert seen["output"] == bare["output"]
