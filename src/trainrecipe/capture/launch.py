@@ -160,6 +160,9 @@ def rank_environment(order: Order) -> dict[str, str]:
         "ROLE_WORLD_SIZE": world,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(order.port),
+        "TORCHELASTIC_RUN_ID": "trainrecipe",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
     }
     return found if "OMP_NUM_THREADS" in os.environ else {**found, "OMP_NUM_THREADS": "1"}
 
