@@ -15,7 +15,7 @@ class EvaluationPadded(Check):
     What it checks
     --------------
     The indices that all ranks read in one evaluation: how many of them occur in more than one rank, or twice in one, where
-    the ranks share a data set among them.
+    DistributedSampler shares a data set among them.
 
     Why it matters
     --------------
@@ -33,7 +33,8 @@ class EvaluationPadded(Check):
 
     When it is wrong
     ----------------
-    A few examples of many change nothing that matters; this is a note. Ranks that each evaluate all the data are left out.
+    A few examples of many change nothing that matters; this is a note. Ranks that each evaluate all the data are left out,
+    as are samplers of other libraries, which may drop what they repeat (`gather_for_metrics` of Accelerate).
 
     Source
     ------
@@ -54,13 +55,13 @@ class EvaluationPadded(Check):
         for readings in zip(*(f.evaluating() for f in ranks.facts), strict=False):
             first = readings[0]
             drawn = [i for r in readings for i in r.indices]
-            shares = all(r.complete and r.dataset == first.dataset and r.indices for r in readings)
+            shares = all(r.complete and r.distributed and r.dataset == first.dataset and r.indices for r in readings)
             if shares and first.examples and max(len(r.indices) for r in readings) < 0.9 * first.examples:
                 return Evidence(
                     {"drawn": len(drawn), "different": len(set(drawn)), "examples": first.examples, "world": ranks.world},
                     place=first.sampler_place or first.place,
                 )
-        return Evidence(missing="no evaluation was seen whose data the ranks share among them")
+        return Evidence(missing="no evaluation was seen whose data a DistributedSampler shares among the ranks")
 
     def judge(self, evidence: Evidence) -> Ruling:
         """Any index twice."""
