@@ -56,7 +56,8 @@ _ELEMENTS = 4_000_000
 """Elements of a tensor above which only every so many-th is hashed."""
 _SHOWN = 8
 """Elements of a tensor that are kept as they are."""
-_KEPT = 1000
+_KEPT = 64
+"""Exchanges that are told of each line."""
 _STATES = 4
 """Batches of a pass before which the random states are looked at."""
 _LOCALS = 4
@@ -89,6 +90,7 @@ class Replicas(Ear):
         self._gradients: dict[int, torch.Tensor] = {}
         self._handles: list[Any] = []
         self._busy = False
+        self._told: dict[tuple[str, Spot | None], tuple[int, tuple[int, int] | None]] = {}
 
     def install(self, put: Put) -> None:
         """Hear modules being wrapped and, among other ranks, every exchange."""
@@ -209,13 +211,17 @@ class Replicas(Ear):
 
     @guarded
     def _note_exchange(self, name: str, args: Any, kwargs: Any) -> None:
-        if len(self.exchanges) >= _KEPT:
+        at_line = spot(4)
+        key, moment = (name, at_line), (self.run.steps, self.listener.loaders.serial)
+        times, last = self._told.get(key, (0, None))
+        if times >= _KEPT or last == moment:  # a loop over parameters is told once
             return
+        self._told[key] = times + 1, moment
         given = [t for t in tensors_in((args, kwargs), 3) if t.layout == torch.strided]
         at = {t.data_ptr() for t in given if t.numel()}
         held = [p for w in self.listener.optimizers.watched.values() for p in w.parameters] if at else []
         elements = sum(t.numel() for t in given)
-        heard = Collective(name, place(spot(4)), elements, self.run.events, self.run.steps)
+        heard = Collective(name, place(at_line), elements, self.run.events, self.run.steps)
         heard.gradients = any(p.grad is not None and p.grad.data_ptr() in at for p in held)
         heard.weights = any(p.data_ptr() in at for p in held)
         if not heard.gradients and not heard.weights and given and elements >= sum(p.numel() for p in held) > 0:
