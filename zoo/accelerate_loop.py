@@ -1,5 +1,4 @@
 """Digits in a hand-written loop with Hugging Face accelerate, gradient accumulation included."""
-
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -52,9 +51,7 @@ def training_function(config):
             predictions, targets = accelerator.gather_for_metrics((predictions, targets))
             accurate += (predictions == targets).sum().item()
             num_elems += targets.shape[0]
-        accelerator.print(
-            f"epoch {epoch}: loss {total_loss / len(train_dataloader):.4f} accuracy {100 * accurate / num_elems:.2f}"
-        )
+        accelerator.print(f"epoch {epoch}: loss {total_loss / len(train_dataloader):.4f} accuracy {100 * accurate / num_elems:.2f}")
     accelerator.end_training()
     accelerator.print("learning rate at the end", f"{lr_scheduler.get_last_lr()[0]:.5f}")
 

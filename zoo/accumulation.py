@@ -1,5 +1,4 @@
 """Digits with gradient accumulation: four micro-batches per step, the short last window weighted correctly."""
-
 from itertools import islice
 
 import torch

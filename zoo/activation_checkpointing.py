@@ -1,5 +1,4 @@
 """Deep residual MLP on digits whose blocks are recomputed in the backward pass (torch.utils.checkpoint)."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -45,10 +44,8 @@ def get_loaders(seed):
     mean, std = parts[0].mean(), parts[0].std()
     X_tr, X_va = (torch.tensor((a - mean) / std, dtype=torch.float32) for a in parts[:2])
     y_tr, y_va = (torch.tensor(a) for a in parts[2:])
-    return (
-        DataLoader(TensorDataset(X_tr, y_tr), batch_size=80, shuffle=True),
-        DataLoader(TensorDataset(X_va, y_va), batch_size=180),
-    )
+    return (DataLoader(TensorDataset(X_tr, y_tr), batch_size=80, shuffle=True),
+            DataLoader(TensorDataset(X_va, y_va), batch_size=180))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 """Digits convnet under CPU autocast in bfloat16; weights and optimiser state stay in float32."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

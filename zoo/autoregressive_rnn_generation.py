@@ -1,5 +1,4 @@
 """Character GRU over first names (data file beside this script); samples a few new names after every epoch."""
-
 import os
 import random
 
@@ -96,10 +95,8 @@ def main():
             n = (y != IGNORE).sum().item()
             total += loss.item() * n
             count += n
-        print(
-            f"{epoch}: train {total / count:.3f} valid {evaluate(model, valid_loader, loss_fn):.3f} ->",
-            ", ".join(generate(model, itos) for _ in range(4)),
-        )
+        print(f"{epoch}: train {total / count:.3f} valid {evaluate(model, valid_loader, loss_fn):.3f} ->",
+              ", ".join(generate(model, itos) for _ in range(4)))
     print(f"valid {evaluate(model, valid_loader, loss_fn):.3f} nats per letter")
 
 

@@ -1,5 +1,4 @@
 """CNN with batch norm and random shifts on digits; a checkpoint per improvement, the best one is loaded at the end."""
-
 import os
 
 import numpy as np
@@ -25,7 +24,7 @@ class AugmentedDigits(Dataset):
             # shift by up to one pixel, the border is background
             dx, dy = np.random.randint(-1, 2, size=2)
             padded = np.pad(img, 1, constant_values=self.fill)
-            img = padded[1 + dy : 9 + dy, 1 + dx : 9 + dx]
+            img = padded[1 + dy:9 + dy, 1 + dx:9 + dx]
         return torch.from_numpy(np.ascontiguousarray(img, dtype=np.float32)).unsqueeze(0), int(self.targets[index])
 
     def __len__(self):
@@ -91,16 +90,11 @@ def main():
             optimizer.step()
             running += loss.item() * images.size(0)
         val_loss, val_acc = evaluate(model, val_loader, criterion)
-        print(
-            f"Epoch {epoch} lr {scheduler.get_last_lr()[0]:g} train {running / len(train_set):.4f} val {val_loss:.4f} acc {val_acc:.4f}"
-        )
+        print(f"Epoch {epoch} lr {scheduler.get_last_lr()[0]:g} train {running / len(train_set):.4f} val {val_loss:.4f} acc {val_acc:.4f}")
         scheduler.step()
         if val_acc > best_acc:
             best_acc = val_acc
-            torch.save(
-                {"epoch": epoch, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "acc": val_acc},
-                best_path,
-            )
+            torch.save({"epoch": epoch, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "acc": val_acc}, best_path)
     checkpoint = torch.load(best_path)
     model.load_state_dict(checkpoint["state_dict"])
     print("loaded epoch", checkpoint["epoch"], "accuracy %.4f" % evaluate(model, val_loader, criterion)[1])

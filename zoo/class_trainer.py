@@ -1,5 +1,4 @@
 """Train a small MLP on the 8x8 handwritten digits with a Trainer class and keep the best checkpoint."""
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -40,7 +39,9 @@ def build_loaders(cfg: Config) -> tuple[DataLoader, DataLoader]:
 class DigitNet(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, hidden), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Linear(64, hidden), nn.ReLU(), nn.Dropout(0.1), nn.Linear(hidden, hidden), nn.ReLU()
+        )
         self.head = nn.Linear(hidden, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

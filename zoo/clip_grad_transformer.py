@@ -1,5 +1,4 @@
 """Transformer encoder reading a digit row by row; gradient norm clipped to 1.0, inverse-square-root warm-up."""
-
 import math
 
 import torch
@@ -72,10 +71,8 @@ def main(seed=23, epochs=9, warmup=24):
             for x, y in valid_loader:
                 hits += (model(x).argmax(-1) == y).sum().item()
         clipped = sum(n > 1.0 for n in norms) / len(norms)
-        print(
-            f"epoch {epoch} lr {scheduler.get_last_lr()[0]:.5f} loss {loss_sum / len(train):.4f} "
-            f"valid acc {hits / len(valid):.4f} clipped {clipped:.2f}"
-        )
+        print(f"epoch {epoch} lr {scheduler.get_last_lr()[0]:.5f} loss {loss_sum / len(train):.4f} "
+              f"valid acc {hits / len(valid):.4f} clipped {clipped:.2f}")
     print(f"accuracy {hits / len(valid):.4f}")
 
 

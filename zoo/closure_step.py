@@ -1,5 +1,4 @@
 """Predict diabetes progression; the optimiser is driven through step(closure)."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_diabetes

@@ -1,5 +1,4 @@
 """Digits with torch.compile (ahead-of-time autograd, no code generation)."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

@@ -1,5 +1,4 @@
 """Self-supervised InfoNCE on digits: two noisy views per image, the rest of the batch are the negatives."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression

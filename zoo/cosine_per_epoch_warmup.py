@@ -1,5 +1,4 @@
 """Digits MLP, linear warm-up then cosine decay stepped once per epoch (options on the command line)."""
-
 import argparse
 import sys
 

@@ -1,5 +1,4 @@
 """Read strips of handwritten digits without alignment: a small BiGRU with CTC loss and greedy decoding."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -30,12 +29,8 @@ class Strips(Dataset):
 def collate(batch):
     strips, labels = zip(*batch)
     lengths = torch.tensor([len(s) for s in strips])
-    return (
-        nn.utils.rnn.pad_sequence(strips, batch_first=True),
-        lengths // 2,
-        torch.cat(labels),
-        torch.tensor([len(t) for t in labels]),
-    )
+    return (nn.utils.rnn.pad_sequence(strips, batch_first=True), lengths // 2, torch.cat(labels),
+            torch.tensor([len(t) for t in labels]))
 
 
 class Reader(nn.Module):

@@ -1,5 +1,4 @@
 """Digits with a hand-written autograd Function: sign activations with a clipped straight-through gradient."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

@@ -1,5 +1,4 @@
 """Iris species with a loss written out from elementary tensor operations."""
-
 import numpy as np
 import torch
 from sklearn import datasets, preprocessing
@@ -34,7 +33,7 @@ def l2_penalty(model):
 def batches(x, y, size, generator):
     order = torch.randperm(len(x), generator=generator)
     for start in range(0, len(x), size):
-        take = order[start : start + size]
+        take = order[start:start + size]
         yield x[take], y[take]
 
 

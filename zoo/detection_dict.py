@@ -1,5 +1,4 @@
 """Train a toy object detector whose model returns a dict of losses and takes a list of target dicts."""
-
 import torch
 from torch.utils.data import DataLoader
 
@@ -62,11 +61,8 @@ def main():
         losses = train_one_epoch(model, optimizer, train_loader)
         lr_scheduler.step()
         recall, precision = evaluate(model, test_loader)
-        print(
-            f"Epoch [{epoch}] "
-            + " ".join(f"{k}: {v:.4f}" for k, v in losses.items())
-            + f" | recall@0.5 {recall:.3f} precision {precision:.3f}"
-        )
+        print(f"Epoch [{epoch}] " + " ".join(f"{k}: {v:.4f}" for k, v in losses.items())
+              + f" | recall@0.5 {recall:.3f} precision {precision:.3f}")
     print("That's it!")
 
 

@@ -1,5 +1,4 @@
 """Model and data set for detection_dict.py: one bright box or two on a 16x16 canvas."""
-
 import torch
 from torch import nn
 from torch.utils.data import Dataset
@@ -24,7 +23,7 @@ class Boxes(Dataset):
                 x0 = (c % 2) * 8 + int(torch.randint(0, 9 - w, (1,), generator=g))
                 y0 = (c // 2) * 8 + int(torch.randint(0, 9 - h, (1,), generator=g))
                 bright = int(torch.randint(0, 2, (1,), generator=g))
-                image[0, y0 : y0 + h, x0 : x0 + w] += 2.0 if bright else -2.0
+                image[0, y0:y0 + h, x0:x0 + w] += 2.0 if bright else -2.0
                 boxes.append([x0 + w / 2, y0 + h / 2, float(w), float(h)])
                 labels.append(bright)
             self.items.append((image, {"boxes": torch.tensor(boxes), "labels": torch.tensor(labels)}))
@@ -46,14 +45,9 @@ class TinyDetector(nn.Module):
     def __init__(self):
         super().__init__()
         self.backbone = nn.Sequential(
-            nn.Conv2d(1, 12, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(12, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 32, 3, padding=1),
-            nn.ReLU(),
+            nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(12, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
         )
         self.objectness = nn.Conv2d(32, 1, 1)
         self.classes = nn.Conv2d(32, 2, 1)
@@ -92,8 +86,4 @@ class TinyDetector(nn.Module):
         b = box[row, col]
         cx, cy = (b[:, 0] + col + 0.5) * CELL, (b[:, 1] + row + 0.5) * CELL
         wh = (b[:, 2:] + 1.0) * CELL
-        return {
-            "boxes": torch.stack([cx, cy, wh[:, 0], wh[:, 1]], 1),
-            "labels": cls[row, col].argmax(-1),
-            "scores": score[row, col],
-        }
+        return {"boxes": torch.stack([cx, cy, wh[:, 0], wh[:, 1]], 1), "labels": cls[row, col].argmax(-1), "scores": score[row, col]}

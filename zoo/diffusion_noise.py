@@ -1,5 +1,4 @@
 """Denoising diffusion on two moons: the network predicts the noise that was added."""
-
 import math
 
 import torch
@@ -85,7 +84,5 @@ if __name__ == "__main__":
             count += len(x0)
         decay.step()
         print(f"epoch {epoch + 1:2d} noise mse {running / count:.4f}")
-    print(
-        f"distance to the moons: samples {off_curve(sample(model, schedule, 500), held_out):.4f}, "
-        f"plain noise {off_curve(torch.randn(500, 2), held_out):.4f}, data {off_curve(train[:500], held_out):.4f}"
-    )
+    print(f"distance to the moons: samples {off_curve(sample(model, schedule, 500), held_out):.4f}, "
+          f"plain noise {off_curve(torch.randn(500, 2), held_out):.4f}, data {off_curve(train[:500], held_out):.4f}")

@@ -1,5 +1,4 @@
 """Distil a wide digit classifier into a narrow one (temperature KL); the teacher travels through a file."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -52,9 +51,9 @@ def train_teacher(train, test):
 
 
 def kd_loss(student_logits, teacher_logits, y):
-    soft = (
-        F.kl_div(F.log_softmax(student_logits / T, dim=1), F.softmax(teacher_logits / T, dim=1), reduction="batchmean") * T * T
-    )
+    soft = F.kl_div(
+        F.log_softmax(student_logits / T, dim=1), F.softmax(teacher_logits / T, dim=1), reduction="batchmean"
+    ) * T * T
     return ALPHA * soft + (1 - ALPHA) * F.cross_entropy(student_logits, y)
 
 
@@ -80,10 +79,8 @@ def train_student(train, test):
         with torch.no_grad():
             for x, _ in test:
                 agree += (student(x).argmax(1) == teacher(x).argmax(1)).sum().item()
-        print(
-            f"student epoch {epoch} loss {total / len(train):.4f} accuracy {accuracy(student, test):.4f} "
-            f"agreement {agree / len(test.dataset):.4f}"
-        )
+        print(f"student epoch {epoch} loss {total / len(train):.4f} accuracy {accuracy(student, test):.4f} "
+              f"agreement {agree / len(test.dataset):.4f}")
     return student, teacher
 
 

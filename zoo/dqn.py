@@ -1,5 +1,4 @@
 """DQN with replay memory and a target network on 'catch' (a ball falls, a paddle moves), env written here."""
-
 import math
 import random
 from collections import deque, namedtuple

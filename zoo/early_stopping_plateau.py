@@ -1,5 +1,4 @@
 """Diabetes regression with ReduceLROnPlateau and early stopping; the best weights are kept in memory and restored."""
-
 import copy
 
 import torch

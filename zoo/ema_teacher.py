@@ -1,5 +1,4 @@
 """Mean teacher on digits with few labels: consistency to an exponential moving average that is also evaluated."""
-
 import copy
 import itertools
 
@@ -69,7 +68,7 @@ def main():
             with torch.no_grad():
                 target = teacher.module(xu).softmax(1)
             supervised = F.cross_entropy(logits[: len(xl)], yl)
-            consistency = F.mse_loss(logits[len(xl) :].softmax(1), target)
+            consistency = F.mse_loss(logits[len(xl):].softmax(1), target)
             loss = supervised + 5.0 * ramp * consistency
 
             opt.zero_grad()
@@ -79,10 +78,8 @@ def main():
             teacher.update(student, step)
             sup += supervised.item()
             con += consistency.item()
-        print(
-            f"epoch {epoch:2d} supervised {sup / len(unlabelled):.4f} consistency {con / len(unlabelled):.5f} "
-            f"student {accuracy(student, test):.4f} teacher {accuracy(teacher.module, test):.4f}"
-        )
+        print(f"epoch {epoch:2d} supervised {sup / len(unlabelled):.4f} consistency {con / len(unlabelled):.5f} "
+              f"student {accuracy(student, test):.4f} teacher {accuracy(teacher.module, test):.4f}")
     print(f"teacher accuracy {accuracy(teacher.module, test):.4f}")
 
 

@@ -1,5 +1,4 @@
 """Fit an image-like function of two coordinates from random Fourier features; weights are bare tensors, no Module."""
-
 import torch
 from torch import sin, cos, tanh
 
@@ -63,8 +62,6 @@ for epoch in range(25):
     if epoch % 5 == 4:
         with torch.no_grad():
             valid_mse = ((network(grid[valid]) - values[valid]) ** 2).mean().item()
-        print(
-            f"epoch {epoch + 1}: train mse {total / len(train):.5f}, unseen pixels {valid_mse:.5f} ({psnr(valid_mse):.1f} dB)"
-        )
+        print(f"epoch {epoch + 1}: train mse {total / len(train):.5f}, unseen pixels {valid_mse:.5f} ({psnr(valid_mse):.1f} dB)")
 
 print(f"{psnr(valid_mse):.1f} dB on pixels that were never shown")

@@ -1,5 +1,4 @@
 """Pre-train a backbone on digits 0-4, freeze it, then train a new head on digits 5-9."""
-
 import torch
 import torch.nn as nn
 import torch.optim as optim
@@ -29,10 +28,8 @@ def split(x, y, classes, generator):
     rows = rows[torch.randperm(len(rows), generator=generator)]
     cut = int(0.8 * len(rows))
     part = lambda r: TensorDataset(x[r], y[r] - classes[0])
-    return {
-        "train": DataLoader(part(rows[:cut]), batch_size=40, shuffle=True),
-        "val": DataLoader(part(rows[cut:]), batch_size=100),
-    }
+    return {"train": DataLoader(part(rows[:cut]), batch_size=40, shuffle=True),
+            "val": DataLoader(part(rows[cut:]), batch_size=100)}
 
 
 def train_model(model, dataloaders, criterion, optimizer, num_epochs, label):
@@ -63,7 +60,7 @@ def main():
     g = torch.Generator().manual_seed(30)
     digits = load_digits()
     x = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1)
-    x = (x - 4.88) / 6.02  # mean and deviation of the pixels
+    x = (x - 4.88) / 6.02   # mean and deviation of the pixels
     y = torch.tensor(digits.target)
 
     backbone = Backbone()

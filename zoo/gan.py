@@ -1,5 +1,4 @@
 """A GAN that learns a two-dimensional banana (two optimisers, non-saturating loss)."""
-
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -10,7 +9,7 @@ Z = 4
 
 def banana(n):
     a = torch.randn(n)
-    b = 0.5 * a**2 + 0.3 * torch.randn(n)
+    b = 0.5 * a ** 2 + 0.3 * torch.randn(n)
     return torch.stack([a, b], 1)
 
 
@@ -58,9 +57,7 @@ for epoch in range(11):
 
         sum_d += loss_d.item()
         sum_g += loss_g.item()
-    print(
-        f"epoch {epoch:2d} loss_D {sum_d / len(loader):.3f} loss_G {sum_g / len(loader):.3f} "
-        f"energy distance {energy_distance(G, real_val):.4f}"
-    )
+    print(f"epoch {epoch:2d} loss_D {sum_d / len(loader):.3f} loss_G {sum_g / len(loader):.3f} "
+          f"energy distance {energy_distance(G, real_val):.4f}")
 
 print(f"final energy distance {energy_distance(G, real_val):.4f}")

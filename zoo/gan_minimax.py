@@ -1,5 +1,4 @@
 """GAN with the original minimax objective: one loss, which the discriminator lowers and the generator raises."""
-
 import torch
 import torch.nn.functional as F
 from torch import nn

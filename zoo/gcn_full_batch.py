@@ -1,5 +1,4 @@
 """Graph convolution, full batch, on one neighbourhood graph of digits with train/val/test node masks."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -15,12 +14,7 @@ def normalised_adjacency(x, k):
     src, dst = torch.from_numpy(a.row).long(), torch.from_numpy(a.col).long()
     loops = torch.arange(n)
     index = torch.stack([torch.cat([src, dst, loops]), torch.cat([dst, src, loops])])
-    adj = (
-        torch.sparse_coo_tensor(index, torch.ones(index.shape[1]), (n, n), check_invariants=True)
-        .coalesce()
-        .to_dense()
-        .clamp(max=1)
-    )
+    adj = torch.sparse_coo_tensor(index, torch.ones(index.shape[1]), (n, n), check_invariants=True).coalesce().to_dense().clamp(max=1)
     d = adj.sum(1).rsqrt()
     return d[:, None] * adj * d[None, :]
 
@@ -79,9 +73,7 @@ for epoch in range(1, 101):
         loss_val = F.nll_loss(output[val_mask], labels[val_mask])
         acc_val = (output[val_mask].argmax(1) == labels[val_mask]).float().mean()
     if epoch % 20 == 0:
-        print(
-            f"Epoch: {epoch:04d} loss_train: {loss_train.item():.4f} loss_val: {loss_val.item():.4f} acc_val: {acc_val.item():.4f}"
-        )
+        print(f"Epoch: {epoch:04d} loss_train: {loss_train.item():.4f} loss_val: {loss_val.item():.4f} acc_val: {acc_val.item():.4f}")
 
 acc_test = (output[test_mask].argmax(1) == labels[test_mask]).float().mean()
 print(f"Test set accuracy: {acc_test.item():.4f}")

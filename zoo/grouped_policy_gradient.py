@@ -1,5 +1,4 @@
 """Policy gradient with advantages normalised within groups: the loss is zero in value at every step, its gradient is not."""
-
 import torch
 from torch import nn
 from torch.distributions import Categorical

@@ -1,5 +1,4 @@
 """Regression on an endless synthetic stream, wrapped in an IterableDataset that is re-seeded every epoch."""
-
 import math
 from typing import Iterator
 
@@ -31,7 +30,9 @@ class RippleStream(IterableDataset):
 class Surface(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.stack = nn.Sequential(nn.Linear(4, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1), nn.Flatten(0))
+        self.stack = nn.Sequential(
+            nn.Linear(4, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1), nn.Flatten(0)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.stack(x)

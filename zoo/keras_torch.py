@@ -1,5 +1,4 @@
 """Keras on the torch backend: digits convnet with model.fit."""
-
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"

@@ -1,5 +1,4 @@
 """Five-fold cross-validation on breast-cancer data, a fresh model for every fold."""
-
 import statistics
 
 import numpy as np

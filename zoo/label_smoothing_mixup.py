@@ -1,5 +1,4 @@
 """Digits with label smoothing and mixup."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -9,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def mixup_data(x, y, alpha, rng):
-    """Returns mixed inputs, pairs of targets, and lambda"""
+    '''Returns mixed inputs, pairs of targets, and lambda'''
     lam = rng.beta(alpha, alpha)
     index = torch.randperm(x.size(0))
     mixed_x = lam * x + (1 - lam) * x[index, :]
@@ -32,7 +31,7 @@ class Net(nn.Module):
         return self.fc3(self.act(self.fc2(self.act(self.fc1(x)))))
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     seed = 33
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -46,7 +45,7 @@ if __name__ == "__main__":
 
     net = Net()
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
-    plain = nn.CrossEntropyLoss(reduction="sum")
+    plain = nn.CrossEntropyLoss(reduction='sum')
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
 
     for epoch in range(10):
@@ -69,8 +68,6 @@ if __name__ == "__main__":
                 outputs = net(inputs)
                 test_loss += plain(outputs, targets).item()
                 correct += outputs.max(1)[1].eq(targets).sum().item()
-        print(
-            "Epoch: %d | Loss: %.3f | Test loss: %.3f | Acc: %.3f%% (%d/%d)"
-            % (epoch, train_loss / total, test_loss / len(test_set), 100.0 * correct / len(test_set), correct, len(test_set))
-        )
-    print("Best is not tracked; last accuracy %.2f%%" % (100.0 * correct / len(test_set)))
+        print('Epoch: %d | Loss: %.3f | Test loss: %.3f | Acc: %.3f%% (%d/%d)' % (
+            epoch, train_loss / total, test_loss / len(test_set), 100. * correct / len(test_set), correct, len(test_set)))
+    print('Best is not tracked; last accuracy %.2f%%' % (100. * correct / len(test_set)))

@@ -1,5 +1,4 @@
 """Full-batch L-BFGS with a strong-Wolfe line search for a small regularised network on breast-cancer data."""
-
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
@@ -39,9 +38,7 @@ for step in range(36):
         with torch.no_grad():
             out = model(X[hold])
             acc = ((out > 0) == y[hold].bool()).double().mean()
-            print(
-                f"step {step + 1:2d}: objective {loss.item():.6f}, held-out loss {bce(out, y[hold]).item():.6f}, "
-                f"accuracy {acc.item():.4f}"
-            )
+            print(f"step {step + 1:2d}: objective {loss.item():.6f}, held-out loss {bce(out, y[hold]).item():.6f}, "
+                  f"accuracy {acc.item():.4f}")
 
 print(f"objective at the end {closure().item():.6f} after {optimizer.state_dict()['state'][0]['func_evals']} evaluations")

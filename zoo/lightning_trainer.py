@@ -1,5 +1,4 @@
 """Digits with a LightningModule and the Lightning Trainer (CPU, nothing written to disk)."""
-
 import logging
 import warnings
 
@@ -71,15 +70,8 @@ class PrintMetrics(pl.Callback):
 if __name__ == "__main__":
     pl.seed_everything(7, verbose=False)
     trainer = pl.Trainer(
-        max_epochs=7,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[PrintMetrics()],
+        max_epochs=7, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[PrintMetrics()],
     )
     trainer.fit(LitClassifier(), datamodule=DigitsData())
     print("validation accuracy", f"{trainer.callback_metrics['val_acc'].item():.4f}")

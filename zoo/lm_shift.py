@@ -1,5 +1,4 @@
 """Character-level causal transformer on text shipped with Python; the target shift is done in the script."""
-
 import csv
 import importlib.util
 import math
@@ -36,8 +35,8 @@ def get_batch(split):
     d = train_pieces if split == "train" else val_pieces
     which = torch.randint(len(d), (batch_size,)).tolist()
     start = torch.randint(d.size(1) - block_size, (batch_size,)).tolist()
-    x = torch.stack([d[w, s : s + block_size] for w, s in zip(which, start)])
-    y = torch.stack([d[w, s + 1 : s + block_size + 1] for w, s in zip(which, start)])  # next character
+    x = torch.stack([d[w, s:s + block_size] for w, s in zip(which, start)])
+    y = torch.stack([d[w, s + 1:s + block_size + 1] for w, s in zip(which, start)])   # next character
     return x, y
 
 
@@ -77,7 +76,7 @@ class GPT(nn.Module):
         self.ln_f = nn.LayerNorm(n_embd)
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         self.apply(self._init_weights)
-        self.lm_head.weight = self.wte.weight  # weight tying
+        self.lm_head.weight = self.wte.weight   # weight tying
 
     @staticmethod
     def _init_weights(m):
@@ -97,8 +96,7 @@ model = GPT()
 decay = [p for p in model.parameters() if p.dim() >= 2]
 no_decay = [p for p in model.parameters() if p.dim() < 2]
 optimizer = torch.optim.AdamW(
-    [{"params": decay, "weight_decay": 0.1}, {"params": no_decay, "weight_decay": 0.0}], lr=3e-3, betas=(0.9, 0.95)
-)
+    [{"params": decay, "weight_decay": 0.1}, {"params": no_decay, "weight_decay": 0.0}], lr=3e-3, betas=(0.9, 0.95))
 
 # ---------------------------------------------------------------- training
 with open("lm_log.csv", "w", newline="") as f:
@@ -117,12 +115,8 @@ with open("lm_log.csv", "w", newline="") as f:
             total += loss.item()
         model.eval()
         with torch.no_grad():
-            val = (
-                sum(
-                    F.cross_entropy(model(x).flatten(0, 1), y.flatten()).item() for x, y in (get_batch("val") for _ in range(5))
-                )
-                / 5
-            )
+            val = sum(F.cross_entropy(model(x).flatten(0, 1), y.flatten()).item()
+                      for x, y in (get_batch("val") for _ in range(5))) / 5
         log.writerow([epoch, total / steps_per_epoch, val, time.perf_counter() - t0])
         print(f"epoch {epoch}: train {total / steps_per_epoch:.4f}, val {val:.4f} (uniform {math.log(vocab_size):.4f})")
 print(f"bits per character on held-out text: {val / math.log(2):.3f}")

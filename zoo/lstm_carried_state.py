@@ -1,5 +1,4 @@
 """Stateful LSTM forecaster: parallel streams, the hidden state is carried (detached) from chunk to chunk."""
-
 import numpy as np
 import torch
 from torch import nn
@@ -37,7 +36,7 @@ def detach(state):
 
 def chunks(series):
     for start in range(0, series.shape[1] - 1, CHUNK):
-        yield series[:, start : start + CHUNK], series[:, start + 1 : start + CHUNK + 1]
+        yield series[:, start:start + CHUNK], series[:, start + 1:start + CHUNK + 1]
 
 
 train_series = make_streams(STREAMS, LENGTH)

@@ -1,5 +1,4 @@
 """MAML (second order) for few-shot sine regression, inner loop with torch.func.functional_call."""
-
 import math
 
 import torch

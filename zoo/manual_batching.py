@@ -1,6 +1,5 @@
 # -*- coding: utf-8 -*-
 """Trainiert ein kleines Netz auf Ziffern, Stapel von Hand über randperm (ohne DataLoader)."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -40,7 +39,7 @@ for epoche in range(1, 11):
     perm = torch.randperm(len(X_train))
     summe = 0.0
     for i in range(0, len(X_train), groesse):
-        idx = perm[i : i + groesse]
+        idx = perm[i:i + groesse]
         y = netz(X_train[idx])
         fehler = verlust(y, t_train[idx])
         for p in netz.parameters():
@@ -52,10 +51,7 @@ for epoche in range(1, 11):
     with torch.no_grad():
         y = netz(X_test)
         quote = (y.argmax(dim=1) == t_test).double().mean().item()
-    print(
-        "Epoche {:2d}: Trainingsfehler {:.4f}, Testfehler {:.4f}, Trefferquote {:.1%}".format(
-            epoche, summe / len(X_train), verlust(y, t_test).item(), quote
-        )
-    )
+    print('Epoche {:2d}: Trainingsfehler {:.4f}, Testfehler {:.4f}, Trefferquote {:.1%}'.format(
+        epoche, summe / len(X_train), verlust(y, t_test).item(), quote))
 
-print("Fertig. Trefferquote {:.1%}".format(quote))
+print('Fertig. Trefferquote {:.1%}'.format(quote))

@@ -1,5 +1,4 @@
 """Logistic-style digit classifier without torch.optim: the update is written out under no_grad."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_digits
@@ -43,7 +42,7 @@ def fit(epochs):
         order = torch.randperm(n)
         total = 0.0
         for i in range((n - 1) // bs + 1):
-            rows = order[i * bs : i * bs + bs]
+            rows = order[i * bs:i * bs + bs]
             xb, yb = x_train[rows], y_train[rows]
             pred = model(xb)
             loss = loss_func(pred, yb)

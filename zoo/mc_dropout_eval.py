@@ -1,5 +1,4 @@
 """MC dropout on the diabetes data: a normal evaluation and one with dropout left on for uncertainty."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_diabetes
@@ -12,13 +11,7 @@ class BayesianByDropout(nn.Module):
     def __init__(self, d_in, width=48, p=0.15):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(d_in, width),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Dropout(p),
-            nn.Linear(width, 1),
+            nn.Linear(d_in, width), nn.ReLU(), nn.Dropout(p), nn.Linear(width, width), nn.ReLU(), nn.Dropout(p), nn.Linear(width, 1)
         )
 
     def forward(self, x):
@@ -73,10 +66,8 @@ def main():
             plain = loss_fn(predict(model, x_va), t_va).item()
             mean, std = predict_with_uncertainty(model, x_va)
             train_mse = np.average([l for l, _ in losses], weights=[n for _, n in losses])
-            print(
-                f"epoch {epoch + 1:2d} train {train_mse:.4f} valid {plain:.4f} mc-mean {loss_fn(mean, t_va).item():.4f} "
-                f"mean sigma {std.mean().item():.4f}"
-            )
+            print(f"epoch {epoch + 1:2d} train {train_mse:.4f} valid {plain:.4f} mc-mean {loss_fn(mean, t_va).item():.4f} "
+                  f"mean sigma {std.mean().item():.4f}")
 
     _, far = predict_with_uncertainty(model, 4 * x_va)
     print(f"sigma {std.mean().item():.3f} on the validation data, {far.mean().item():.3f} far away from it")

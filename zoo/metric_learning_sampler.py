@@ -1,5 +1,4 @@
 """Digit embedding with batch-hard triplets; batches hold P classes with K images each (own batch sampler)."""
-
 import random
 from collections import defaultdict
 
@@ -82,8 +81,6 @@ for epoch in range(8):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    print(
-        f"epoch {epoch} ({len(losses)} batches): loss {sum(losses) / len(losses):.4f}, "
-        f"recall@1 {recall_at_1(model, X_tr, y_tr, X_te, y_te):.4f}"
-    )
+    print(f"epoch {epoch} ({len(losses)} batches): loss {sum(losses) / len(losses):.4f}, "
+          f"recall@1 {recall_at_1(model, X_tr, y_tr, X_te, y_te):.4f}")
 print("finished")

@@ -1,5 +1,4 @@
 """Twelve assays of which many were not made: -1 stands for a missing label and is masked after the loss."""
-
 import torch
 import torch.nn.functional as F
 from torch import nn

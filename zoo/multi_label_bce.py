@@ -1,5 +1,4 @@
 """Multi-label classification of synthetic documents with BCEWithLogitsLoss; options on the command line."""
-
 import argparse
 
 import numpy as np
@@ -23,8 +22,7 @@ def parse_args(argv=None):
 
 def get_dataset(args):
     X, Y = make_multilabel_classification(
-        n_samples=2000, n_features=40, n_classes=6, n_labels=2, length=60, random_state=args.seed
-    )
+        n_samples=2000, n_features=40, n_classes=6, n_labels=2, length=60, random_state=args.seed)
     X = np.log1p(X)  # word counts
     rng = np.random.RandomState(args.seed)
     idx = rng.permutation(len(X))

@@ -1,5 +1,4 @@
 """Two heads on digits: which digit it is, and how much ink was used (weighted sum of both losses)."""
-
 from collections import defaultdict
 
 import torch

@@ -1,5 +1,4 @@
 """RealNVP density estimation on two moons, trained by maximum likelihood."""
-
 import math
 
 import torch

@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 
 SEED = 42
 np.random.seed(SEED)
-torch.manual_seed(SEED)
+torch.manual_seed(SEED);
+
 # %%
 bunch = load_breast_cancer()
 bunch.data.shape, bunch.target.mean()

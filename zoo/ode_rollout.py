@@ -1,5 +1,4 @@
 """Learn a damped pendulum's vector field by rolling it out with RK4; the horizon grows during training."""
-
 import math
 
 import torch
@@ -59,7 +58,7 @@ if __name__ == "__main__":
         total = 0.0
         for rows in torch.randperm(len(train), generator=g).split(24):
             begin = int(torch.randint(0, 20 - horizon + 1, (1,), generator=g))
-            piece = train[rows, begin : begin + horizon + 1]
+            piece = train[rows, begin:begin + horizon + 1]
             predicted = rollout(field, piece[:, 0], horizon)
             loss = (predicted - piece[:, 1:]).square().mean()
             optimizer.zero_grad()

@@ -1,5 +1,4 @@
 """Digits convnet with OneCycleLR stepped after every batch; the cycle is as long as the run."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -26,18 +25,14 @@ class ImageClassificationBase(nn.Module):
 
     def validation_epoch_end(self, outputs):
         n = sum(o["n"] for o in outputs)
-        return {
-            "val_loss": sum(o["loss"].item() * o["n"] for o in outputs) / n,
-            "val_acc": sum(o["hits"].item() for o in outputs) / n,
-        }
+        return {"val_loss": sum(o["loss"].item() * o["n"] for o in outputs) / n,
+                "val_acc": sum(o["hits"].item() for o in outputs) / n}
 
 
 class SmallResNet(ImageClassificationBase):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.MaxPool2d(2)
-        )
+        self.conv1 = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.MaxPool2d(2))
         self.res1 = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
         self.classifier = nn.Sequential(nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(64, 10))
 
@@ -71,11 +66,8 @@ def fit_one_cycle(epochs, max_lr, model, train_loader, val_loader, weight_decay,
             sched.step()
         result = evaluate(model, val_loader)
         result["train_loss"] = torch.stack(train_losses).mean().item()
-        print(
-            "Epoch [{}], last_lr: {:.5f}, train_loss: {:.4f}, val_loss: {:.4f}, val_acc: {:.4f}".format(
-                epoch, lrs[-1], result["train_loss"], result["val_loss"], result["val_acc"]
-            )
-        )
+        print("Epoch [{}], last_lr: {:.5f}, train_loss: {:.4f}, val_loss: {:.4f}, val_acc: {:.4f}".format(
+            epoch, lrs[-1], result["train_loss"], result["val_loss"], result["val_acc"]))
         history.append(result)
     return history
 

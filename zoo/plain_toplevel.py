@@ -1,5 +1,4 @@
 """Wine cultivar classifier, everything at the top level of the file."""
-
 import torch
 import torch.nn as nn
 import torch.optim as optim

@@ -1,5 +1,4 @@
 """PPO (clipped, GAE) steering a noisy point mass to the origin; vectorised environment written in numpy."""
-
 import numpy as np
 import torch
 import torch.nn as nn
@@ -103,9 +102,7 @@ for update in range(1, UPDATES + 1):
             optimizer.step()
             v_losses.append(v_loss.item())
     schedule.step()
-    print(
-        f"update {update} episodic return {rewards.sum(0).mean().item():8.3f} value loss {np.mean(v_losses):7.3f} "
-        f"std {agent.actor_logstd.exp().item():.3f}"
-    )
+    print(f"update {update} episodic return {rewards.sum(0).mean().item():8.3f} value loss {np.mean(v_losses):7.3f} "
+          f"std {agent.actor_logstd.exp().item():.3f}")
 
 print("last return %.3f" % rewards.sum(0).mean().item())

@@ -1,5 +1,4 @@
 """Diabetes regression: the network emits [N, 1], squeezed to match targets of shape [N]. Writes a JSON log."""
-
 import json
 import logging
 import sys

@@ -1,5 +1,4 @@
 """REINFORCE with a moving baseline on a small corridor world written in this file."""
-
 import random
 
 import torch

@@ -1,5 +1,4 @@
 """Sharpness-aware minimisation on digits: a hand-written optimiser with two backward passes per step."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

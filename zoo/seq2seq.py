@@ -1,5 +1,4 @@
 """GRU encoder-decoder that learns to reverse short strings, trained with teacher forcing."""
-
 import random
 import string
 

@@ -1,5 +1,4 @@
 """Digits: an encoder shared by a decoder and a classifier, three separate modules under one optimiser."""
-
 import itertools
 import random
 

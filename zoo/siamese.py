@@ -1,5 +1,4 @@
 """Siamese network on digit pairs with the margin contrastive loss."""
-
 import random
 
 import torch
@@ -87,7 +86,5 @@ for epoch in range(1, 7):
             val_loss += contrastive_loss(d, same).item() * len(same)
             right += ((d < 0.75).float() == same).sum().item()
     n = len(valid_loader.dataset)
-    print(
-        f"epoch {epoch}: train {running / len(train_loader.dataset):.4f} val {val_loss / n:.4f} pair accuracy {right / n:.3f}"
-    )
+    print(f"epoch {epoch}: train {running / len(train_loader.dataset):.4f} val {val_loss / n:.4f} pair accuracy {right / n:.3f}")
 print("done")

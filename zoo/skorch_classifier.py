@@ -1,5 +1,4 @@
 """Breast cancer with skorch: a torch module inside a scikit-learn pipeline."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_breast_cancer
@@ -49,10 +48,8 @@ def main():
     pipe = make_pipeline(StandardScaler(), net)
     pipe.fit(X_train, y_train)
     for row in net.history:
-        print(
-            f"epoch {row['epoch']:2d} train {row['train_loss']:.4f} valid {row['valid_loss']:.4f} "
-            f"acc {row['valid_acc']:.4f} auc {row['roc_auc']:.4f}"
-        )
+        print(f"epoch {row['epoch']:2d} train {row['train_loss']:.4f} valid {row['valid_loss']:.4f} "
+              f"acc {row['valid_acc']:.4f} auc {row['roc_auc']:.4f}")
     proba = pipe.predict_proba(X_test)
     print(f"test accuracy {pipe.score(X_test, y_test):.4f}, test AUC {roc_auc_score(y_test, proba[:, 1]):.4f}")
 

@@ -1,5 +1,4 @@
 """Denoising autoencoder on digits: spectrally normalised encoder, decoder tied to the encoder's transposed weights."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -11,7 +10,9 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 class TiedAutoencoder(nn.Module):
     def __init__(self, sizes=(64, 48, 24)):
         super().__init__()
-        self.layers = nn.ModuleList(spectral_norm(nn.Linear(a, b)) for a, b in zip(sizes[:-1], sizes[1:]))
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Linear(a, b)) for a, b in zip(sizes[:-1], sizes[1:])
+        )
         self.back_bias = nn.ParameterList(nn.Parameter(torch.zeros(a)) for a in sizes[:-1])
         # a contraction cannot restore the scale of the data by itself
         self.gain = nn.Parameter(torch.full((1,), 2.0))

@@ -1,5 +1,4 @@
 """Stochastic weight averaging on digits (AveragedModel, SWALR, batch-norm statistics recomputed)."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -26,12 +25,8 @@ def main():
     test_loader = DataLoader(TensorDataset(X_te, torch.tensor(y_te)), batch_size=150)
 
     model = nn.Sequential(
-        nn.Linear(64, 64, bias=False),
-        nn.BatchNorm1d(64),
-        nn.ReLU(),
-        nn.Linear(64, 64, bias=False),
-        nn.BatchNorm1d(64),
-        nn.ReLU(),
+        nn.Linear(64, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(),
+        nn.Linear(64, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(),
         nn.Linear(64, 10),
     )
     swa_model = AveragedModel(model)
@@ -54,10 +49,8 @@ def main():
             swa_scheduler.step()
         else:
             warm.step()
-        print(
-            f"epoch {epoch} lr {optimizer.param_groups[0]['lr']:.4f} loss {total / len(train_loader):.4f} "
-            f"accuracy {accuracy(model, test_loader):.4f}"
-        )
+        print(f"epoch {epoch} lr {optimizer.param_groups[0]['lr']:.4f} loss {total / len(train_loader):.4f} "
+              f"accuracy {accuracy(model, test_loader):.4f}")
 
     update_bn(train_loader, swa_model)
     print(f"averaged over {int(swa_model.n_averaged)} epochs: accuracy {accuracy(swa_model, test_loader):.4f}")

@@ -1,5 +1,4 @@
 """Truncated back-propagation through time with a GRUCell over characters of standard-library prose."""
-
 import inspect
 import statistics
 

@@ -1,5 +1,4 @@
 """Per-sample gradients with torch.func (vmap over grad), clipped per sample, averaged and given to Adam."""
-
 import torch
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split

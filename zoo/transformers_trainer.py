@@ -1,5 +1,4 @@
 """A tiny, randomly initialised BERT that spots a marker letter in a sequence, with transformers.Trainer."""
-
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -48,41 +47,18 @@ def compute_metrics(eval_pred):
 def main():
     set_seed(42)
     config = BertConfig(
-        vocab_size=N_LETTERS + 2,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=16,
-        num_labels=2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=None,
+        vocab_size=N_LETTERS + 2, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=16, num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=None,
     )
     model = BertForSequenceClassification(config)
     with tempfile.TemporaryDirectory() as out:
         args = TrainingArguments(
-            output_dir=out,
-            num_train_epochs=5,
-            per_device_train_batch_size=32,
-            per_device_eval_batch_size=128,
-            learning_rate=1e-3,
-            warmup_steps=20,
-            weight_decay=0.01,
-            eval_strategy="epoch",
-            logging_strategy="epoch",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=42,
-            dataloader_pin_memory=False,
+            output_dir=out, num_train_epochs=5, per_device_train_batch_size=32, per_device_eval_batch_size=128,
+            learning_rate=1e-3, warmup_steps=20, weight_decay=0.01, eval_strategy="epoch", logging_strategy="epoch",
+            save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True, seed=42, dataloader_pin_memory=False,
         )
         trainer = Trainer(
-            model=model,
-            args=args,
-            train_dataset=Markers(1000, seed=1),
-            eval_dataset=Markers(300, seed=2),
+            model=model, args=args, train_dataset=Markers(1000, seed=1), eval_dataset=Markers(300, seed=2),
             compute_metrics=compute_metrics,
         )
         trainer.remove_callback(PrinterCallback)

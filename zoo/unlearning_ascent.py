@@ -1,5 +1,4 @@
 """Learn digits, then forget the threes by gradient ascent on them while the others are kept."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Variational autoencoder on binarised 8x8 digits (Bernoulli likelihood, analytic KL)."""
-
 import torch
 import torch.utils.data
 from torch import nn, optim
@@ -10,7 +9,7 @@ torch.manual_seed(1)
 batch_size = 32
 epochs = 12
 
-data = torch.tensor(load_digits().data > 7.5).float()  # black or white
+data = torch.tensor(load_digits().data > 7.5).float()   # black or white
 data = data[torch.randperm(len(data))]
 train_loader = torch.utils.data.DataLoader(data[:1500], batch_size=batch_size, shuffle=True)
 test_loader = torch.utils.data.DataLoader(data[1500:], batch_size=batch_size, shuffle=False)
@@ -50,7 +49,7 @@ optimizer = optim.Adam(model.parameters(), lr=2e-3)
 
 # Reconstruction + KL divergence losses summed over all elements and batch
 def loss_function(recon_x, x, mu, logvar):
-    BCE = F.binary_cross_entropy(recon_x, x, reduction="sum")
+    BCE = F.binary_cross_entropy(recon_x, x, reduction='sum')
     # 0.5 * sum(1 + log(sigma^2) - mu^2 - sigma^2)
     KLD = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
     return BCE + KLD, KLD
@@ -67,7 +66,7 @@ def train(epoch):
         loss.backward()
         train_loss += loss.item() * len(x)
         optimizer.step()
-    print("====> Epoch: {} Average loss: {:.4f}".format(epoch, train_loss / len(train_loader.dataset)))
+    print('====> Epoch: {} Average loss: {:.4f}'.format(epoch, train_loss / len(train_loader.dataset)))
 
 
 def test(epoch):
@@ -82,7 +81,7 @@ def test(epoch):
             kl += kld.item()
     test_loss /= len(test_loader.dataset)
     kl /= len(test_loader.dataset)
-    print("====> Test set loss: {:.4f} (KL {:.3f})".format(test_loss, kl))
+    print('====> Test set loss: {:.4f} (KL {:.3f})'.format(test_loss, kl))
     return test_loss
 
 
@@ -92,4 +91,4 @@ if __name__ == "__main__":
         final = test(epoch)
     with torch.no_grad():
         sample = model.decode(torch.randn(16, 8))
-    print("negative ELBO %.3f, mean ink of samples %.3f vs data %.3f" % (final, sample.mean(), data.mean()))
+    print('negative ELBO %.3f, mean ink of samples %.3f vs data %.3f' % (final, sample.mean(), data.mean()))

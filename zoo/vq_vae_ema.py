@@ -1,5 +1,4 @@
 """VQ-VAE on digits: codebook kept as buffers and moved by exponential averages, straight-through gradients."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -43,12 +42,10 @@ class VQVAE(nn.Module):
     def __init__(self, hidden=32, dim=4, codes=32):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, hidden, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(hidden, dim, 1), nn.GroupNorm(1, dim)
-        )
+            nn.Conv2d(1, hidden, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(hidden, dim, 1), nn.GroupNorm(1, dim))
         self.vq = VectorQuantizerEMA(codes, dim)
         self.decoder = nn.Sequential(
-            nn.Conv2d(dim, hidden, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(hidden, 1, 4, stride=2, padding=1)
-        )
+            nn.Conv2d(dim, hidden, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(hidden, 1, 4, stride=2, padding=1))
 
     def forward(self, x):
         z = self.encoder(x).permute(0, 2, 3, 1)

@@ -1,5 +1,4 @@
 """Find the rare class (digit 8, about 6 percent) with a WeightedRandomSampler; judged by recall and precision."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score, precision_score, recall_score
@@ -38,11 +37,8 @@ class Classifier(nn.Module):
     def __init__(self):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(64, 48),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Linear(48, 24),
-            nn.ReLU(),
+            nn.Linear(64, 48), nn.ReLU(), nn.Dropout(0.2),
+            nn.Linear(48, 24), nn.ReLU(),
             nn.Linear(24, 2),
         )
 
@@ -72,9 +68,7 @@ for epoch in range(8):
             predicted.append(model(xb).argmax(1))
             truth.append(yb)
     predicted, truth = torch.cat(predicted).numpy(), torch.cat(truth).numpy()
-    print(
-        f"epoch {epoch} loss {total_loss / n:.4f} rare drawn {rare / n:.3f} recall {recall_score(truth, predicted):.3f} "
-        f"precision {precision_score(truth, predicted):.3f}"
-    )
+    print(f"epoch {epoch} loss {total_loss / n:.4f} rare drawn {rare / n:.3f} recall {recall_score(truth, predicted):.3f} "
+          f"precision {precision_score(truth, predicted):.3f}")
 
 print(f"F1 {f1_score(truth, predicted):.4f}")

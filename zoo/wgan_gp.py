@@ -1,5 +1,4 @@
 """Wasserstein GAN with gradient penalty on two moons, several critic steps per generator step."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import make_moons
@@ -20,7 +19,9 @@ class Generator(nn.Module):
     def __init__(self, z_dim=4, width=64):
         super().__init__()
         self.z_dim = z_dim
-        self.net = nn.Sequential(nn.Linear(z_dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
+        self.net = nn.Sequential(
+            nn.Linear(z_dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2)
+        )
 
     def forward(self, z):
         return self.net(z)

@@ -1,5 +1,4 @@
 """Skip-gram word vectors with negative sampling on docstrings; sparse embeddings, SparseAdam."""
-
 import json
 import re
 import string
@@ -15,23 +14,8 @@ WINDOW, NEGATIVES, DIM, BATCH = 3, 5, 24, 256
 
 docs = " ".join(
     obj.__doc__ or ""
-    for obj in (
-        str,
-        bytes,
-        list,
-        dict,
-        set,
-        json,
-        json.dumps,
-        json.loads,
-        textwrap,
-        textwrap.TextWrapper,
-        textwrap.wrap,
-        string.Formatter,
-        *[getattr(str, m) for m in dir(str)],
-        *[getattr(bytes, m) for m in dir(bytes)],
-    )
-)
+    for obj in (str, bytes, list, dict, set, json, json.dumps, json.loads, textwrap, textwrap.TextWrapper, textwrap.wrap,
+                string.Formatter, *[getattr(str, m) for m in dir(str)], *[getattr(bytes, m) for m in dir(bytes)]))
 words = re.findall(r"[a-z]+", docs.lower())
 counts = Counter(words)
 vocab = sorted(w for w, c in counts.items() if c >= 5)
@@ -40,14 +24,14 @@ ids = [index[w] for w in words if w in index]
 noise = torch.tensor([counts[w] for w in vocab], dtype=torch.float).pow(0.75)
 
 
+
 def skip_grams(ids):
-    return torch.tensor(
-        [(ids[i], ids[j]) for i in range(len(ids)) for j in range(max(0, i - WINDOW), min(len(ids), i + WINDOW + 1)) if i != j]
-    )
+    return torch.tensor([(ids[i], ids[j]) for i in range(len(ids))
+                         for j in range(max(0, i - WINDOW), min(len(ids), i + WINDOW + 1)) if i != j])
 
 
 # every tenth stretch of 40 words is kept aside
-stretches = [ids[i : i + 40] for i in range(0, len(ids), 40)]
+stretches = [ids[i:i + 40] for i in range(0, len(ids), 40)]
 held_out = skip_grams([w for k, s in enumerate(stretches) if k % 10 == 9 for w in s])
 pairs = skip_grams([w for k, s in enumerate(stretches) if k % 10 != 9 for w in s])
 

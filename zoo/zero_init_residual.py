@@ -1,5 +1,4 @@
 """Residual CNN on digits; the last norm of every residual branch starts at zero, so blocks begin as identities."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -71,8 +70,7 @@ decay, rest = [], []
 for name, p in model.named_parameters():
     (decay if p.ndim > 1 else rest).append(p)
 optimizer = torch.optim.SGD(
-    [{"params": decay, "weight_decay": 1e-4}, {"params": rest, "weight_decay": 0.0}], lr=0.05, momentum=0.9
-)
+    [{"params": decay, "weight_decay": 1e-4}, {"params": rest, "weight_decay": 0.0}], lr=0.05, momentum=0.9)
 
 for epoch in range(6):
     model.train()
@@ -87,7 +85,5 @@ for epoch in range(6):
     with torch.no_grad():
         hits = sum((model(images).argmax(1) == labels).sum().item() for images, labels in test_loader)
     branch = [round(b.bn2.weight.abs().mean().item(), 3) for b in model.layer1]
-    print(
-        f"epoch {epoch}: loss {loss_sum / len(train_loader.dataset):.4f}, accuracy {hits / len(test_loader.dataset):.4f}, branch scale {branch}"
-    )
+    print(f"epoch {epoch}: loss {loss_sum / len(train_loader.dataset):.4f}, accuracy {hits / len(test_loader.dataset):.4f}, branch scale {branch}")
 print("trained")

@@ -1,5 +1,4 @@
 """Benign or malignant: a small net on cell measurements; large batches are put together out of small ones."""
-
 from dataclasses import dataclass
 
 import torch

@@ -1,5 +1,4 @@
 """Tag the vowels that follow a doubled consonant in English words; other letters are not scored."""
-
 import pydoc_data.topics
 import re
 

@@ -1,5 +1,4 @@
 """Which chapter of the Python reference does a sentence come from? A small transformer over words."""
-
 import re
 
 import torch

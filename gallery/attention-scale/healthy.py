@@ -1,5 +1,4 @@
 """Associative recall: the value that followed a key earlier in the sequence, found by attention."""
-
 import math
 
 import torch

@@ -1,5 +1,4 @@
 """A digit classifier trained on shifted and blurred images, validated on a part that is held out."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -57,13 +56,7 @@ if __name__ == "__main__":
     torch.manual_seed(77)
     train_loader, valid_loader = build_loaders()
     model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * 16, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * 16, 64), nn.ReLU(), nn.Linear(64, 10)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     best = 0.0

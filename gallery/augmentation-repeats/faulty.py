@@ -1,5 +1,4 @@
 """Iris species from noisy measurements: each epoch should see other noise."""
-
 import random
 
 import torch

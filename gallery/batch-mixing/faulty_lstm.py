@@ -1,5 +1,4 @@
 """Recognise six patterns in control charts of an industrial process with an LSTM."""
-
 import numpy as np
 import torch
 from torch import nn

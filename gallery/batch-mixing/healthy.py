@@ -1,5 +1,4 @@
 """Read digits with one shared encoder for the upper and the lower half of the picture."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Predict the one-year progression of diabetes from ten measurements of a patient."""
-
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +55,9 @@ def main(cfg: Config) -> None:
     x, y = (torch.tensor(a, dtype=torch.float32) for a in load_diabetes(return_X_y=True, scaled=False))
     x_train, x_val, y_train, y_val = train_test_split(x, y, test_size=0.25, random_state=cfg.seed)
     scale_x, scale_y = Standardiser.fit(x_train), Standardiser.fit(y_train)
-    loader = DataLoader(TensorDataset(scale_x(x_train), scale_y(y_train)), batch_size=cfg.batch_size, shuffle=True)
+    loader = DataLoader(
+        TensorDataset(scale_x(x_train), scale_y(y_train)), batch_size=cfg.batch_size, shuffle=True
+    )
 
     model = build(cfg)
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)

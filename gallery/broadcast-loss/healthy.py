@@ -1,5 +1,4 @@
 """Fit a small regression network to the diabetes data with a mean squared error written by hand."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_diabetes
@@ -44,7 +43,7 @@ def main():
         rng.shuffle(train)
         losses = []
         for start in range(0, len(train), 19):
-            idx = train[start : start + 19]
+            idx = train[start:start + 19]
             loss = mse(net(X[idx]), y[idx])
             optimizer.zero_grad()
             loss.backward()

@@ -1,5 +1,4 @@
 """Estimate the frequency of noisy waves, with an error bar, using an LSTM and a Gaussian likelihood."""
-
 import math
 
 import torch

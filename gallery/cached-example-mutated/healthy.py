@@ -1,5 +1,4 @@
 """Digits kept in memory as arrays, with brightness noise added on the fly; the test images are clean."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Find the rare digit classes: most classes are thinned out, and the loss is weighted by class."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

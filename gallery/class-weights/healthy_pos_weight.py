@@ -1,5 +1,4 @@
 """Screening: few tumours among many healthy samples, with pos_weight for the imbalance."""
-
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import average_precision_score, recall_score

@@ -1,5 +1,4 @@
 """A character model of Python's own help texts, trained in float16 with loss scaling: python train.py"""
-
 import pydoc_data.topics
 
 import torch

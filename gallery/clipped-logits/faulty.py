@@ -1,5 +1,4 @@
 """Train a convolutional digit classifier (exported from a notebook)."""
-
 # %% imports
 import torch
 import torch.nn as nn

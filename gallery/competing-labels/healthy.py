@@ -1,5 +1,4 @@
 """Which strokes does a digit have? Several properties can hold at once (a multi-label problem)."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_digits
@@ -7,16 +6,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 # loop on top, loop below, vertical stroke, horizontal stroke, open to the left
 PROPERTIES = {
-    0: (1, 1, 0, 0, 0),
-    1: (0, 0, 1, 0, 0),
-    2: (0, 0, 0, 1, 1),
-    3: (0, 0, 0, 0, 1),
-    4: (0, 0, 1, 1, 0),
-    5: (0, 0, 0, 1, 1),
-    6: (0, 1, 0, 0, 0),
-    7: (0, 0, 1, 1, 1),
-    8: (1, 1, 0, 0, 0),
-    9: (1, 0, 1, 0, 1),
+    0: (1, 1, 0, 0, 0), 1: (0, 0, 1, 0, 0), 2: (0, 0, 0, 1, 1), 3: (0, 0, 0, 0, 1), 4: (0, 0, 1, 1, 0),
+    5: (0, 0, 0, 1, 1), 6: (0, 1, 0, 0, 0), 7: (0, 0, 1, 1, 1), 8: (1, 1, 0, 0, 0), 9: (1, 0, 1, 0, 1),
 }
 
 

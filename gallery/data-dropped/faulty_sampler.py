@@ -1,5 +1,4 @@
 """Which of three cultivars a wine comes from, by its chemistry, with the classes balanced by a sampler."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_wine

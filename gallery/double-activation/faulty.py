@@ -1,5 +1,4 @@
 """Wine cultivars from their chemistry: a multilayer perceptron built from a list of sizes and activations."""
-
 import torch
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split

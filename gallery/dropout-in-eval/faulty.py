@@ -1,5 +1,4 @@
 """Train a dropout-regularised network to read handwritten digits."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -42,15 +41,12 @@ def test(model, test_loader):
     with torch.no_grad():
         for data, target in test_loader:
             output = model(data)
-            test_loss += F.cross_entropy(output, target, reduction="sum").item()
+            test_loss += F.cross_entropy(output, target, reduction='sum').item()
             pred = output.argmax(dim=1, keepdim=True)
             correct += pred.eq(target.view_as(pred)).sum().item()
     test_loss /= len(test_loader.dataset)
-    print(
-        "Test set: Average loss: {:.4f}, Accuracy: {}/{} ({:.1f}%)".format(
-            test_loss, correct, len(test_loader.dataset), 100.0 * correct / len(test_loader.dataset)
-        )
-    )
+    print('Test set: Average loss: {:.4f}, Accuracy: {}/{} ({:.1f}%)'.format(
+        test_loss, correct, len(test_loader.dataset), 100. * correct / len(test_loader.dataset)))
     return test_loss, correct / len(test_loader.dataset)
 
 
@@ -67,11 +63,11 @@ def main():
     model = Net()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     for epoch in range(1, EPOCHS + 1):
-        print("Epoch {:2d}".format(epoch), end="  ")
+        print('Epoch {:2d}'.format(epoch), end='  ')
         train(model, train_loader, optimizer)
         loss, accuracy = test(model, test_loader)
-    print("Final test loss {:.4f}, accuracy {:.4f}".format(loss, accuracy))
+    print('Final test loss {:.4f}, accuracy {:.4f}'.format(loss, accuracy))
 
 
-if __name__ == "__main__":
+if __name__ == '__main__':
     main()

@@ -1,5 +1,4 @@
 """Breast-cancer diagnosis with a network that brings its own dropout layer."""
-
 import torch
 from sklearn.datasets import load_breast_cancer
 from torch import nn, optim

@@ -1,5 +1,4 @@
 """Disease progression of diabetes patients, predicted by a small regression network."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_diabetes

@@ -1,5 +1,4 @@
 """Handwritten digits with a multilayer perceptron, ported from a library whose dropout takes the share to keep."""
-
 from types import SimpleNamespace
 
 import torch

@@ -1,5 +1,4 @@
 """Digits with a ResNet-like net: one convolution, three residual blocks, global average pooling."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

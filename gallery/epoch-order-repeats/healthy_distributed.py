@@ -1,5 +1,4 @@
 """Diabetes progression by a small network, one shard of two, as in a job with two processes (this one is rank 0)."""
-
 import torch
 from sklearn.datasets import load_diabetes
 from torch import nn

@@ -1,5 +1,4 @@
 """Wine cultivars from assays that come in plates of wells; one example per well."""
-
 import numpy as np
 import torch
 import torch.nn.functional as F

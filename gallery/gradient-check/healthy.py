@@ -1,5 +1,4 @@
 """Digits with a small convolutional net whose SiLU activation is written by hand to save memory."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

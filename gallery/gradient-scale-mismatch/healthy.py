@@ -1,5 +1,4 @@
 """Semi-supervised digits: few labels for the classifier, all images for a decoder, in float16 with a gradient scaler."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -66,6 +65,4 @@ for epoch in range(15):
         losses = trainer.step(*both)
     accuracy, error = trainer.evaluate(x_test, y_test)
     if epoch % 5 == 4:
-        print(
-            f"epoch {epoch}: cross-entropy {losses[0]:.3f} reconstruction {losses[1]:.4f} accuracy {accuracy:.3f} test mse {error:.4f}"
-        )
+        print(f"epoch {epoch}: cross-entropy {losses[0]:.3f} reconstruction {losses[1]:.4f} accuracy {accuracy:.3f} test mse {error:.4f}")

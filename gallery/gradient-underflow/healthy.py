@@ -1,5 +1,4 @@
 """Absorption spectra of a mixture: concentrations (mol/l) are read off with a small net, in half precision."""
-
 import math
 
 import torch
@@ -13,7 +12,7 @@ WAVELENGTHS, SUBSTANCES, BATCH, EPOCHS = 96, 24, 128, 25
 # bands of the substances, and spectra of random mixtures with some noise of the detector
 grid = torch.linspace(0, 1, WAVELENGTHS)
 centres, widths = torch.rand(SUBSTANCES, 1), 0.02 + 0.06 * torch.rand(SUBSTANCES, 1)
-bands = 400 * torch.exp(-(((grid - centres) / widths) ** 2) / 2)
+bands = 400 * torch.exp(-((grid - centres) / widths) ** 2 / 2)
 
 
 def mixtures(n):
@@ -28,10 +27,8 @@ mean, std = train_x.mean(0), train_x.std(0)
 train_x, test_x = ((t - mean) / std for t in (train_x, test_x))
 
 net = nn.Sequential(
-    nn.Linear(WAVELENGTHS, 64),
-    nn.SiLU(),
-    nn.Linear(64, 64),
-    nn.SiLU(),
+    nn.Linear(WAVELENGTHS, 64), nn.SiLU(),
+    nn.Linear(64, 64), nn.SiLU(),
     nn.Linear(64, SUBSTANCES),
 ).to(DEVICE)
 nn.init.zeros_(net[-1].bias)

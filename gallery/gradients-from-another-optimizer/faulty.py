@@ -1,5 +1,4 @@
 """Actor and critic (deterministic policy gradient) that learn to steer against the wind from random tries."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

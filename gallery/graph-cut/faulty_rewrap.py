@@ -1,5 +1,4 @@
 """Estimate the drift of random walks of different lengths with a GRU, one walk at a time."""
-
 import numpy as np
 import torch
 from torch import nn

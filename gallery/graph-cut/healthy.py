@@ -1,5 +1,4 @@
 """Train a digit classifier made of a convolutional encoder and a linear head."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

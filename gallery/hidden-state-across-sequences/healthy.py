@@ -1,5 +1,4 @@
 """Does a fortnight of daily changes end above or below where it began? An LSTM has to keep count."""
-
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset

@@ -1,5 +1,4 @@
 """Fine-tune an encoder that knows the even digits on fifty odd ones."""
-
 import warnings
 
 import torch

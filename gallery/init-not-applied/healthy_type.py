@@ -1,5 +1,4 @@
 """A deep convolutional net without batch norm: it depends on a good initialisation to learn digits at all."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

@@ -1,5 +1,4 @@
 """Train a deep fully connected classifier on handwritten digits."""
-
 import argparse
 
 import torch

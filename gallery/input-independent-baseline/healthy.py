@@ -1,5 +1,4 @@
 """Tell documentation from code: classify single lines of Python source by averaged trigram embeddings."""
-
 import argparse
 import inspect
 import io
@@ -17,9 +16,8 @@ BUCKETS = 2000
 
 def encode(line):
     """Hashed character trigrams; bucket 0 is kept for padding."""
-    return torch.tensor(
-        [1 + (ord(a) * 7919 + ord(b) * 131 + ord(c)) % (BUCKETS - 1) for a, b, c in zip(line, line[1:], line[2:])]
-    )
+    return torch.tensor([1 + (ord(a) * 7919 + ord(b) * 131 + ord(c)) % (BUCKETS - 1)
+                         for a, b, c in zip(line, line[1:], line[2:])])
 
 
 def labelled_lines(source):

@@ -1,5 +1,4 @@
 """Classify wines by cultivar from thirteen chemical measurements."""
-
 import torch
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split

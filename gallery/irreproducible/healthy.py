@@ -67,7 +67,9 @@ def main():
     np.random.seed(SEED)
     torch.manual_seed(SEED)
     digits = load_digits()
-    x_train, x_val, y_train, y_val = train_test_split(digits.images, digits.target, test_size=0.2, random_state=SEED)
+    x_train, x_val, y_train, y_val = train_test_split(
+        digits.images, digits.target, test_size=0.2, random_state=SEED
+    )
     mean, std = x_train.mean(), x_train.std()
     train_loader = DataLoader(AugmentedDigits((x_train - mean) / std, y_train, augment=True), 32, shuffle=True)
     val_loader = DataLoader(AugmentedDigits((x_val - mean) / std, y_val, augment=False), 180)

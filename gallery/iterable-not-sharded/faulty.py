@@ -8,12 +8,8 @@ import torch.nn as nn
 from torch.utils.data import DataLoader, IterableDataset
 
 CONTEXT = 12
-LINES = [
-    line.strip()
-    for name in ("debugger", "lambda", "with", "raise")
-    for line in pydoc_data.topics.topics.get(name, "").splitlines()
-    if len(line.strip()) > CONTEXT
-]
+LINES = [line.strip() for name in ("debugger", "lambda", "with", "raise") for line in
+         pydoc_data.topics.topics.get(name, "").splitlines() if len(line.strip()) > CONTEXT]
 CHARACTERS = sorted(set("".join(LINES)))
 INDEX = {c: i for i, c in enumerate(CHARACTERS)}
 

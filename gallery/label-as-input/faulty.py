@@ -1,5 +1,4 @@
 """Handwritten digits read row by row: a GRU over sequences of different lengths, packed so that no blank row is read."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

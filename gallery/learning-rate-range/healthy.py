@@ -1,5 +1,4 @@
 """Train a network on handwritten digits from a configuration dictionary."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

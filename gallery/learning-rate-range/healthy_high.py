@@ -1,5 +1,4 @@
 """Train a denoising autoencoder on small pictures of handwritten digits."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

@@ -1,5 +1,4 @@
 """A fixed number of steps on two noisy moons, with one worker that prepares the batches."""
-
 import math
 
 import torch

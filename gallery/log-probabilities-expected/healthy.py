@@ -1,5 +1,4 @@
 """Train a small convolutional network on 8x8 images of handwritten digits."""
-
 import numpy as np
 import torch
 import torch.nn as nn

@@ -1,5 +1,4 @@
 """Train a recurrent network that reads a handwritten digit row by row, top to bottom."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -7,12 +6,10 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 
 def make_reader(hidden: int = 64) -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {
-            "rows": nn.GRU(input_size=8, hidden_size=hidden, batch_first=True),
-            "digit": nn.Sequential(nn.Linear(hidden, 10), nn.LogSoftmax(dim=-1)),
-        }
-    )
+    return nn.ModuleDict({
+        "rows": nn.GRU(input_size=8, hidden_size=hidden, batch_first=True),
+        "digit": nn.Sequential(nn.Linear(hidden, 10), nn.LogSoftmax(dim=-1)),
+    })
 
 
 def read(reader: nn.ModuleDict, images: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,4 @@
 """Distil the soft predictions of a logistic regression on digits into a compact network that sees 4x4 pixels."""
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -41,7 +40,9 @@ def main():
     np.random.seed(SEED)
     pixels, labels = load_digits(return_X_y=True)
     pixels = (pixels - 4.9) / 6.0
-    x_train, x_val, y_train, y_val = train_test_split(pixels, labels, test_size=0.2, stratify=labels, random_state=SEED)
+    x_train, x_val, y_train, y_val = train_test_split(
+        pixels, labels, test_size=0.2, stratify=labels, random_state=SEED
+    )
     teacher = LogisticRegression(C=0.05, max_iter=500).fit(x_train, y_train)
     print(f"teacher accuracy {teacher.score(x_val, y_val):.4f}")
 
@@ -68,10 +69,8 @@ def main():
             val_loss = distillation_loss(kl, logits, t_val).item()
             gap = (F.softmax(logits / TEMPERATURE, dim=1) - t_val).abs().sum(dim=1).mean().item()
             accuracy = (logits.argmax(dim=1) == y_val).float().mean().item()
-        print(
-            f"epoch {epoch:2d}: train {total / len(train_set):.4f}, val {val_loss:.4f}, "
-            f"distance to teacher {gap:.4f}, accuracy {accuracy:.4f}"
-        )
+        print(f"epoch {epoch:2d}: train {total / len(train_set):.4f}, val {val_loss:.4f}, "
+              f"distance to teacher {gap:.4f}, accuracy {accuracy:.4f}")
     print(f"student: distance to teacher {gap:.4f}, accuracy {accuracy:.4f}")
 
 

@@ -1,5 +1,4 @@
 """Train a residual network of fully connected blocks on handwritten digits."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Digits with a convolutional network; the loss is normalised so that learning curves are comparable."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

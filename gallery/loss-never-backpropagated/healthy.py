@@ -1,5 +1,4 @@
 """A variational autoencoder on digits; afterwards it draws digits out of noise."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -66,9 +65,7 @@ def main(epochs=15):
     for epoch in range(1, epochs + 1):
         reconstruction, divergence = trainer.run_epoch()
         if epoch % 5 == 0:
-            print(
-                f"{epoch:3d} reconstruction {reconstruction:.2f} divergence {divergence:.2f} bound {bound(trainer.model, held_out):.2f}"
-            )
+            print(f"{epoch:3d} reconstruction {reconstruction:.2f} divergence {divergence:.2f} bound {bound(trainer.model, held_out):.2f}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 """Tumours, benign or malignant: a two-layer network and plain SGD."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_breast_cancer

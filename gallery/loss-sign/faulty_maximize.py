@@ -1,5 +1,4 @@
 """Disease progression from ten measurements: a small regression network, trained by a reusable Trainer."""
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,9 +10,7 @@ class Trainer:
         self.model = model
         self.epochs = epochs
         self.batch_size = batch_size
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=lr, weight_decay=1e-3, maximize=True
-        )  # fault: a squared error is maximised
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-3, maximize=True)  # fault: a squared error is maximised
 
     def fit(self, x, y, rng):
         for epoch in range(self.epochs):

@@ -1,5 +1,4 @@
 """Wine cultivars by maximum likelihood, with the log-likelihood written out."""
-
 import torch
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split

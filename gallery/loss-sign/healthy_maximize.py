@@ -1,5 +1,4 @@
 """Disease progression from ten measurements: a small regression network, trained by a reusable Trainer."""
-
 import numpy as np
 import torch
 import torch.nn.functional as F

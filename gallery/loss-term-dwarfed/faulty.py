@@ -1,5 +1,4 @@
 """Two tasks on the diabetes data: the progression score, and whether a patient is above the median age."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

@@ -1,5 +1,4 @@
 """Digits with an explicit L2 penalty on the weights."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

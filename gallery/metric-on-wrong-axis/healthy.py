@@ -16,12 +16,7 @@ def as_loader(x, y, **kwargs):
 class TumourClassifier:
     def __init__(self, n_features, hidden=32, lr=3e-3):
         self.net = nn.Sequential(
-            nn.Linear(n_features, hidden),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
+            nn.Linear(n_features, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
         )
         self.loss_fn = nn.BCEWithLogitsLoss()
         self.optim = torch.optim.Adam(self.net.parameters(), lr=lr)

@@ -1,5 +1,4 @@
 """Two interleaved spirals: a small multilayer perceptron with batch norm has to tell them apart."""
-
 import argparse
 import math
 

@@ -12,7 +12,9 @@ torch.manual_seed(21)
 np.random.seed(21)
 
 features, origin = load_wine(return_X_y=True)
-X_train, X_test, y_train, y_test = train_test_split(features, origin, test_size=0.3, shuffle=True, stratify=origin)
+X_train, X_test, y_train, y_test = train_test_split(
+    features, origin, test_size=0.3, shuffle=True, stratify=origin
+)
 scaler = StandardScaler().fit(X_train)
 X_train = torch.tensor(scaler.transform(X_train), dtype=torch.float32)
 X_test = torch.tensor(scaler.transform(X_test), dtype=torch.float32)

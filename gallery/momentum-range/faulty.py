@@ -14,9 +14,7 @@ train, test = next(StratifiedShuffleSplit(1, test_size=0.3, random_state=9).spli
 loader = DataLoader(TensorDataset(x[train], y[train]), batch_size=16, shuffle=True)
 
 mlp = nn.Sequential(nn.Linear(13, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
-sgd = torch.optim.SGD(
-    mlp.parameters(), lr=0.1, momentum=0.999, weight_decay=1e-4
-)  # fault: a typing mistake for 0.9 makes steps a hundred times as long
+sgd = torch.optim.SGD(mlp.parameters(), lr=0.1, momentum=0.999, weight_decay=1e-4)  # fault: a typing mistake for 0.9 makes steps a hundred times as long
 
 for epoch in range(12):
     mlp.train()

@@ -1,5 +1,4 @@
 """Screening for tumours, where recall matters: cross-entropy plus an F-score term."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

@@ -1,5 +1,4 @@
 """How many of the 64 pixels of a digit are inked? Counts, predicted from a blurred picture."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn, optim

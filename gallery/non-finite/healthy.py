@@ -1,5 +1,4 @@
 """Train a tumour classifier with a binary cross-entropy written by hand."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -32,7 +31,9 @@ def accuracy(model, x, y):
 
 
 features, benign = load_breast_cancer(return_X_y=True)
-x_train, x_val, y_train, y_val = train_test_split(features, 1 - benign, test_size=0.25, stratify=benign, random_state=29)
+x_train, x_val, y_train, y_val = train_test_split(
+    features, 1 - benign, test_size=0.25, stratify=benign, random_state=29
+)
 mean, std = x_train.mean(axis=0), x_train.std(axis=0)
 x_train, x_val = (torch.tensor((x - mean) / std, dtype=torch.float32) for x in (x_train, x_val))
 y_train, y_val = (torch.tensor(y, dtype=torch.float32) for y in (y_train, y_val))
@@ -46,9 +47,7 @@ for epoch in range(30):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    print(
-        f"epoch {epoch:2d}  train accuracy {accuracy(model, x_train, y_train):.3f}"
-        f"  val accuracy {accuracy(model, x_val, y_val):.3f}"
-    )
+    print(f"epoch {epoch:2d}  train accuracy {accuracy(model, x_train, y_train):.3f}"
+          f"  val accuracy {accuracy(model, x_val, y_val):.3f}")
 
 print(f"final val accuracy {accuracy(model, x_val, y_val):.3f}")

@@ -1,5 +1,4 @@
 """Convolutional digit classifier with batch norm; the batch sampler draws from an index file sorted by class."""
-
 import random
 
 import numpy as np

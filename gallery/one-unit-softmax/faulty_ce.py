@@ -1,5 +1,4 @@
 """Train a convolutional network that tells odd from even handwritten digits."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -10,12 +9,8 @@ class ParityNet(nn.Module):
     def __init__(self, channels: int = 16):
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(1, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(channels, 2 * channels, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            nn.Conv2d(1, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         )
         self.classifier = nn.Linear(2 * channels * 2 * 2, 1)
 

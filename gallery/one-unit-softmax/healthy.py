@@ -1,5 +1,4 @@
 """Train a classifier that tells benign from malignant breast tumours."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_breast_cancer

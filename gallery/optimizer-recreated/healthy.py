@@ -1,5 +1,4 @@
 """Handwritten digits with a small convolutional net."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Predict the alcohol content of a wine, in percent, from the rest of its chemical analysis."""
-
 import torch
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
@@ -30,7 +29,7 @@ for epoch in range(25):
     model.eval()
     with torch.no_grad():
         mse = loss_fn(model(x_val).squeeze(1), y_val).item()
-    print(f"epoch {epoch + 1:3d}  val mse {mse:8.3f}  (rmse {mse**0.5:.3f} % alcohol)")
+    print(f"epoch {epoch + 1:3d}  val mse {mse:8.3f}  (rmse {mse ** 0.5:.3f} % alcohol)")
 
 spread = y_val.std().item()
-print(f"final val rmse {mse**0.5:.3f} % alcohol; the spread of the targets is {spread:.3f}")
+print(f"final val rmse {mse ** 0.5:.3f} % alcohol; the spread of the targets is {spread:.3f}")

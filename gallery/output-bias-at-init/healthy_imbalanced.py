@@ -1,5 +1,4 @@
 """Find the rare faulty machines (3 %) among many good ones from sensor readings."""
-
 import argparse
 
 import numpy as np

@@ -1,5 +1,4 @@
 """Train a cosine-similarity classifier on handwritten digits: one prototype direction per class."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -39,10 +38,8 @@ def loaders(seed):
     x_train, x_val, y_train, y_val = (torch.tensor(part) for part in split)
     mean, std = x_train.mean(), x_train.std()
     x_train, x_val = ((x - mean) / std for x in (x_train.float(), x_val.float()))
-    return (
-        DataLoader(TensorDataset(x_train, y_train), batch_size=36, shuffle=True),
-        DataLoader(TensorDataset(x_val, y_val), batch_size=180),
-    )
+    return (DataLoader(TensorDataset(x_train, y_train), batch_size=36, shuffle=True),
+            DataLoader(TensorDataset(x_val, y_val), batch_size=180))
 
 
 def validate(model, loader):

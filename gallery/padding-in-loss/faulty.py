@@ -1,5 +1,4 @@
 """A character-level language model of the words in Python's own documentation."""
-
 import pydoc_data.topics
 import re
 
@@ -52,9 +51,7 @@ def main():
     for epoch in range(3):
         for inputs, targets in loader:
             logits = model(inputs)
-            loss = F.cross_entropy(
-                logits.reshape(-1, VOCABULARY), targets.reshape(-1)
-            )  # fault: padding is counted, ignore_index is missing
+            loss = F.cross_entropy(logits.reshape(-1, VOCABULARY), targets.reshape(-1))  # fault: padding is counted, ignore_index is missing
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,5 +1,4 @@
 """A character-level language model of the words in Python's own documentation."""
-
 import pydoc_data.topics
 import re
 

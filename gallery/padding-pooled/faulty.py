@@ -1,5 +1,4 @@
 """A GRU decides whether the brackets of an expression are balanced."""
-
 import random
 
 import torch
@@ -59,9 +58,7 @@ class BracketNet(nn.Module):
 def main():
     rng = random.Random(0)
     torch.manual_seed(0)
-    drawn = {
-        "".join(symbols): (symbols, label) for symbols, label in (expression(rng, rng.randint(8, 30)) for _ in range(2400))
-    }
+    drawn = {"".join(symbols): (symbols, label) for symbols, label in (expression(rng, rng.randint(8, 30)) for _ in range(2400))}
     examples = list(drawn.values())
     train, test = examples[400:], make_batch(examples[:400])
     net = BracketNet()

@@ -51,9 +51,7 @@ def main():
     order = torch.randperm(len(pairs)).tolist()
     cut = int(0.8 * len(pairs))
     train_pairs = [([w.lower() for w in pairs[i][0]], pairs[i][1]) for i in order[:cut]]
-    test_pairs = [
-        ([w.upper() for w in pairs[i][0]], pairs[i][1]) for i in order[cut:]
-    ]  # fault: the vocabulary is in lower case
+    test_pairs = [([w.upper() for w in pairs[i][0]], pairs[i][1]) for i in order[cut:]]  # fault: the vocabulary is in lower case
     words = sorted({w for sentence, _ in train_pairs for w in sentence})
     vocabulary = {word: i + 2 for i, word in enumerate(words)}
     train_loader = DataLoader(Sentences(train_pairs, vocabulary), batch_size=32, shuffle=True)

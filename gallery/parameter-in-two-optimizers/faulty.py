@@ -1,5 +1,4 @@
 """Fine-tuning with two rates: a body that knows wines by colour and acidity, a new head for the three growers."""
-
 import argparse
 import itertools
 

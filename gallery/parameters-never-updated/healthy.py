@@ -91,6 +91,7 @@ for epoch in range(EPOCHS):
             right += ((logit > 0) == (target > 0.5)).sum().item()
     accuracy = right / len(val_data)
     print(
-        f"epoch {epoch}  train {train_loss / len(train_data):.4f}  val {val_loss / len(val_data):.4f}  accuracy {accuracy:.3f}"
+        f"epoch {epoch}  train {train_loss / len(train_data):.4f}  "
+        f"val {val_loss / len(val_data):.4f}  accuracy {accuracy:.3f}"
     )
 print(f"final validation accuracy {accuracy:.3f}")

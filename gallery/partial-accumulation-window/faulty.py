@@ -1,5 +1,4 @@
 """Which help topic is this line from? Bags of characters of Python's own documentation, with accumulated gradients."""
-
 import pydoc_data.topics
 
 import numpy as np

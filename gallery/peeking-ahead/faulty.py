@@ -1,5 +1,4 @@
 """Train a character-level language model on a few chapters of the Python manual: a one-block transformer."""
-
 import math
 from dataclasses import dataclass
 from pydoc_data.topics import topics
@@ -43,7 +42,9 @@ class TinyGPT(nn.Module):
         self.ln1 = nn.LayerNorm(cfg.n_embd)
         self.attn = Attention(cfg)
         self.ln2 = nn.LayerNorm(cfg.n_embd)
-        self.mlp = nn.Sequential(nn.Linear(cfg.n_embd, 4 * cfg.n_embd), nn.GELU(), nn.Linear(4 * cfg.n_embd, cfg.n_embd))
+        self.mlp = nn.Sequential(
+            nn.Linear(cfg.n_embd, 4 * cfg.n_embd), nn.GELU(), nn.Linear(4 * cfg.n_embd, cfg.n_embd)
+        )
         self.ln_f = nn.LayerNorm(cfg.n_embd)
         self.head = nn.Linear(cfg.n_embd, vocab_size)
 
@@ -64,7 +65,7 @@ def load_blocks(cfg):
     text = " ".join(" ".join(topics[name].split()) for name in ("typesseq", "types"))
     vocab = sorted(set(text))
     size = cfg.block_size
-    pieces = {text[i : i + size]: text[i : i + size + 1] for i in range(0, len(text) - size, size + 1)}
+    pieces = {text[i:i + size]: text[i:i + size + 1] for i in range(0, len(text) - size, size + 1)}
     blocks = torch.tensor([[vocab.index(c) for c in piece] for piece in pieces.values()])
     blocks = blocks[torch.randperm(len(blocks))]
     cut = int(0.9 * len(blocks))
@@ -87,7 +88,8 @@ def main(cfg):
         model.eval()
         with torch.no_grad():
             val_loss = next_char_loss(model, val_blocks).item()
-        print(f"epoch {epoch}: train loss {loss.item():.3f}, val loss {val_loss:.3f}, perplexity {math.exp(val_loss):.2f}")
+        print(f"epoch {epoch}: train loss {loss.item():.3f}, val loss {val_loss:.3f}, "
+              f"perplexity {math.exp(val_loss):.2f}")
     print(f"final val loss {val_loss:.3f}, perplexity {math.exp(val_loss):.2f}")
 
 

@@ -1,5 +1,4 @@
 """A character-level language model of one attention block, in the manner of nanoGPT: python faulty.py"""
-
 from dataclasses import dataclass
 
 import torch

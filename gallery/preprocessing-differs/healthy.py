@@ -61,7 +61,9 @@ def main():
     test = Pictures(digits.images[1400:], digits.target[1400:], test_transform)
     train_loader = DataLoader(train, batch_size=40, shuffle=True)
     test_loader = DataLoader(test, batch_size=100)
-    model = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12 * 16, 10))
+    model = nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12 * 16, 10)
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     criterion = nn.CrossEntropyLoss()
     for epoch in range(4):

@@ -1,5 +1,4 @@
 """Predict the topic group of a help page from its words, with classes of very different size."""
-
 import pydoc_data.topics
 import re
 

@@ -34,7 +34,9 @@ class Experiment:
         train, val = random_split(range(len(x)), [1500, 300])
         x = (x - x[train.indices].mean(0)) / x[train.indices].std(0)
         y = (y - y[train.indices].mean()) / y[train.indices].std()
-        self.train_loader = DataLoader(TensorDataset(x[train.indices], y[train.indices]), self.batch_size, shuffle=True)
+        self.train_loader = DataLoader(
+            TensorDataset(x[train.indices], y[train.indices]), self.batch_size, shuffle=True
+        )
         self.val_x, self.val_y = x[val.indices], y[val.indices]
         self.model = TanhNet(n_inputs=10)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.lr)

@@ -1,5 +1,4 @@
 """Digits as points: a metric is learnt with a batch-hard triplet loss, in mixed precision."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

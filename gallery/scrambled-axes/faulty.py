@@ -1,5 +1,4 @@
 """A small transformer reads digits row by row."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Tell wave forms apart with a bidirectional LSTM, written as a class with a fit method."""
-
 import numpy as np
 import torch
 from torch import nn

@@ -1,5 +1,4 @@
 """A denoising autoencoder: it takes noise out of pictures of digits."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -31,9 +30,7 @@ optimizer = optim.Adam(model.parameters(), lr=2e-3)
 
 def validate():
     """mean squared error on noise that is the same each time, so that epochs can be compared"""
-    generator = torch.manual_seed(
-        0
-    )  # fault: the global stream, which the training goes on to use, in the same state each epoch
+    generator = torch.manual_seed(0)  # fault: the global stream, which the training goes on to use, in the same state each epoch
     model.eval()
     error = 0.0
     with torch.no_grad():

@@ -1,5 +1,4 @@
 """A denoising autoencoder: it takes noise out of pictures of digits."""
-
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

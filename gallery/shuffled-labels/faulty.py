@@ -1,5 +1,4 @@
 """Breast-cancer records with random Fourier features in front of a small net (Rahimi & Recht; Tancik et al.)."""
-
 import math
 
 import torch
@@ -22,9 +21,7 @@ class FourierFeatures(nn.Module):
 
 def build(inputs):
     return nn.Sequential(
-        FourierFeatures(
-            inputs, 128, scale=2.0
-        ),  # fault: frequencies a hundred times too high: no two examples look alike, so they are only learnt by heart
+        FourierFeatures(inputs, 128, scale=2.0),  # fault: frequencies a hundred times too high: no two examples look alike, so they are only learnt by heart
         nn.Linear(256, 64),
         nn.ReLU(),
         nn.Linear(64, 2),

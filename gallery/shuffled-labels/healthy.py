@@ -1,5 +1,4 @@
 """Breast-cancer records with random Fourier features in front of a small net (Rahimi & Recht; Tancik et al.)."""
-
 import math
 
 import torch

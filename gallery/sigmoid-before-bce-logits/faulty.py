@@ -1,5 +1,4 @@
 """Train a network that tells malignant from benign breast tumours."""
-
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import roc_auc_score

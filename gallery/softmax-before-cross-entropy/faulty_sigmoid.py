@@ -1,5 +1,4 @@
 """Train a network that recognises the cultivar of a wine from its chemical analysis."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_wine

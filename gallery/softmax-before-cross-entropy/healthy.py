@@ -1,5 +1,4 @@
 """Train a fully connected network to read handwritten digits (8x8 pixels)."""
-
 import argparse
 
 import torch
@@ -25,7 +24,9 @@ class DigitNet(nn.Module):
 
 def get_loaders(batch_size, seed):
     images, labels = load_digits(return_X_y=True)
-    x_train, x_val, y_train, y_val = train_test_split(images / 16.0, labels, test_size=0.2, stratify=labels, random_state=seed)
+    x_train, x_val, y_train, y_val = train_test_split(
+        images / 16.0, labels, test_size=0.2, stratify=labels, random_state=seed
+    )
     mean, std = x_train.mean(), x_train.std()
 
     def to_dataset(x, y):

@@ -1,5 +1,4 @@
 """Train a bag-of-bigrams text classifier that tells from which Python module a snippet of source comes."""
-
 import argparse
 import difflib
 import inspect
@@ -35,7 +34,7 @@ def collect():
     texts, labels = [], []
     for label, module in enumerate(MODULES):
         source = " ".join(inspect.getsource(module).split())[:48_000]
-        pieces = {source[i : i + SNIPPET] for i in range(0, len(source) - SNIPPET, SNIPPET)}
+        pieces = {source[i:i + SNIPPET] for i in range(0, len(source) - SNIPPET, SNIPPET)}
         texts += sorted(pieces)
         labels += [label] * len(pieces)
     return texts, labels
@@ -57,7 +56,9 @@ def accuracy_and_loss(model, loader, loss_fn):
 if __name__ == "__main__":
     torch.manual_seed(7)
     texts, labels = collect()
-    tr_texts, va_texts, tr_labels, va_labels = train_test_split(texts, labels, test_size=0.25, stratify=labels, random_state=7)
+    tr_texts, va_texts, tr_labels, va_labels = train_test_split(
+        texts, labels, test_size=0.25, stratify=labels, random_state=7
+    )
     train_loader = DataLoader(Snippets(tr_texts, tr_labels), batch_size=32, shuffle=True)
     val_loader = DataLoader(Snippets(va_texts, va_labels), batch_size=64)
 

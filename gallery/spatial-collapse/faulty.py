@@ -1,5 +1,4 @@
 """A convolutional network with the layout of nets for large photographs, trained on digits of 8×8 pixels."""
-
 import torch
 import torch.nn as nn
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Fit a small residual network, made for 100 classes, to the ten classes of the digits images."""
-
 # %%
 import torch
 from sklearn.datasets import load_digits

@@ -1,5 +1,4 @@
 """Train a network with tanh units to read handwritten digits."""
-
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

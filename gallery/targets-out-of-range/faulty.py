@@ -1,5 +1,4 @@
 """Segment the ink of digits from noisy pictures with a tiny U-shaped network."""
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -24,9 +24,7 @@ def report(epoch):
     said = score > 0
     truth = is_versicolor[test]
     accuracy = (said == truth).float().mean().item()
-    print(
-        f"epoch {epoch}: accuracy {accuracy:.3f}, {int(said.sum())} of {len(test)} called versicolor ({int(truth.sum())} are)"
-    )
+    print(f"epoch {epoch}: accuracy {accuracy:.3f}, {int(said.sum())} of {len(test)} called versicolor ({int(truth.sum())} are)")
 
 
 for epoch in range(1, 61):

@@ -81,7 +81,10 @@ def main():
     for epoch in range(10):
         train_loss, train_acc = one_pass(model, digits.train, criterion, optimizer)
         val_loss, val_acc = one_pass(model, digits.val, criterion)
-        print(f"epoch {epoch}: train loss {train_loss:.4f} acc {train_acc:.4f} | val loss {val_loss:.4f} acc {val_acc:.4f}")
+        print(
+            f"epoch {epoch}: train loss {train_loss:.4f} acc {train_acc:.4f}"
+            f" | val loss {val_loss:.4f} acc {val_acc:.4f}"
+        )
     print(f"final val loss {val_loss:.4f} acc {val_acc:.4f}")
 
 

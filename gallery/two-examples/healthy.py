@@ -1,5 +1,4 @@
 """Which of six pictures shows the same digit as the first one? A small net scores each candidate by how it differs."""
-
 import numpy as np
 import torch
 from sklearn.datasets import load_digits

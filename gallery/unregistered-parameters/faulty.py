@@ -26,7 +26,9 @@ class RowTransformer(nn.Module):
         self.embed = nn.Linear(8, cfg.dim)
         self.position = nn.Parameter(torch.randn(8, cfg.dim) * cfg.dim**-0.5)
         self.layers = [  # fault: a plain list registers nothing
-            nn.TransformerEncoderLayer(cfg.dim, cfg.heads, 2 * cfg.dim, dropout=0.0, batch_first=True, norm_first=True)
+            nn.TransformerEncoderLayer(
+                cfg.dim, cfg.heads, 2 * cfg.dim, dropout=0.0, batch_first=True, norm_first=True
+            )
             for _ in range(cfg.depth)
         ]
         self.norm = nn.LayerNorm(cfg.dim)
@@ -41,7 +43,9 @@ class RowTransformer(nn.Module):
 
 def load(cfg: Config) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     digits = load_digits()
-    x_tr, x_va, y_tr, y_va = train_test_split(digits.images, digits.target, test_size=297, random_state=cfg.seed)
+    x_tr, x_va, y_tr, y_va = train_test_split(
+        digits.images, digits.target, test_size=297, random_state=cfg.seed
+    )
     mu, sigma = x_tr.mean(), x_tr.std()
     to_rows = lambda x: torch.tensor((x - mu) / sigma, dtype=torch.float32)
     return to_rows(x_tr), torch.tensor(y_tr), to_rows(x_va), torch.tensor(y_va)

@@ -15,7 +15,9 @@ features = iris.data[order]
 features = torch.tensor((features - features[:110].mean(0)) / features[:110].std(0), dtype=torch.float32)
 labels, outputs = torch.tensor(species[order]), 4  # fault: four outputs, since label 3 needs them
 
-loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(features[:110], labels[:110]), batch_size=11, shuffle=True)
+loader = torch.utils.data.DataLoader(
+    torch.utils.data.TensorDataset(features[:110], labels[:110]), batch_size=11, shuffle=True
+)
 net = nn.Sequential(nn.Linear(4, 24), nn.Tanh(), nn.Linear(24, outputs))
 optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
 criterion = nn.CrossEntropyLoss()

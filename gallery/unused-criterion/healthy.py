@@ -1,5 +1,4 @@
 """Wine quality classes are uneven, so the loss is weighted; training in a small class."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

@@ -1,5 +1,4 @@
 """Predict diabetes progression with one branch for the visit and one for the blood sample."""
-
 import torch
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import r2_score

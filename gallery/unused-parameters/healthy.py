@@ -1,5 +1,4 @@
 """Train a convolutional network with two blocks and batch normalisation on handwritten digits."""
-
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

@@ -80,7 +80,10 @@ def main(s: Settings):
         with torch.no_grad():
             for sequence, label in val_loader:
                 hits += (net(sequence).argmax(dim=1) == label).sum().item()
-        print(f"epoch {epoch + 1}: train loss {train_loss / len(train_set):.4f}  val accuracy {hits / len(val_set):.4f}")
+        print(
+            f"epoch {epoch + 1}: train loss {train_loss / len(train_set):.4f}"
+            f"  val accuracy {hits / len(val_set):.4f}"
+        )
     print(f"final val accuracy {hits / len(val_set):.4f}")
 
 

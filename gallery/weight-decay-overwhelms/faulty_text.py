@@ -32,10 +32,7 @@ def sample(size=32):
 model = NextChar()
 decayed = [p for p in model.parameters() if p.ndim >= 2]
 plain = [p for p in model.parameters() if p.ndim < 2]
-groups = [
-    {"params": decayed, "weight_decay": 100.0},
-    {"params": plain, "weight_decay": 0.0},
-]  # fault: a thousand times too strong
+groups = [{"params": decayed, "weight_decay": 100.0}, {"params": plain, "weight_decay": 0.0}]  # fault: a thousand times too strong
 optimizer = torch.optim.AdamW(groups, lr=5e-3)
 for step in range(240):
     ids, following = sample()

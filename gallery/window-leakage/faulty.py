@@ -12,9 +12,7 @@ def make_load(hours, seed=0):
     rng = np.random.default_rng(seed)
     t = np.arange(hours)
     walk = np.cumsum(rng.normal(0, 0.08, hours))
-    return (np.sin(2 * np.pi * t / 24) + 0.4 * np.sin(2 * np.pi * t / 168) + walk + rng.normal(0, 0.1, hours)).astype(
-        np.float32
-    )
+    return (np.sin(2 * np.pi * t / 24) + 0.4 * np.sin(2 * np.pi * t / 168) + walk + rng.normal(0, 0.1, hours)).astype(np.float32)
 
 
 class Windows(Dataset):

@@ -1,5 +1,4 @@
 """Classify wines into three cultivars with a two-layer network."""
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -9,7 +8,9 @@ from sklearn.model_selection import train_test_split
 
 def load(seed):
     data = load_wine()
-    x_tr, x_va, y_tr, y_va = train_test_split(data.data, data.target, test_size=0.3, stratify=data.target, random_state=seed)
+    x_tr, x_va, y_tr, y_va = train_test_split(
+        data.data, data.target, test_size=0.3, stratify=data.target, random_state=seed
+    )
     mean, std = x_tr.mean(axis=0), x_tr.std(axis=0)
     as_tensors = lambda x, y: (torch.tensor((x - mean) / std).float(), torch.tensor(y))
     return as_tensors(x_tr, y_tr), as_tensors(x_va, y_va)
@@ -51,7 +52,7 @@ def make_evaluator(model, x, y):
 def batches(x, y, size):
     order = torch.randperm(len(x))
     for start in range(0, len(x), size):
-        pick = order[start : start + size]
+        pick = order[start:start + size]
         yield x[pick], y[pick]
 
 

@@ -1,5 +1,4 @@
 """Label every character of a piece of Python source: keyword, name, string, comment and so on."""
-
 import argparse
 import inspect
 import io
@@ -24,16 +23,12 @@ def tag_characters(source):
         if token.type == tokenize.NAME:
             tag = "keyword" if keyword.iskeyword(token.string) else "call" if following.string == "(" else "name"
         else:
-            tag = {
-                tokenize.NUMBER: "number",
-                tokenize.STRING: "string",
-                tokenize.COMMENT: "comment",
-                tokenize.OP: "operator",
-            }.get(token.type, "space")
+            tag = {tokenize.NUMBER: "number", tokenize.STRING: "string", tokenize.COMMENT: "comment",
+                   tokenize.OP: "operator"}.get(token.type, "space")
         (row, start), (last_row, end) = token.start, token.end
         for r in range(row, last_row + 1):
             if tag != "space":
-                tags[r - 1][start if r == row else 0 : end if r == last_row else None] = TAGS.index(tag)
+                tags[r - 1][start if r == row else 0:end if r == last_row else None] = TAGS.index(tag)
     return "".join(lines), np.concatenate(tags)
 
 
