@@ -2,6 +2,7 @@
 
     python benchmarks/overhead.py              # prints two Markdown tables
     python benchmarks/overhead.py --rounds 30
+    python benchmarks/overhead.py --device cuda    # the same on a GPU, whose memory is counted instead of the resident size
 
 Three models (an MLP, a CNN and a transformer) train side by side: each round times a block of steps of every variant, in
 a new random order, so that a noisy machine disturbs all of them alike. Reported is the median over rounds of the ratio to
@@ -123,7 +124,7 @@ class Observed:
     def __init__(self) -> None:
         from trainrecipe.capture.listen.listener import Listener
 
-        self.listener = Listener()
+        self.listener = Listener(follow=True)
 
     @contextlib.contextmanager
     def __call__(self, training: Loop) -> Iterator[None]:
@@ -210,9 +211,13 @@ def measure(name: str, rounds: int) -> Iterator[str]:
             training = loops[observer]
             with observers[observer](training):
                 training.step()
+                if training.inputs.is_cuda:
+                    torch.cuda.synchronize()
                 began = time.perf_counter()
                 for _ in range(training.block):
                     training.step()
+                if training.inputs.is_cuda:
+                    torch.cuda.synchronize()
                 times[observer].append((time.perf_counter() - began) / training.block)
     for observer, seconds in times.items():
         pairs = list(zip(seconds, times["bare"], strict=True))
@@ -221,7 +226,15 @@ def measure(name: str, rounds: int) -> Iterator[str]:
 
 
 def peak(name: str, observed: bool, steps: int = 300) -> float:
-    """The largest resident size, in MiB, of a child that trains for some steps."""
+    """The largest resident size, in MiB, of a child that trains for some steps; on a GPU what torch allocated there."""
+    if torch.get_default_device().type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        training = loop(MODELS[name])
+        with Observed()(training) if observed else bare(training):
+            for _ in range(steps):
+                training.step()
+        return torch.cuda.max_memory_allocated() / 2**20
     reading, writing = os.pipe()
     if not os.fork():
         training = loop(MODELS[name])
@@ -239,7 +252,9 @@ def peak(name: str, observed: bool, steps: int = 300) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    torch.set_default_device(options.device)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print("| model | peak MiB, bare | with trainrecipe | ratio |\n|---|---|---|---|")

@@ -9,9 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from trainrecipe.capture import anatomy
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.check import built_in
 from trainrecipe.exam import ask
@@ -19,7 +17,6 @@ from trainrecipe.finding import Finding
 from trainrecipe.subjects.kernels import kernels
 from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
-from trainrecipe.subjects.structure import structure
 
 CHECKS = {c.id: c for c in built_in()}
 
@@ -829,43 +826,6 @@ def test_weights_said_to_be_dead_get_no_gradient() -> None:
     for kernel, layer in zip(every, [model[0], model[1]], strict=True):
         zero = (layer.weight.grad.abs().sum((0, 1)) == 0).double().mean()
         assert float(zero) == pytest.approx(kernel.dead)
-
-
-# ---- the table of layers, and pictures of the first of them
-
-
-def test_structure_counts_what_layers_hold_and_cost() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(256, 10),
-        nn.ReLU(),
-        nn.Linear(10, 3),
-    )
-    batch = batch_of(12, 1, 8, 8)
-    rows = structure(step_of(model, batch))
-    assert [r.kind for r in rows if r.parameters] == ["Conv2d", "BatchNorm2d", "Linear", "Linear"]
-    assert sum(r.parameters for r in rows) == sum(p.numel() for p in model.parameters())
-    with FlopCounterMode(display=False) as counter:
-        model(batch[0])
-    assert sum(r.flops for r in rows) == counter.get_total_flops()
-    assert rows[0].shape == (12, 4, 8, 8)
-    assert rows[0].memory == 12 * 4 * 64 * 4
-    assert "bias" in rows[0].remark
-    assert rows[2].low == 0 < rows[2].high
-
-
-def test_pictures_of_a_step() -> None:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
-    titles = [p.title for p in anatomy.of_step(step_of(net, batch_of(12, 1, 8, 8)))]
-    assert titles == ["Structure", "Weights of the first layer", "What the loss depends on"]
-    flat = nn.Sequential(nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 3))
-    titles = [p.title for p in anatomy.of_step(step_of(flat, batch_of(12, 64)))]
-    assert titles == ["Structure", "Weights of the first layer"]
 
 
 # ---- double-activation

@@ -17,7 +17,12 @@ HEALTHY = ["convnet_amp", "transformer_bf16", "autoencoder_workers"]
 FAULTS = [
     ("convnet_amp", "            scaler.unscale_(optimizer)\n", "", "clip-scaled-gradients"),
     ("convnet_amp", "            optimizer.zero_grad(set_to_none=True)\n", "", "missing-zero-grad"),
-    ("convnet_amp", "criterion(net(images), labels)", "criterion(net(images).softmax(1), labels)", "softmax-before-cross-entropy"),
+    (
+        "convnet_amp",
+        "criterion(net(images), labels)",
+        "criterion(net(images).softmax(1), labels)",
+        "softmax-before-cross-entropy",
+    ),
     ("convnet_amp", "        net.eval()\n", "", "eval-in-train-mode"),
     ("transformer_bf16", "is_causal=True", "is_causal=False", "peeking-ahead"),
     ("transformer_bf16", "    model.train()\n", "", "train-in-eval-mode"),

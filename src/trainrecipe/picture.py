@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,6 +87,56 @@ def lines(
         layers.append({**at, "mark": {"type": "rule", "strokeDash": [5, 4], "color": "#888"}})
         text = {"type": "text", "align": "left", "x": 4, "dy": -6, "color": "#888", "fontSize": 11}
         layers.append({**at, "mark": text, "encoding": {"y": y_rule, "text": {"field": "label"}}})
+    return _chart(title, caption, {"layer": layers})
+
+
+def traces(
+    title: str,
+    caption: str,
+    series: Mapping[str, Sequence[float]],
+    *,
+    x: Sequence[float],
+    targets: Mapping[str, float] | None = None,
+    x_title: str = "step",
+    y_title: str = "",
+    middle: str = "",
+) -> Picture:
+    """Many thin curves over a common x, named in tooltips only; a few with `targets`, dashed lines in their own colours.
+
+    `middle` names a bold curve of their medians. The axis of x is that of square roots where it is long, as for the steps of
+    a run that was looked at more often in its beginning.
+    """
+    names = list(series)
+    rows = [{"x": a, "y": b, "series": n} for n in names for a, b in zip(x, series[n], strict=True) if _drawable(b, False)]
+    scale: dict[str, Any] = {"type": "sqrt"} if max(x, default=0) > 100 else {"zero": False}
+    y = {"field": "y", "type": "quantitative", "title": y_title, "scale": {"zero": False}}
+    across = {"field": "x", "type": "quantitative", "title": x_title, "scale": scale}
+    colour = {"field": "series", "type": "nominal", "title": None, "legend": None, "sort": names}
+    seen = {
+        "tooltip": [{"field": f, "type": t} for f, t in (("series", "nominal"), ("x", "quantitative"), ("y", "quantitative"))]
+    }
+    own = {"color": colour} if targets else {"detail": {"field": "series", "type": "nominal"}}
+    thin = {"type": "line", "strokeWidth": 1.5 if targets else 1, "opacity": 1 if targets else 0.45}
+    layers: list[dict[str, Any]] = [
+        {"data": {"values": rows}, "mark": thin, "encoding": {"x": across, "y": y, **own}},
+        {
+            "data": {"values": rows},
+            "mark": {"type": "point", "filled": True, "size": 14, "opacity": 0.6},
+            "encoding": {"x": across, "y": y, **own, **seen},
+        },
+    ]
+    if targets:
+        marks = [{"y": v, "series": n} for n, v in targets.items() if _drawable(v, False)]
+        rule = {"type": "rule", "strokeDash": [5, 4], "opacity": 0.8}
+        layers.append({"data": {"values": marks}, "mark": rule, "encoding": {"y": y, "color": colour}})
+    if middle and rows:
+        columns = list(zip(*(series[n] for n in names), strict=True))
+        bold = [{"x": a, "y": statistics.median(c), "series": middle} for a, c in zip(x, columns, strict=True)]
+        bold = [row for row in bold if _drawable(row["y"], False)]
+        mark = {"type": "line", "strokeWidth": 3.5}
+        layers.append(
+            {"data": {"values": bold}, "mark": mark, "encoding": {"x": across, "y": y, "color": {"value": "var(--c2)"}}}
+        )
     return _chart(title, caption, {"layer": layers})
 
 
@@ -226,35 +277,55 @@ def timeline(title: str, caption: str, spans: Sequence[Mapping[str, Any]], *, x_
     return _chart(title, caption, spec, height={"step": 26})
 
 
-def grid(title: str, caption: str, tiles: Sequence[Mapping[str, Any]]) -> Picture:
-    """A grid of examples; each tile has a `caption` and one of `image` (data URI), `text`, `values`."""
+def grid(title: str, caption: str, tiles: Sequence[Mapping[str, Any]], *, size: str = "") -> Picture:
+    """A grid of examples; each tile has a `caption` and one of `image` (data URI), `text`, `values`.
+
+    `size` is that of the tiles: `small` for many, `wide` for pictures broader than high.
+    """
     whole = [{"image": None, "text": None, "values": None, "caption": "", **tile} for tile in tiles]
-    return Picture("grid", title, caption, {"tiles": whole})
+    return Picture("grid", title, caption, {"tiles": whole, "size": size})
 
 
-def table(title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Picture:
-    """Rows of text under named columns. Raises ValueError for a row of another length."""
+def table(
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[int] = (),
+    brief: Sequence[int] = (),
+    total: bool = False,
+) -> Picture:
+    """Rows of text under named columns; blanks at the start of a cell indent it. Raises ValueError for a row of another length.
+
+    `numbers` are columns set flush right; `brief` those that a narrow view shows (by default all); with `total` the last
+    row sums up the others.
+    """
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"a row of the table {title!r} has {len(row)} cells for {len(columns)} columns: {row!r}")
-    return Picture("table", title, caption, {"columns": list(columns), "rows": [list(r) for r in rows]})
+    content: dict[str, Any] = {"columns": list(columns), "rows": [list(r) for r in rows]}
+    content |= {"numbers": list(numbers), "brief": list(brief) or list(range(len(columns))), "total": total}
+    return Picture("table", title, caption, content)
 
 
 def png(rows: Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]) -> str:
     """A grey (H, W) or colour (H, W, 3) picture with values in 0..1 as the data URI of a PNG, enlarged to ≥ 64 pixels."""
-    from PIL import Image
-
-    height, width = len(rows), len(rows[0])
     first = rows[0][0]
     colour = not isinstance(first, int | float)
-    pixels: list[Any] = [px for row in rows for px in row]
-    image = Image.new("RGB" if colour else "L", (width, height))
-    values: Any = [tuple(map(_byte, px)) if colour else _byte(px) for px in pixels]
-    image.putdata(values)
+    flat: Any = [v for row in rows for px in row for v in px] if colour else [v for row in rows for v in row]  # type: ignore[union-attr]
+    return pixels(bytes(map(_byte, flat)), len(rows[0]), len(rows), colour=colour)
+
+
+def pixels(data: bytes, width: int, height: int, *, colour: bool) -> str:
+    """The same from bytes, row by row, three for each pixel of a picture in colour."""
+    from PIL import Image
+
+    image = Image.frombytes("RGB" if colour else "L", (width, height), data)
     scale = max(1, 64 // max(height, width))
     image = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -1,10 +1,10 @@
 """A character model of the Python reference on a GPU, in bfloat16, with a rate that warms up and falls along a cosine."""
 
 import math
+from pydoc_data.topics import topics
 
 import torch
 import torch.nn.functional as F
-from pydoc_data.topics import topics
 from torch import nn
 
 torch.manual_seed(1)

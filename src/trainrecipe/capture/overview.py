@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from trainrecipe import picture
-from trainrecipe.capture import anatomy
+from trainrecipe.capture import anatomy, imagery
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.picture import Picture
+from trainrecipe.subjects.dynamics import Dynamics
 from trainrecipe.subjects.evaluation import Evaluation, score_of
 from trainrecipe.subjects.layers import depths
 from trainrecipe.subjects.run import Run
@@ -18,6 +19,10 @@ from trainrecipe.subjects.step import Step
 
 MOST_EXAMPLES = 16
 MOST_LAYERS = 40
+MOST_TRACED = 6
+"""Examples drawn where each has a target of its own."""
+LAST_LOOKS = 1 / 3
+"""Share of the looks at a batch over which it is told how much predictions jump."""
 FEWEST_TIMED = 20
 """Timed steps below which nothing is said about times."""
 
@@ -77,14 +82,13 @@ def no_training(listener: Listener, status: str) -> str:
 def of_steps(steps: list[Step]) -> list[Picture]:
     """Pictures of what was captured that belong to no check."""
     step = next((s for s in steps if not s.distrust), None)
-    made = list(anatomy.of_step(step)) if step is not None else []
-    return [p for p in (examples(steps), *made, *layers(steps)) if p is not None]
+    seen = list(imagery.of_step(step)) if step is not None else []
+    return [p for p in (examples(steps), *anatomy.tables(steps), *seen, *layers(steps)) if p is not None]
 
 
 def of_run(run: Run) -> list[Picture]:
     """Pictures of the run that belong to no check."""
-    return [p for p in (losses(run), rates(run), phases(run), times(run)) if p is not None]
-    return [p for p in (losses(run), rates(run), phases(run), scores(run)) if p is not None]
+    return [p for p in (losses(run), predictions(run), rates(run), phases(run), times(run), scores(run)) if p is not None]
 
 
 def _scored(run: Run) -> list[tuple[str, Evaluation]]:
@@ -148,7 +152,7 @@ def examples(steps: list[Step]) -> Picture | None:
         if not chosen:
             continue
         tensor = chosen[0].tensor[:MOST_EXAMPLES].detach().cpu()
-        tiles = [{**_tile(row), "caption": _label(step, i, size)} for i, row in enumerate(tensor)]
+        tiles = [{**_tile(row), "caption": imagery.label_of(step, i)} for i, row in enumerate(tensor)]
         shape = "×".join(map(str, chosen[0].tensor.shape))
         caption = f"The tensor that entered the model in the first recorded step ({shape}, {chosen[0].tensor.dtype})."
         return picture.grid("What the net is fed", caption, tiles)
@@ -164,20 +168,14 @@ def _tile(row: torch.Tensor) -> dict[str, Any]:
     side = int(row.numel() ** 0.5)
     if row.is_floating_point() and row.ndim == 1 and side >= 6 and side * side == row.numel():
         return {"image": picture.png(_unit(row.reshape(side, side)).tolist())}
-    return {"values": [round(v, 3) for v in row.flatten()[:24].double().tolist()]}
+    shown = row.flatten()[:24]
+    return {"values": [round(v, 3) for v in shown.double().tolist()] if row.is_floating_point() else shown.tolist()}
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:
     finite = values.float().nan_to_num(0.0, 0.0, 0.0)
     low, high = finite.min(), finite.max()
     return (finite - low) / (high - low).clamp(min=1e-12)
-
-
-def _label(step: Step, i: int, size: int | None) -> str:
-    for target in step.targets:
-        if target.tensor.ndim and target.tensor.shape[0] == size and target.tensor[i].numel() <= 4:
-            return " ".join(f"{v:g}" for v in target.tensor[i].flatten().double().tolist())
-    return ""
 
 
 def losses(run: Run) -> Picture | None:
@@ -188,6 +186,55 @@ def losses(run: Run) -> Picture | None:
     title, caption = "Training loss", "The value that backward was called on, by optimiser step."
     values = [v if v == v else None for _, v in kept]
     return picture.lines(title, caption, {"loss": values}, x=[float(s) for s, _ in kept], y_title="loss")
+
+
+def predictions(run: Run) -> Picture | None:
+    """What is predicted for one batch along the run, with how much it jumps."""
+    dynamics = run.dynamics
+    if dynamics is None or len(dynamics.looks) < 3:
+        return None
+    return fixed_batch(dynamics)
+
+
+def fixed_batch(dynamics: Dynamics) -> Picture:
+    """Predictions for the examples of one batch, look by look."""
+    numbers = dynamics.kind in ("numbers", "outputs")
+    names = dynamics.names[: MOST_TRACED if numbers else None]
+    series = {name: [look.values[i] for look in dynamics.looks] for i, name in enumerate(names)}
+    targets = dict(zip(names, dynamics.truths, strict=False)) if dynamics.kind == "numbers" else None
+    what = {
+        "classes": "The probability of the true class",
+        "binary": "The probability of the true label",
+        "numbers": "The predicted number (dashed: its target)",
+        "outputs": "The first output",
+    }[dynamics.kind]
+    caption = (
+        f"{what} for {len(names)} examples of the first recorded batch, computed on a copy with the noise of that batch, so "
+        f"that only the weights differ.{'' if numbers else ' Bold: the median.'} {_jitter(dynamics, numbers)}"
+    )
+    return picture.traces(
+        "Predictions for one batch",
+        caption,
+        series,
+        x=[float(look.step) for look in dynamics.looks],
+        targets=targets or None,
+        y_title="prediction" if numbers else "probability",
+        middle="" if numbers else "median",
+    )
+
+
+def _jitter(dynamics: Dynamics, numbers: bool) -> str:
+    """How much predictions change from look to look, and whether they are stuck."""
+    if dynamics.stuck:
+        return "Stuck: no output changed although weights did."
+    told = []
+    change, flips = dynamics.jitter(LAST_LOOKS), dynamics.flips(LAST_LOOKS)
+    if change is not None:
+        told.append(f"From look to look, in the last third of {len(dynamics.looks)}, they change by {change:.2g} on average")
+    if flips is not None and not numbers and told:
+        told.append(f"and {flips:.0%} of the examples change their class")
+    alike = " At every look all examples get the same outputs." if dynamics.alike else ""
+    return (", ".join(told) + "." if told else "") + alike
 
 
 def rates(run: Run) -> Picture | None:

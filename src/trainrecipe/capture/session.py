@@ -80,15 +80,17 @@ class Session:
             listener.on_event = self.rehearsal.event
             self.sampler = Sampler()
         elif order.rehearsal:
-            listener = Listener(detail_always=True, ranks=bool(order.exchange))
+            follow = order.experiments and not order.rank
+            listener = Listener(detail_always=True, ranks=bool(order.exchange), follow=follow)
             told = self.exchange.is_over if self.exchange is not None and order.rank else None
             tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
             self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS, told=told, tell=tell)
             listener.on_event = self.rehearsal.event
             listener.limit_batches = self.rehearsal.cut
         else:
+            follow = order.experiments and not order.rank
             early = self._examine_early if order.experiments and not order.rank else None
-            listener = Listener(on_tapes=early, ranks=bool(order.exchange))
+            listener = Listener(on_tapes=early, ranks=bool(order.exchange), follow=follow)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
         listener.install(recording=not order.clock_to)
@@ -113,6 +115,12 @@ class Session:
             if self.order.rank:
                 self._hand_over(status)
                 return
+        from trainrecipe.capture.silence import no_exchange
+
+        with no_exchange():
+            self._conclude(status)
+
+    def _conclude(self, status: str) -> None:
         if self.listener is None:
             text = self.trouble or "the script never imported PyTorch, so no training was seen: check the script that trains"
             self.log("message", level="error" if self.trouble else "warning", text=text)

@@ -12,6 +12,8 @@ from trainrecipe.capture.patch import Patches
 _QUESTIONS = frozenset({"get_rank", "get_world_size", "get_backend", "get_backend_config", "get_node_local_rank"})
 """Functions that ask about a group of ranks without exchanging anything."""
 
+_within: list[bool] = []
+
 
 class Refused(RuntimeError):
     """A replayed step asked other ranks for something."""
@@ -24,15 +26,17 @@ def no_exchange() -> Iterator[None]:
     All of them ask whether the process belongs to the group, so functions that the script imported by name are met as well.
     """
     torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+    if _within or torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
         yield
         return
     patches = Patches()
     home: Any = torch.distributed.distributed_c10d
     patches.put(home, "_rank_not_in_group", _refusing)
+    _within.append(True)
     try:
         yield
     finally:
+        _within.clear()
         patches.undo()
 
 

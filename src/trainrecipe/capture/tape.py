@@ -253,7 +253,8 @@ class Tape:
     iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
     `observed` their values; `made_leaves` the leaves that the operations themselves make, such as noise that
     requires a gradient; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of the
-    optimiser that stepped next over leaves that got one; `hashes` stand, by id of the leaf, for copies that are not kept.
+    optimiser that stepped next over leaves that got one; `hashes` stand, by id of the leaf, for copies that are not kept;
+    `agreement` is what a replay of it came to, once it was tried.
     """
 
     ops: list[Op]
@@ -271,6 +272,7 @@ class Tape:
     hashes: dict[int, str] = dataclasses.field(default_factory=dict)
     gradients: list[tuple[torch.Tensor, Gained]] = dataclasses.field(default_factory=list)
     whole: bool = True
+    agreement: Any = None
 
     @property
     def parameters(self) -> list[torch.Tensor]:
@@ -322,6 +324,7 @@ class Tape:
             op.memo, op.kept = None, ()
         for value in self.values.values():
             value.constant = None
+        self.agreement = None
         self.gradients = [(p, dataclasses.replace(g, sums=None)) for p, g in self.gradients]
 
     def modules(self) -> list[Op]:

@@ -14,6 +14,7 @@ from trainrecipe.finding import Place
 from trainrecipe.subjects.checkpoints import Checkpoints
 from trainrecipe.subjects.criteria import Criterion, LossUse
 from trainrecipe.subjects.draws import Carried, Draw
+from trainrecipe.subjects.dynamics import Dynamics
 from trainrecipe.subjects.evaluation import Evaluation
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
@@ -434,11 +435,8 @@ class Run:
     applies directly to a model's outputs, with the model's number.
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
-    state was handed from one batch of a loader to the next. `targets`: for scripts
-    `evaluated` are the watched evaluations, `raw_losses` what the training's loss applies directly to a model's outputs, with
-    the model's number. `input_gradients`: a model was called with tensors that collect gradients themselves and are in no
-    optimiser. `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a
-    recurrent state was handed from one batch of a loader to the next. `targets`: for scripts
+    state was handed from one batch of a loader to the next. `dynamics`: predictions for one batch along the run.
+    `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
@@ -488,6 +486,7 @@ class Run:
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     clock: Clock = dataclasses.field(default_factory=Clock)
     weights: Weights = dataclasses.field(default_factory=Weights)
+    dynamics: Dynamics | None = None
     inits: Inits = dataclasses.field(default_factory=Inits)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)

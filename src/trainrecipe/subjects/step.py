@@ -140,7 +140,9 @@ class Step:
     @functools.cached_property
     def agreement(self) -> Agreement:
         """Whether replaying reproduces what was observed."""
-        return verify(self.tape)
+        if self.tape.agreement is None:
+            self.tape.agreement = verify(self.tape)
+        return self.tape.agreement  # type: ignore[no-any-return]
 
     @functools.cached_property
     def transfers(self) -> str:
@@ -291,6 +293,8 @@ class Step:
         sizes = [i.tensor.shape[0] for i in self.consumed if i.tensor.ndim]
         shared = [n for n in set(sizes) if n > 1 and sizes.count(n) >= min(2, len(sizes))]
         first = next((i.tensor.shape[0] for i in self.inputs if i.tensor.ndim), None)
+        if not shared and first in self.batch_sizes and all(n % first == 0 for n in sizes):
+            return first  # such as targets that are flattened to one per position
         return first if first in shared or (first is not None and first > 1 and len(sizes) == 1) else max(shared, default=None)
 
     @functools.cached_property

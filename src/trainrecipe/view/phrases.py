@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from trainrecipe.finding import Finding, Severity
 from trainrecipe.journal.record import Record
+from trainrecipe.picture import Picture
 
 _ENDINGS = {
     "rehearsed": "Stopped on purpose after a short rehearsal.",
@@ -124,6 +125,14 @@ def duration(seconds: float) -> str:
 def when(started: str) -> str:
     """The start of a run to the minute, as recorded: `2025-11-25 15:46`."""
     return started[:16].replace("T", " ")
+
+
+def used_columns(table: Picture, brief: bool = False) -> list[int]:
+    """The columns of a table that have something in them; with `brief`, of those for narrow views."""
+    content = table.content
+    every = range(len(content["columns"]))
+    chosen = content.get("brief") or every if brief else every
+    return [i for i in chosen if not content["rows"] or any(row[i] for row in content["rows"])]
 
 
 def plural(count: int, noun: str) -> str:

@@ -101,6 +101,7 @@ def _templates() -> Environment:
         "evidence": _evidence,
         "square": _is_square,
         "wide": _is_wide,
+        "used_columns": phrases.used_columns,
     }
     return environment
 

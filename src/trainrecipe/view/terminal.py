@@ -12,12 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from trainrecipe.journal.record import Record
+from trainrecipe.picture import Picture
 from trainrecipe.view import phrases
 from trainrecipe.view.card import INKS, card, located
 from trainrecipe.view.layout import Divider, Trimmed, labelled, text
 from trainrecipe.view.source import shown
 
 _WIDEST = 104  # longer lines of prose are tiring to read
+_WIDEST_CELL = 26
 _LEVELS = {"error": ("✖", "red"), "warning": ("▲", "yellow")}
 
 
@@ -71,6 +73,9 @@ def _rest(record: Record, verbose: bool) -> Iterator[RenderableType]:
         if phrases.undecided(record) and not verbose:
             reasons = [text("everything; -v lists for each check what it would need to see", "dim")]
         yield from _section(f"Could not be checked ({len(missing)})", reasons)
+    for picture in record.pictures if verbose else ():
+        if picture.kind == "table":
+            yield from _section(picture.title, [text(picture.caption, "dim"), _table(picture)])
     if verbose and record.environment:
         rows = [(text(k, "dim"), text(v)) for k, v in record.environment.items()]
         yield from _section("Environment", [labelled(rows)])
@@ -80,6 +85,26 @@ def _section(title: str, lines: Iterable[RenderableType], ink: str = "") -> Iter
     yield Text()
     yield Text(title, f"bold {ink}")
     yield from (Padding(line, (0, 0, 0, 2)) for line in lines)
+
+
+def _table(picture: Picture) -> RenderableType:
+    """The columns that a narrow view has room for."""
+    content = picture.content
+    shown = phrases.used_columns(picture, brief=True)
+    grid = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="dim", pad_edge=False)
+    for i in shown:
+        right, last = i in content.get("numbers", ()), i == shown[-1]
+        grid.add_column(
+            phrases.clean(content["columns"][i]),
+            justify="right" if right else "left",
+            no_wrap=not last,
+            overflow="fold" if last else "ellipsis",
+            max_width=None if last else _WIDEST_CELL,
+        )
+    for number, row in enumerate(content["rows"], 1):
+        last = bool(content.get("total")) and number == len(content["rows"])
+        grid.add_row(*(text(row[i], "bold" if last else "") for i in shown))
+    return grid
 
 
 def _pair(name: str, says: str) -> Text:

@@ -326,7 +326,7 @@ class Backwards(Ear):
             alive = self._count_alive(record)
         record.alive.append((record.count, alive))
         sentinel = _Sentinel(record)
-        root.grad_fn.metadata["trainrecipe"] = sentinel  # type: ignore[index]
+        _unscaled(root.grad_fn).metadata["trainrecipe"] = sentinel
         self._alive.add(sentinel)
         if alive >= 2 and not record.held_name:
             record.held_name, record.held_at = describe.who_holds_a_graph(self._last_spot)
@@ -334,6 +334,16 @@ class Backwards(Ear):
     def _count_alive(self, record: Backward) -> int:
         """Earlier losses of this line whose graphs are alive."""
         return len([s for s in self._alive if s.backward is record])
+
+
+def _unscaled(node: Any) -> Any:
+    """The node of the loss itself, below divisions by a count and multiplications by a scale: what a script keeps."""
+    while type(node).__name__ in ("DivBackward0", "MulBackward0", "NegBackward0", "ToCopyBackward0"):
+        below = [n for n, _ in node.next_functions if n is not None]
+        if len(below) != 1 or type(below[0]).__name__ == "AccumulateGrad":
+            break
+        node = below[0]
+    return node
 
 
 class _Sentinel:

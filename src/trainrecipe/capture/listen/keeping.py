@@ -70,10 +70,12 @@ def keeping_at(frame: FrameType) -> Keeping:
 def is_best_so_far(node: ast.If) -> bool:
     """Whether an `if` compares two values and assigns to one of them in its body: `if acc > best: best = acc`."""
     compared = {
-        ast.unparse(side)
+        ast.unparse(part)
         for test in ast.walk(node.test)
         if isinstance(test, ast.Compare)
         for side in (test.left, *test.comparators)
+        for part in (side, *ast.walk(side))  # `best - min_delta` compares with `best`, too
+        if isinstance(part, ast.Name | ast.Attribute | ast.Subscript)
     }
     assigned = {
         ast.unparse(part)
@@ -123,6 +125,9 @@ def _use(file: str, call: ast.Call, target: str) -> Use | None:
     if name not in ("load_state_dict", "save") or not call.args:
         return None
     given = ast.unparse(call.args[0])
+    own, _, attribute = target.partition(".")
+    if own == "self" and attribute.isidentifier():  # other objects' names for this one are not known
+        given = f"self.{given.rpartition('.')[2]}" if "." in given else given
     if given != target and not given.startswith(target + "["):
         return None
     at = place((file, call.lineno, ""))

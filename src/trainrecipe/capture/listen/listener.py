@@ -19,6 +19,7 @@ from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.evaluations import Evaluations
 from trainrecipe.capture.listen.fed import Fed
+from trainrecipe.capture.listen.following import Following
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.inits import InitCalls
 from trainrecipe.capture.listen.ledger import Ledger
@@ -55,6 +56,9 @@ class Listener:
     stop the script by raising. `ranks`: this is one of several processes that train together. `on_tapes` is called once, when
     the steps at the beginning are recorded. `trouble` holds
     errors of ours, which never reach the program.
+    With `follow` the predictions for one batch are looked at all along. `on_event(kind)` is called before a batch is taken
+    and after each backward and optimiser step: a rehearsal uses it to stop the script by raising. `on_tapes` is called once,
+    when the steps at the beginning are recorded. `trouble` holds errors of ours, which never reach the program.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Listener:
         on_tapes: Callable[[], None] | None = None,
         limit_batches: Callable[[Any, Any], Any] | None = None,
         ranks: bool = False,
+        follow: bool = False,
     ) -> None:
         self.run = Run()
         self.recorder = Recorder()
@@ -98,6 +103,8 @@ class Listener:
         self.evaluations = Evaluations(self)
         self.checkpoints = CheckpointCalls(self)
         self.replicas = Replicas(self, among=ranks)
+        self.following = Following(self)
+        self.following.wanted = follow
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,
@@ -206,8 +213,11 @@ class Listener:
         self._idle = 0
         if self.run.steps & (self.run.steps - 1):
             self.stopwatch.commit()
+            if not self.run.steps & 7:
+                self.following.stepped(self.run.steps)
             return False
         self._choose_detail()
+        self.following.stepped(self.run.steps)
         return True
 
     def stepped(self) -> None:
@@ -223,6 +233,7 @@ class Listener:
             self._backward_ends = [end for end in self._backward_ends if end > first]
             self.recorder.forget(first)
         self._choose_detail()
+        self.following.stepped(self.run.steps)
 
     def _choose_detail(self) -> None:
         if self.detail_always:
@@ -255,6 +266,8 @@ class Listener:
         if self.on_tapes is not None:
             callback, self.on_tapes = self.on_tapes, None
             callback()
+        if not self.following.tried:
+            self.following.begin()
 
     # ---- at the end
 
@@ -266,10 +279,12 @@ class Listener:
             yield from (t for t in batch.constants if t is not None)
         yield from tensors_in([given for _, given, _, _ in self.models.inputs])
         yield from self.fed.held()
+        yield from self.following.held()
 
     def release(self) -> None:
         """Let go of what was recorded, and make no more copies of the model."""
         self.released = True
+        self.following.end()
         for tape in self.backwards.every():
             tape.slim()
         self.recorder.clear()
@@ -279,6 +294,9 @@ class Listener:
 
     def fill_plan(self) -> None:
         """Work out how long the run is meant to last and which learning rates it plans. Called when the script is over."""
+        self.following.look(self.run.steps)
+        self.run.dynamics = self.following.dynamics
+        self.following.end()
         self._fill(self.horizon.fill)
         self.schedulers.fill()
         self.evaluations.reports.at_end()

@@ -67,7 +67,10 @@ def innermost() -> Key | None:
 
 
 def asks_for_more_than_a_remainder(at: Spot | None) -> bool:
-    """Whether a line stands in a loop under a condition other than `x % k == number`, or cannot be read."""
+    """Whether a line stands in a loop under a condition other than `x % k == number`, or cannot be read.
+
+    Conditions that a run settles once do not count: whether there is a scheduler, of which class, which was asked for.
+    """
     tree = tree_of(at[0]) if at is not None else None
     if at is None or tree is None:
         return True
@@ -77,7 +80,7 @@ def asks_for_more_than_a_remainder(at: Spot | None) -> bool:
         above.append(node)
         node = next((c for c in _statements(node) if c.lineno <= at[1] <= (c.end_lineno or c.lineno)), None)
     last = max((i for i, n in enumerate(above) if isinstance(n, ast.For | ast.While)), default=0)
-    return any(isinstance(n, ast.If) and not _is_remainder(n.test) for n in above[last:])
+    return any(isinstance(n, ast.If) and not (_is_remainder(n.test) or _is_settled(n.test, n)) for n in above[last:])
 
 
 def _statements(node: ast.AST) -> Iterator[ast.stmt]:
@@ -86,6 +89,19 @@ def _statements(node: ast.AST) -> Iterator[ast.stmt]:
             yield child
         elif isinstance(child, ast.ExceptHandler | ast.match_case):
             yield from _statements(child)
+
+
+def _is_settled(test: ast.expr, node: ast.If) -> bool:
+    if isinstance(test, ast.BoolOp):
+        return all(_is_settled(v, node) or _is_remainder(v) for v in test.values)
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return _is_settled(test.operand, node)
+    if isinstance(test, ast.Compare):
+        other = test.comparators[0]
+        return isinstance(other, ast.Constant) and (other.value is None or isinstance(other.value, str))
+    if isinstance(test, ast.Name | ast.Attribute):
+        return any(f"{ast.unparse(test)}.step(" in ast.unparse(line) for line in node.body)
+    return isinstance(test, ast.Call) and getattr(test.func, "id", "") in ("isinstance", "hasattr")
 
 
 def _is_remainder(test: ast.expr) -> bool:
