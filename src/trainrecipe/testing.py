@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 import tempfile
 import time
@@ -24,12 +25,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from trainrecipe.capture import ranks as ranking
 from trainrecipe.capture.launch import Order
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
 
 WHOLE_RUN = {"non-finite", "time-outside-training", "best-weights-never-restored", "imbalance-hidden", "dumb-baselines"}
 """Checks whose gallery shows its fault only later in a training than a rehearsal goes, or in its unrecorded steps."""
+PROCESSES = {
+    "replicas-differ",
+    "shards-overlap",
+    "same-draws-on-ranks",
+    "evaluates-own-shard",
+    "evaluation-padded",
+    "split-differs-between-ranks",
+}
+"""Checks whose gallery shows its fault only when several processes train together."""
+RANKS = 2
+"""As so many processes."""
 REPEATED = {"irreproducible"}
 """Checks whose gallery shows its fault only when the script is rehearsed twice."""
 
@@ -77,8 +90,10 @@ def observe(
     seed_offset: int = 0,
     budget: float = 20.0,
     only: Sequence[str] = (),
+    processes: int = 1,
 ) -> Observed:
-    """Run one script in a forked child, in an empty folder, and read back its record."""
+    """Run one script in a forked child, in an empty folder, and read back its record; with several `processes`, as torchrun
+    would start it, in that many."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
         work = Path(folder, "work")
@@ -99,11 +114,11 @@ def observe(
             order = dataclasses.replace(order, fingerprint=str(Path(folder, "1.json")), other_fingerprint=again.fingerprint)
         log = EventLog.create(Path(folder), run="test", command="check" if rehearsal else "run", script=script)
         log.close()
-        code = _wait(_fork(order, work, Path(folder, "first")))
+        code = _run_all(order, processes, work, Path(folder))
         events = list(read_events(Path(order.log)))
         record = Record.from_events(events)
         steps = tuple(step for event in events if event["kind"] == "steps" for step in event["steps"])
-        output, errors = (Path(folder, f"first.{n}").read_text(errors="replace") for n in ("out", "err"))
+        output, errors = (Path(folder, f"rank0.{n}").read_text(errors="replace") for n in ("out", "err"))
     return Observed(script, record, output, errors, code, time.perf_counter() - started, steps)
 
 
@@ -131,7 +146,7 @@ class Final:
     record: Record | None = None
 
 
-def final(script: str, *, observed: bool) -> Final:
+def final(script: str, *, observed: bool, processes: int = 1) -> Final:
     """Run a script to its end, with `recipe run` or bare, and hash what it leaves."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
@@ -141,11 +156,11 @@ def final(script: str, *, observed: bool) -> Final:
         record = None
         if observed:
             EventLog.create(Path(folder), run="test", command="run", script=script).close()
-        code = _wait(_fork(order, work, Path(folder, "run"), bare=not observed, weights=Path(folder, "weights")))
+        code = _run_all(order, processes, work, Path(folder), weigh=True, bare=not observed)
         if observed:
             record = Record.from_events(read_events(Path(order.log)))
-        output = Path(folder, "run.out").read_text(errors="replace")
-        weights = Path(folder, "weights").read_text()
+        output = "".join(Path(folder, f"rank{r}.out").read_text(errors="replace") for r in range(processes))
+        weights = " ".join(Path(folder, f"rank{r}.weights").read_text() for r in range(processes))
     return Final(weights, output, code, time.perf_counter() - started, record)
 
 
@@ -190,6 +205,8 @@ def _run_bare(order: Order) -> None:
     """The script as Python runs it, with nothing of ours in between."""
     from trainrecipe.capture import launch
 
+    if order.port:
+        os.environ.update(launch.rank_environment(order))
     try:
         launch._execute(order)
     except SystemExit:
@@ -233,6 +250,32 @@ def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weight
         os._exit(code)
 
 
+class _Forked:
+    """A forked rank."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        ended, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def _run_all(order: Order, processes: int, work: Path, folder: Path, weigh: bool = False, bare: bool = False) -> int:
+    """Fork one process per rank, and return the exit code of rank 0."""
+    if processes <= 1:
+        return _wait(_fork(order, work, folder / "rank0", weights=folder / "rank0.weights" if weigh else None, bare=bare))
+    ranks: dict[int, ranking.Process] = {}
+    every = ranking.orders(order, processes, folder)
+    for one in every:
+        weights = folder / f"rank{one.rank}.weights" if weigh else None
+        ranks[one.rank] = _Forked(_fork(one, work, folder / f"rank{one.rank}", weights=weights, bare=bare))
+    return ranking.wait_for_all(ranks, every[0])
+
+
 def _wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -246,7 +289,7 @@ def serve() -> None:
         request = json.loads(line)
         script = request.pop("script")
         if request.pop("final", False):
-            done = final(script, observed=request["observed"])
+            done = final(script, **request)
             answer: dict[str, Any] = {"weights": done.weights, "output": done.output, "code": done.code}
         else:
             seen = observe(script, rehearsal=not request.pop("run", False), **request)
@@ -269,6 +312,7 @@ def main() -> None:
     parser.add_argument("scripts", nargs="*")
     parser.add_argument("--run", action="store_true", help="observe the whole training instead of a rehearsal")
     parser.add_argument("--twice", action="store_true", help="rehearse twice, to compare")
+    parser.add_argument("--processes", type=int, default=1, help="as so many ranks, as torchrun would start them")
     parser.add_argument("--seed-offset", type=int, default=0)
     parser.add_argument("--only", metavar="CHECK", nargs="+", default=[], help="make these checks and no others")
     parser.add_argument("--verbose", "-v", action="store_true", help="also what passed and what was skipped, with evidence")
@@ -280,7 +324,12 @@ def main() -> None:
     preload()
     for script in options.scripts:
         seen = observe(
-            script, rehearsal=not options.run, twice=options.twice, seed_offset=options.seed_offset, only=options.only
+            script,
+            rehearsal=not options.run,
+            twice=options.twice,
+            seed_offset=options.seed_offset,
+            only=options.only,
+            processes=options.processes,
         )
         r = seen.record
         print(f"{script}: {r.status} code {seen.code} {seen.seconds:.1f}s, {r.facts.get('seen', '')}", flush=True)

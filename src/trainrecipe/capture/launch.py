@@ -34,6 +34,8 @@ class Order:
     """What the parent asks for. `target` is a script's path or, with `module`, a module's name.
 
     `clock_to` is a file for times: nothing but times is taken then, and another execution reads them as `clock_from`.
+    `exchange` is a folder through which the ranks of one distributed training tell each other what they saw; `rank` and
+    `world` say which rank this is and of how many, `port` where they meet (0: the environment says all that already).
     """
 
     target: str
@@ -52,6 +54,10 @@ class Order:
     clock_to: str = ""
     clock_from: str = ""
     only: list[str] = dataclasses.field(default_factory=list)
+    exchange: str = ""
+    rank: int = 0
+    world: int = 1
+    port: int = 0
 
     def environment(self) -> dict[str, str]:
         """The environment of the child process."""
@@ -70,6 +76,8 @@ class Outcome:
 def main() -> None:
     """Entry point of the child process."""
     order = Order(**json.loads(os.environ.pop(ENVIRONMENT)))
+    if order.port:
+        os.environ.update(rank_environment(order))
     session = _session(order)
     outcome = Outcome("broken", 2)
     try:
@@ -96,6 +104,7 @@ def _scratch(order: Order) -> Iterator[None]:
     from trainrecipe.capture.scratch.scratch import Scratch
 
     own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to) if f]
+    own += [Path(order.exchange)] if order.exchange else []
     with Scratch(Path(order.scratch), leave=own):
         yield
 
@@ -115,11 +124,47 @@ def _run(order: Order, session: Session) -> Outcome:
         session.end()
         if type(error).__name__ == "RehearsalOver" or session.over:
             return Outcome("rehearsed", 0)
+        if _expects_ranks(error):
+            session.log("message", level="error", text=ALONE)
         _print_traceback(error)
         return Outcome("failed", 1, error)
     finally:
         session.end()
     return Outcome("rehearsed" if session.over else "finished", 0)
+
+
+ALONE = "the script wants to be one of several processes: say `--processes 2`, and it runs as torchrun would start it"
+
+
+def _expects_ranks(error: BaseException) -> bool:
+    """Whether the script failed since it was not started as torchrun starts it."""
+    if "RANK" in os.environ:
+        return False
+    asked = isinstance(error, KeyError) and error.args and error.args[0] in RANK_VARIABLES
+    return bool(asked) or (isinstance(error, ValueError) and "env:// rendezvous" in str(error))
+
+
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def rank_environment(order: Order) -> dict[str, str]:
+    """What torchrun tells each process about its place among the others, all of them on this machine."""
+    rank, world = str(order.rank), str(order.world)
+    found = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "GROUP_RANK": "0",
+        "ROLE_RANK": rank,
+        "WORLD_SIZE": world,
+        "LOCAL_WORLD_SIZE": world,
+        "ROLE_WORLD_SIZE": world,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(order.port),
+        "TORCHELASTIC_RUN_ID": "trainrecipe",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+    }
+    return found if "OMP_NUM_THREADS" in os.environ else {**found, "OMP_NUM_THREADS": "1"}
 
 
 def _execute(order: Order) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from trainrecipe.capture.memory import too_large
@@ -78,6 +79,7 @@ class Recorder:
         self._memo_fresh = False
         self.first_kept = 0
         self._busy = False
+        self._inside: nn.Module | None = None
 
     # ---- on and off
 
@@ -214,6 +216,11 @@ class Recorder:
         if not torch.is_grad_enabled() or torch._C._functorch.maybe_current_level() is not None:
             with self.pause():
                 return call(module, *args, **kwargs)
+        if isinstance(module, DistributedDataParallel):
+            return self._wrapper(module, args, kwargs, call)
+        if module is self._inside:  # the wrapper's call stands for it
+            self._inside = None
+            return call(module, *args, **kwargs)
         if top and hasattr(module, "_orig_mod"):
             return self._compiled(module, args, kwargs, call)
         if top and next(module.parameters(), None) is None:
@@ -238,6 +245,26 @@ class Recorder:
         if op is not None:
             op.training = module.training
             self._close(op, args, kwargs, out)
+        return out
+
+    def _wrapper(self, wrapper: Any, args: Any, kwargs: Any, call: Callable[..., Any]) -> Any:
+        """A module that averages gradients over ranks: the tape keeps the module inside, whose replay waits for nobody."""
+        module = wrapper.module
+        compiled = hasattr(module, "_orig_mod")
+        module = module._orig_mod if compiled else module
+        op = self._open("module", type(module).__name__, module, args, kwargs, modules=not self._stack)
+        if op is None:
+            return call(wrapper, *args, **kwargs)
+        op.training = module.training
+        self._stack.append(op.index)
+        self._inside = None if compiled else module
+        try:
+            with self.pause() if compiled else contextlib.nullcontext():
+                out = call(wrapper, *args, **kwargs)
+        finally:
+            self._stack.pop()
+            self._inside = None
+        self._close(op, args, kwargs, out)
         return out
 
     def _open(self, kind: str, name: str, call: Any, args: Any, kwargs: Any, modules: bool = False) -> Op | None:

@@ -30,17 +30,27 @@ class RehearsalOver(BaseException):
 class Rehearsal:
     """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far.
 
+    Where several ranks train together one of them decides for all: it will `tell` them, and to the others it is `told`.
     Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed.
     """
 
     def __init__(
-        self, run: Run, batches: int = BATCHES, steps: int = STEPS, seconds: float = SECONDS, rounds: bool = True
+        self,
+        run: Run,
+        batches: int = BATCHES,
+        steps: int = STEPS,
+        seconds: float = SECONDS,
+        rounds: bool = True,
+        told: Callable[[], bool] | None = None,
+        tell: Callable[[], None] | None = None,
     ) -> None:
         self.run = run
         self.batches = batches
         self.steps = steps
         self.seconds = seconds
         self.rounds = rounds
+        self.told = told
+        self.tell = tell
         self.over = ""
         self.raised = 0
         self._first_step: float | None = None
@@ -61,11 +71,15 @@ class Rehearsal:
 
     def _stop(self) -> None:
         self.raised += 1
+        if self.tell is not None:
+            self.tell()
         if self.raised <= 20:
             raise RehearsalOver
 
     def _enough(self, kind: str) -> str:
         run = self.run
+        if self.told is not None:
+            return "rank 0 has seen enough" if self.told() else ""
         if self._first_step is None:
             return ""
         late = time.perf_counter() - self._first_step > self.seconds

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainrecipe.capture.exchange import STALLED, Exchange
 from trainrecipe.journal.events import append_to
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Session:
         self.rehearsal: Rehearsal | None = None
         self.sampler: Sampler | None = None
         self.trouble = ""
+        self.exchange: Exchange | None = None
+        if order.exchange:
+            self.exchange = Exchange(Path(order.exchange), order.rank, order.world)
         self._early: set[str] = set()
 
     def log(self, kind: str, **fields: Any) -> None:
@@ -48,6 +52,8 @@ class Session:
     @property
     def over(self) -> str:
         """Why the rehearsal was stopped; empty while it goes on, and for whole runs."""
+        if self.order.rehearsal and self.order.rank and self.exchange is not None and self.exchange.over:
+            return "rank 0 has seen enough"
         return self.rehearsal.over if self.rehearsal is not None and self.rehearsal.raised else ""
 
     def begin(self) -> None:
@@ -74,16 +80,23 @@ class Session:
             listener.on_event = self.rehearsal.event
             self.sampler = Sampler()
         elif order.rehearsal:
-            listener = Listener(detail_always=True, follow=order.experiments)
-            self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS)
+            follow = order.experiments and not order.rank
+            listener = Listener(detail_always=True, ranks=bool(order.exchange), follow=follow)
+            told = self.exchange.is_over if self.exchange is not None and order.rank else None
+            tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
+            self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS, told=told, tell=tell)
             listener.on_event = self.rehearsal.event
             listener.limit_batches = self.rehearsal.cut
         else:
-            listener = Listener(on_tapes=self._examine_early if order.experiments else None, follow=order.experiments)
+            follow = order.experiments and not order.rank
+            early = self._examine_early if order.experiments and not order.rank else None
+            listener = Listener(on_tapes=early, ranks=bool(order.exchange), follow=follow)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
         listener.install(recording=not order.clock_to)
         self.listener = listener
+        if self.exchange is not None and order.rehearsal:
+            self.exchange.watch(lambda: listener.run.events, self._leave_rank, self._stalled)
         if self.sampler is not None:
             self.sampler.start()
 
@@ -96,6 +109,18 @@ class Session:
 
     def conclude(self, status: str) -> None:
         """Examine what was seen and log every answer."""
+        if self.exchange is not None:
+            self.exchange.say_over()
+            self.exchange.stop()
+            if self.order.rank:
+                self._hand_over(status)
+                return
+        from trainrecipe.capture.silence import no_exchange
+
+        with no_exchange():
+            self._conclude(status)
+
+    def _conclude(self, status: str) -> None:
         if self.listener is None:
             text = self.trouble or "the script never imported PyTorch, so no training was seen: check the script that trains"
             self.log("message", level="error" if self.trouble else "warning", text=text)
@@ -117,13 +142,14 @@ class Session:
         subjects.fill_stream(listener)
         fill_criteria(listener)
         self._wait_for_other()
-        steps = subjects.steps(listener) if self.order.experiments and not listener.released else []
+        steps = self._steps()
         self.log("summary", facts=overview.facts(listener, self.over))
         if not listener.run.backwards:
             self.log("message", level="warning", text=overview.no_training(listener, status))
         if listener.trouble or listener.recorder.trouble:
             self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
-        self._examine([*steps, listener.run, subjects.data(listener, may_read=self.order.rehearsal)])
+        data = subjects.data(listener, may_read=self.order.rehearsal)
+        self._examine([*steps, listener.run, data, *self._ranks(status)])
         if not listener.released:
             self._tell_of(steps)
         for picture in overview.of_run(listener.run):
@@ -138,20 +164,22 @@ class Session:
             self.log("picture", picture=picture.to_json())
 
     def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:
+        from trainrecipe.capture.silence import no_exchange
         from trainrecipe.cli.catalogue import catalogue, chosen
         from trainrecipe.config import Config
         from trainrecipe.exam import examine
 
         config = Config.load()
-        done = examine(
-            *subjects,
-            checks=chosen(catalogue(config), self.order.only),
-            config=config,
-            budget=self.order.budget,
-            script=os.path.abspath(self.order.target),
-            tell=tell,
-            starting=None if tell is not None else _show_progress,
-        )
+        with no_exchange():
+            done = examine(
+                *subjects,
+                checks=chosen(catalogue(config), self.order.only),
+                config=config,
+                budget=self.order.budget,
+                script=os.path.abspath(self.order.target),
+                tell=tell,
+                starting=None if tell is not None else _show_progress,
+            )
         _show_progress()
         for finding in done.answers:
             self.log("finding", finding=finding.to_json())
@@ -162,9 +190,9 @@ class Session:
         listener = self.listener
         listener.remove()
         try:
-            from trainrecipe.capture import memory, subjects
+            from trainrecipe.capture import memory
 
-            steps = list(subjects.steps(listener))
+            steps = self._steps()
             self._examine(steps, tell=self._announce)
             if memory.is_burden(listener.held()):
                 self._tell_of(steps)
@@ -182,6 +210,68 @@ class Session:
         with contextlib.suppress(Exception):
             where = f" {os.path.relpath(finding.place.file)}:{finding.place.line}" if finding.place else ""
             print(f"recipe: {finding.severity.value}: {finding.title} [{finding.check}]{where}", file=sys.stderr, flush=True)
+
+    # ---- ranks: processes that train together
+
+    def _steps(self) -> list[Step]:
+        """The captured steps that may be replayed."""
+        from trainrecipe.capture import subjects
+        from trainrecipe.capture.silence import no_exchange
+
+        assert self.listener is not None
+        if not self.order.experiments or self.listener.released or self.listener.replicas.sharded:
+            return []
+        with no_exchange():
+            return list(subjects.steps(self.listener))
+
+    def _hand_over(self, status: str) -> None:
+        """Tell rank 0 what this rank saw."""
+        if self.exchange is None or self.listener is None:
+            return
+        from trainrecipe.capture.rank_facts import rank_facts
+
+        self.listener.fill_plan()
+        self.exchange.hand_over(rank_facts(self.listener, status).to_json())
+
+    def _leave_rank(self) -> None:
+        """Rank 0 has ended its rehearsal, and this rank waits for it for ever: the end, from a thread beside the script."""
+        with contextlib.suppress(Exception):
+            self._hand_over("rehearsed")
+        self._leave(0)
+
+    def _stalled(self, told: str) -> None:
+        """All ranks wait for each other: say where, and end."""
+        text = f"the ranks wait for each other, and nothing has happened for {STALLED:.0f} seconds: {told}"
+        with contextlib.suppress(Exception):
+            self.log("message", level="error", text=text)
+            self.log("ended", status="failed", exit_code=1, seconds=round(time.perf_counter() - self.started, 3))
+        if self.exchange is not None:
+            self.exchange.say_over()
+        self._leave(1)
+
+    @staticmethod
+    def _leave(code: int) -> None:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+    def _ranks(self, status: str) -> list[Any]:
+        """What all ranks saw, as a subject; none where the script trains alone."""
+        if self.exchange is None or self.listener is None:
+            return []
+        from trainrecipe.capture.rank_facts import rank_facts
+        from trainrecipe.subjects.ranks import RankFacts, Ranks
+
+        others, silent = self.exchange.collect()
+        facts = [rank_facts(self.listener, status), *(RankFacts.from_json(other) for other in others)]
+        for other in facts[1:]:
+            if other.status == "failed":
+                self.log("message", level="error", text=f"rank {other.rank} failed; its error is printed above")
+        missing = f"nothing was heard of rank {', '.join(map(str, silent))}" if silent else ""
+        if missing:
+            self.log("message", level="warning", text=f"{missing}: it ended before it could tell, or runs on another machine")
+        return [Ranks(self.exchange.world, sorted(facts, key=lambda f: f.rank), missing)]
 
     # ---- fingerprints: two rehearsals with the same seed are compared
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from trainrecipe.capture.where import is_user_file
 
@@ -88,6 +89,8 @@ class Memo:
             raise CannotCopy(f"{type(original).__name__} is a TorchScript module")
         if hasattr(original, "_orig_mod"):
             raise CannotCopy("a compiled module runs code that is bound to the original's parameters")
+        if isinstance(original, DistributedDataParallel):  # a copy must not wait for the other ranks
+            return self.put(original, self.module(original.module))  # type: ignore[no-any-return]
         made: nn.Module = object.__new__(type(original))
         self.put(original, made)
         for name, value in vars(original).items():

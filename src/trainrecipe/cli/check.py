@@ -26,6 +26,7 @@ def check(
     profile: Annotated[
         bool, typer.Option("--profile", help="First rehearse once more, alone, to see where the time of a step goes.")
     ] = False,
+    processes: options.Processes = None,
     only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -38,6 +39,7 @@ def check(
     [bold]Examples[/bold]
     [cyan]recipe check train.py[/cyan]
     [cyan]recipe check train.py -- --lr 0.1 --epochs 3[/cyan]
+    [cyan]recipe check --processes 2 train.py[/cyan]    a script that torchrun starts
     [cyan]recipe check -m package.train --format sarif -o findings.sarif[/cyan]
     """
     from trainrecipe.cli.watched import Wish, defaults, watch
@@ -51,6 +53,7 @@ def check(
         floor=fail_on or config.fail_on,
         verbose=verbose,
         only=tuple(only or ()),
+        processes=processes or 1,
         profile=profile,
         in_place=in_place,
         budget=budget if budget is not None else config.budget_seconds,

@@ -22,4 +22,13 @@ Budget = Annotated[float | None, typer.Option(help="Seconds for experiments on t
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="CHECK", help="Make this check and no other; can be repeated.")
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        metavar="N",
+        help="Run the script as N processes that train together, as torchrun --nproc-per-node N does, and compare them.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also what passed checks saw.")]

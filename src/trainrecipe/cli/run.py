@@ -23,6 +23,7 @@ def run(
     experiments: Annotated[
         bool, typer.Option(help="Try hypotheses on a copy of the captured step, early in the training.")
     ] = True,
+    processes: options.Processes = None,
     only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -48,6 +49,7 @@ def run(
         floor=fail_on or config.fail_on,
         verbose=verbose,
         only=tuple(only or ()),
+        processes=processes or 1,
         in_place=True,
         budget=budget if budget is not None else config.budget_seconds,
         steps=None,

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainrecipe.capture.exchange import Exchange
 from trainrecipe.capture.launch import Order
+from trainrecipe.capture.ranks import Among, among_ranks, orders, wait_for_all, wait_for_the_others
 from trainrecipe.cli.catalogue import catalogue, chosen
 from trainrecipe.cli.output import Format, emit
 from trainrecipe.config import Config
@@ -42,15 +44,28 @@ class Wish:
     seed_offset: int = 0
     only: tuple[str, ...] = ()
     profile: bool = False
+    processes: int = 1
 
 
 def watch(target: str, args: list[str], wish: Wish) -> int:
     """Run the script observed, show the record, and return the exit code. Raises WrongUse for a script that is none."""
     _must_exist(target, wish.module)
     chosen(catalogue(defaults()), wish.only)
+    among = among_ranks()
+    if among is not None:
+        if wish.processes > 1:
+            raise WrongUse("--processes starts the ranks itself; leave it out under torchrun, or start recipe without torchrun")
+        if among.rank:
+            return _watch_as_rank(target, args, wish, among)
     log = _new_log(target, args, wish)
     with tempfile.TemporaryDirectory(prefix="trainrecipe-") as temporary:
-        code = _run(_order(target, args, wish, log, Path(temporary)), wish, Path(temporary))
+        order = _order(target, args, wish, log, Path(temporary))
+        if among is not None:
+            order = _among(order, among)
+        code = _run_ranks(order, wish, Path(temporary)) if wish.processes > 1 else _run(order, wish, Path(temporary))
+        if among is not None:
+            wait_for_the_others(among)
+            shutil.rmtree(among.folder, ignore_errors=True)
     record = _record(log, code)
     report = _write_report(record, log)
     emit(record, wish.form, output=wish.output, floor=wish.floor, report=report, verbose=wish.verbose)
@@ -135,6 +150,40 @@ def _run(order: Order, wish: Wish, temporary: Path) -> int:
         second.wait()
     shutil.rmtree(temporary / "scratch", ignore_errors=True)
     return code
+
+
+def _run_ranks(order: Order, wish: Wish, temporary: Path) -> int:
+    """Run all ranks, and return the exit code of rank 0."""
+    machine = wish.form is not Format.TERMINAL and wish.output is None
+    every = orders(dataclasses.replace(order, fingerprint="", other_fingerprint="", clock_from=""), wish.processes, temporary)
+    with _leave_interrupt_to_child():
+        ranks = {one.rank: _start(one, stdout=sys.stderr if machine or one.rank else None) for one in every}
+        code = wait_for_all(ranks, every[0])
+    shutil.rmtree(temporary / "scratch", ignore_errors=True)
+    return code
+
+
+def _among(order: Order, among: Among) -> Order:
+    """The order for a process that torchrun has started."""
+    return dataclasses.replace(
+        order,
+        exchange=str(among.folder),
+        rank=among.rank,
+        world=among.world,
+        scratch=str(among.folder / "scratch"),
+        fingerprint="",
+        other_fingerprint="",
+        clock_from="",
+    )
+
+
+def _watch_as_rank(target: str, args: list[str], wish: Wish, among: Among) -> int:
+    """A rank other than 0 that torchrun has started: it makes no report, and tells rank 0 what it saw."""
+    order = Order(target, args, wish.rehearsal, "", module=wish.module, in_place=wish.in_place, steps=wish.steps)
+    with _leave_interrupt_to_child():
+        code = _start(_among(dataclasses.replace(order, experiments=False), among), stdout=sys.stderr).wait()
+    Exchange(among.folder, among.rank, among.world).gone(among.rank)
+    return _positive(code)
 
 
 def _start(order: Order, **streams: Any) -> subprocess.Popen[bytes]:

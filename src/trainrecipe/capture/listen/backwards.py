@@ -225,7 +225,8 @@ class Backwards(Ear):
         grads = []
         if tape is not None:
             self._note_stream(tape)
-            for parameter in tape_leaves(tape):
+            listener.replicas.hear_gradients(leaves := tape_leaves(tape))
+            for parameter in leaves:
                 old = parameter.grad if tape.copied else None  # where no copies are made, whether a gradient came is all
                 grads.append((parameter, None if old is None else old.detach().clone()))
         listener.models.feed()
@@ -268,6 +269,7 @@ class Backwards(Ear):
 
     @guarded
     def _after(self, before: Any, result: Any, wanted: Sequence[torch.Tensor]) -> None:
+        local = self.listener.replicas.heard_gradients()
         if before is None:
             return
         tape, grads, marks = before
@@ -283,7 +285,9 @@ class Backwards(Ear):
             if new is None or not (wanted or old is None or not torch.equal(dense(new), dense(old))):
                 continue
             gained = new.detach() - old if old is not None and not wanted else new
+            gained = local.get(id(parameter), gained)  # what a wrapper left in `grad` is the mean over the ranks
             tape.gradients.append((parameter, Gained.of(gained, sums=tape.copied)))
+        self.listener.replicas.note_local(tape)
         self._keep_batch(tape)
         if not self.recorder.copying:
             self._uncopied |= {tape.at} - self.tapes.keys()

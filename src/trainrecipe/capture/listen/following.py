@@ -16,6 +16,7 @@ from torch import nn
 
 from trainrecipe.capture.listen.ear import guarded
 from trainrecipe.capture.memory import is_burden
+from trainrecipe.capture.silence import no_exchange
 from trainrecipe.capture.tape import Tape, autocast_state
 from trainrecipe.subjects.dynamics import Dynamics
 from trainrecipe.subjects.predicted import Reader, reader_of
@@ -190,6 +191,7 @@ class Following:
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(listener.recorder.pause())
+                stack.enter_context(no_exchange())
                 stack.enter_context(contextlib.redirect_stdout(io.StringIO()))  # models may print in forward
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.enable_grad())

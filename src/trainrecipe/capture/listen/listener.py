@@ -27,6 +27,7 @@ from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
 from trainrecipe.capture.listen.padding import Padding
+from trainrecipe.capture.listen.replicas import Replicas
 from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
@@ -51,6 +52,10 @@ class Listener:
     """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only,
     `detail_never` for taking times.
 
+    `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
+    stop the script by raising. `ranks`: this is one of several processes that train together. `on_tapes` is called once, when
+    the steps at the beginning are recorded. `trouble` holds
+    errors of ours, which never reach the program.
     With `follow` the predictions for one batch are looked at all along. `on_event(kind)` is called before a batch is taken
     and after each backward and optimiser step: a rehearsal uses it to stop the script by raising. `on_tapes` is called once,
     when the steps at the beginning are recorded. `trouble` holds errors of ours, which never reach the program.
@@ -64,6 +69,7 @@ class Listener:
         on_event: Callable[[str], None] | None = None,
         on_tapes: Callable[[], None] | None = None,
         limit_batches: Callable[[Any, Any], Any] | None = None,
+        ranks: bool = False,
         follow: bool = False,
     ) -> None:
         self.run = Run()
@@ -96,6 +102,7 @@ class Listener:
         self.inits = InitCalls(self)
         self.evaluations = Evaluations(self)
         self.checkpoints = CheckpointCalls(self)
+        self.replicas = Replicas(self, among=ranks)
         self.following = Following(self)
         self.following.wanted = follow
         self._ears: tuple[Ear, ...] = (
@@ -114,6 +121,7 @@ class Listener:
             self.weights,
             self.evaluations,
             self.checkpoints,
+            self.replicas,
         )
         self.resumes = False
         self.released = False

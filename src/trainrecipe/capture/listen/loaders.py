@@ -133,6 +133,7 @@ class Loaders(Ear):
         def __next__(iterator: Any) -> Any:
             ear.listener.evaluations.close()
             ear.listener.tell("batch")
+            states = ear.listener.replicas.before_batch(ear._passes.get(iterator))
             begun = now()
             try:
                 with ear.recorder.pause():
@@ -141,6 +142,8 @@ class Loaders(Ear):
                 ear._end_pass(iterator)
                 raise
             ear.listener.stopwatch.loading += now() - begun
+            if states:
+                ear.listener.replicas.after_batch(ear._passes.get(iterator), iterator, states)
             ear._note_batch(iterator, batch)
             return batch
 

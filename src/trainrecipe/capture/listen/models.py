@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from trainrecipe.capture import hashing, norms
 from trainrecipe.capture.listen import describe
@@ -127,8 +128,9 @@ class Models(Ear):
         listener = self.listener
         if listener.seeds.pending and not self.depth:
             listener.seeds.forward((args, kwargs))
+        own = module.module if isinstance(module, DistributedDataParallel) else module
         if not listener.detail:
-            seen = self._seen.get((id(module), module.training, torch.is_grad_enabled(), id(listener.loaders.open)))
+            seen = self._seen.get((id(own), own.training, torch.is_grad_enabled(), id(listener.loaders.open)))
             if seen is not None:
                 self._count(seen)
                 if seen.grad:
@@ -144,22 +146,24 @@ class Models(Ear):
                     else:
                         listener.stopwatch.evaluation += now() - begun
                 if not (seen.grad and seen.training):
-                    listener.evaluations.called(module, args, kwargs, out)
+                    listener.evaluations.called(own, args, kwargs, out)
                 return out
         if listener.backwards.inside or module in self._hollow or self._is_hollow(module):
             if self.recorder.here():
                 return self.recorder.module(module, args, kwargs, original)
             return original(module, *args, **kwargs)
         self.recorder.wake()
-        self._note_forward(module, args, kwargs)
+        self._note_forward(own, args, kwargs)
+        if listener.replicas.wrapped:
+            listener.replicas.called(module)
         self.depth += 1
         try:
             here = self.recorder.here()
             out = self.recorder.module(module, args, kwargs, original) if here else original(module, *args, **kwargs)
         finally:
             self.depth -= 1
-        if not (module.training and torch.is_grad_enabled()):
-            listener.evaluations.called(module, args, kwargs, out)
+        if not (own.training and torch.is_grad_enabled()):
+            listener.evaluations.called(own, args, kwargs, out)
         return out
 
     def _count(self, forward: Forward) -> None:

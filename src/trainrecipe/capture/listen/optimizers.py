@@ -261,6 +261,8 @@ class Optimizers(Ear):
     def _look_before_step(self, optimizer: torch.optim.Optimizer) -> None:
         watched = self.find(optimizer)
         watched.before = []
+        if not watched.record.steps:
+            self.listener.replicas.before_first_step(watched)
         if self.listener.detail:
             self.listener.ledger.use(watched.record.number, watched.parameters)
             watched.accounted = True
@@ -308,6 +310,8 @@ class Optimizers(Ear):
             self.versions[record.number] = watched.parameters[0]._version
         listener.ledger.after_step(record.number)
         record.steps += 1
+        if listener.detail:
+            listener.replicas.stepped(watched)
         record.rates.append(watched.rate(optimizer))
         watched.backwards, watched.fresh = 0, None
         watched.marks = watched.mark() if listener.detail else None

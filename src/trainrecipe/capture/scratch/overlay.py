@@ -47,8 +47,9 @@ class Overlay:
         self._removed: set[str] = set()
         self._heads: dict[str, str] = {}  # the canonical forms of folders
         self._bare: dict[str, bool] = {}  # whether nothing of a folder is above, so that reading need not look there
-        # What was found out about folders holds until a process changes this number, which forked workers share.
-        self._now = mmap.mmap(-1, 8)
+        # What was found out about folders holds until a process changes this number, which all that share the folder share:
+        # forked workers, and the other ranks of a distributed training.
+        self._now = _shared_number(f"{folder}/changes")
         self._then = self._now[:]
         self._borrowed: dict[str, tuple[int, int] | None] = {}
         self._locks: dict[int, threading.RLock] = {}
@@ -344,6 +345,16 @@ class Overlay:
                 elif (name := self.believed(entry.path)) not in self._borrowed or (state(entry.path) != self._borrowed[name]):
                     found.append(name)
         return sorted(found)
+
+
+def _shared_number(path: str) -> mmap.mmap:
+    """Eight bytes of memory that every process sees that opens this file."""
+    file = REAL_OS.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        REAL_OS.ftruncate(file, 8)
+        return mmap.mmap(file, 8)
+    finally:
+        REAL_OS.close(file)
 
 
 def _error(number: int, path: str) -> OSError:
