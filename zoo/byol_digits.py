@@ -1,4 +1,4 @@
-"""BYOL on digits: two augmented views, an online network with predictor, a momentum target; judged by k-NN and a probe."""
+"""BYOL on digits: two augmented views, an online network with predictor, a momentum target; judged by a linear probe on 60 labels."""
 import copy
 import math
 
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 
 
 class BYOL(nn.Module):
-    def __init__(self, encoder, width=64, projection=32, base_momentum=0.97):
+    def __init__(self, encoder, width=64, projection=32, base_momentum=0.9):
         super().__init__()
         self.online_encoder, self.online_projector = encoder, mlp(width, 128, projection)
         self.predictor = mlp(projection, 64, projection)
@@ -88,10 +88,8 @@ def features(encoder, images):
 
 def probe(encoder):
     a, b = features(encoder, x_train), features(encoder, x_test)
-    nearest = (b @ a.T).topk(5, dim=1).indices
-    knn = (torch.mode(y_train[nearest], dim=1).values == y_test).float().mean().item()
-    linear = LogisticRegression(max_iter=300).fit(a[:200].numpy(), y_train[:200].numpy()).score(b.numpy(), y_test.numpy())
-    return knn, linear, a.std(0).mean().item()
+    linear = LogisticRegression(C=10.0, max_iter=300).fit(a[:60].numpy(), y_train[:60].numpy())
+    return linear.score(b.numpy(), y_test.numpy()), a.std(0).mean().item()
 
 
 digits = load_digits()
@@ -102,9 +100,9 @@ y_train, y_test = (torch.tensor(a) for a in split[2:])
 loader = DataLoader(TwoViews(x_train), batch_size=128, shuffle=True, drop_last=True)
 model = BYOL(Encoder())
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3, weight_decay=1e-4)
-EPOCHS = 9
+EPOCHS = 6
 total = EPOCHS * len(loader)
-print("untrained: kNN {:.3f}, linear {:.3f}, spread {:.3f}".format(*probe(model.online_encoder)))
+print("untrained: linear {:.3f}, spread {:.3f}".format(*probe(model.online_encoder)))
 step = 0
 for epoch in range(EPOCHS):
     meter = 0.0
@@ -117,4 +115,4 @@ for epoch in range(EPOCHS):
         model.update_target(step / total)
         meter += loss.item()
     print(f"epoch {epoch} loss {meter / len(loader):.4f}")
-print("trained: kNN {:.3f}, linear {:.3f}, spread {:.3f}".format(*probe(model.online_encoder)))
+print("trained: linear {:.3f}, spread {:.3f}".format(*probe(model.online_encoder)))

@@ -13,7 +13,7 @@ import torch.optim as optim
 @dataclass
 class Args:
     seed: int = 1
-    total_timesteps: int = 4000
+    total_timesteps: int = 3000
     learning_rate: float = 1e-3
     buffer_size: int = 5000
     gamma: float = 0.95
