@@ -30,7 +30,14 @@ from trainrecipe.capture.launch import Order
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
 
-WHOLE_RUN = {"non-finite", "time-outside-training", "best-weights-never-restored", "imbalance-hidden", "dumb-baselines"}
+WHOLE_RUN = {
+    "non-finite",
+    "time-outside-training",
+    "best-weights-never-restored",
+    "imbalance-hidden",
+    "dumb-baselines",
+    "folds-share-weights",
+}
 """Checks whose gallery shows its fault only later in a training than a rehearsal goes, or in its unrecorded steps."""
 PROCESSES = {
     "replicas-differ",

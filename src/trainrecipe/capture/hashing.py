@@ -13,6 +13,7 @@ MOST_ROWS = 4096
 MOST_BYTES = 16 * 2**20
 """Larger batches are not hashed row by row in the training process."""
 _SAMPLE = 65_536
+_FEW_WEIGHTS = 64
 _MASK = 2**64 - 1
 _FACTOR = 0x9E3779B97F4A7C15
 
@@ -52,6 +53,17 @@ def _content(tensor: torch.Tensor) -> int:
 def exact_hash(tensor: torch.Tensor) -> str:
     """A hash of every bit of a tensor, whatever its size, in order; empty for an empty one."""
     return xxhash.xxh3_64_hexdigest(_as_bytes(dense(tensor).reshape(1, -1)).tobytes()) if tensor.numel() else ""
+
+
+def weights_hash(module: torch.nn.Module) -> int | None:
+    """A hash of the first numbers of some trainable weights, which any training or re-initialisation changes; None if unread."""
+    kept = [p.detach() for p in module.parameters() if p.requires_grad and p.ndim > 1 and _readable(p) and p.numel()]
+    if not kept:
+        return None
+    whole = xxhash.xxh3_64()
+    for weight in kept[:4] + kept[4:][-4:]:
+        whole.update(_as_bytes(weight[0].reshape(1, -1)[:, :_FEW_WEIGHTS]).tobytes())
+    return whole.intdigest()
 
 
 def label_columns(tensors: Sequence[torch.Tensor], most: int = 512) -> list[list[float]]:

@@ -58,7 +58,8 @@ class Forward:
     `repeats` is the largest number of forwards per batch; `fed` counts those whose result a backward started from.
     `rows` are content hashes of the rows of its first input, `looks` the same call by call, each with its event
     and the number of rows. `stepped` counts the optimiser steps that followed such a backward, `at_steps` the different
-    optimiser steps at which it was called, the last of them `last_step`.
+    optimiser steps at which it was called, the last of them `last_step`. `weights` is a hash of some of the model's trainable
+    weights at the first of these calls, taken where it came in a pass.
     """
 
     model: int
@@ -77,6 +78,7 @@ class Forward:
     stepped: int = 0
     at_steps: int = 0
     last_step: int = -1
+    weights: int | None = None
     rows: set[int] = dataclasses.field(default_factory=set)
     batches: list[int] = dataclasses.field(default_factory=list)
     looks: list[tuple[int, frozenset[int], int]] = dataclasses.field(default_factory=list)

@@ -233,6 +233,9 @@ class Models(Ear):
         forward = Forward(model, place(at), module.training, grad, moody, number, self.run.events, 0, self.run.steps)
         self._forwards[key] = forward
         self.run.forwards.append(forward)
+        if number is not None:
+            with self.recorder.pause(), torch.no_grad():
+                forward.weights = hashing.weights_hash(module)
         seen = norms.look(self.listener, module, forward) if len(self.hollow_norms) < _INPUTS else None
         if seen is not None:
             self.hollow_norms.append(seen)
