@@ -56,7 +56,7 @@ def exact_hash(tensor: torch.Tensor) -> str:
 
 
 def weights_hash(module: torch.nn.Module) -> int | None:
-    """A hash of the first numbers of some trainable weights, which any training or re-initialisation changes; None if unread."""
+    """A hash of the first numbers of some trainable weights, which training and re-initialising change; None if none."""
     kept = [p.detach() for p in module.parameters() if p.requires_grad and p.ndim > 1 and _readable(p) and p.numel()]
     if not kept:
         return None

@@ -234,7 +234,7 @@ class Models(Ear):
         self._forwards[key] = forward
         self.run.forwards.append(forward)
         if number is not None:
-            with self.recorder.pause(), torch.no_grad():
+            with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():  # lazy weights cannot be read
                 forward.weights = hashing.weights_hash(module)
         seen = norms.look(self.listener, module, forward) if len(self.hollow_norms) < _INPUTS else None
         if seen is not None:

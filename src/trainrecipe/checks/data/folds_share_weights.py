@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ class FoldsShareWeights(Check):
         judged = 0
         for number in sorted(run.trained_models()):
             folds = [f for f in _folds(run, number) if f.last is not None]
-            for before, after in zip(folds, folds[1:], strict=False):
+            for before, after in itertools.pairwise(folds):
                 if before.last is None or before.last.weights is None or not _moved(before):
                     continue
                 judged += 1
