@@ -25,7 +25,7 @@ class TwoViews(Dataset):
     def augment(self, x):
         dy, dx = torch.randint(-1, 2, (2,)).tolist()
         x = torch.roll(x, (dy, dx), dims=(-2, -1))
-        return x * (0.8 + 0.4 * torch.rand(())) + 0.15 * torch.randn_like(x)
+        return x * (0.8 + 0.4 * torch.rand(())) + 0.3 * torch.randn_like(x)
 
     def __getitem__(self, i):
         x = self.images[i]
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 
 
 class BYOL(nn.Module):
-    def __init__(self, encoder, width=64, projection=32, base_momentum=0.9):
+    def __init__(self, encoder, width=64, projection=32, base_momentum=0.97):
         super().__init__()
         self.online_encoder, self.online_projector = encoder, mlp(width, 128, projection)
         self.predictor = mlp(projection, 64, projection)
@@ -88,7 +88,7 @@ def features(encoder, images):
 
 def probe(encoder):
     a, b = features(encoder, x_train), features(encoder, x_test)
-    linear = LogisticRegression(C=10.0, max_iter=300).fit(a[:60].numpy(), y_train[:60].numpy())
+    linear = LogisticRegression(C=1000.0, max_iter=300).fit(a[:60].numpy(), y_train[:60].numpy())
     return linear.score(b.numpy(), y_test.numpy()), a.std(0).mean().item()
 
 
@@ -99,7 +99,7 @@ y_train, y_test = (torch.tensor(a) for a in split[2:])
 
 loader = DataLoader(TwoViews(x_train), batch_size=128, shuffle=True, drop_last=True)
 model = BYOL(Encoder())
-optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3, weight_decay=1e-4)
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-3, weight_decay=1e-4)
 EPOCHS = 6
 total = EPOCHS * len(loader)
 print("untrained: linear {:.3f}, spread {:.3f}".format(*probe(model.online_encoder)))
