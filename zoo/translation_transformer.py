@@ -175,7 +175,7 @@ def translate(model, figures):
     return " ".join(names[i] for i in out.tolist()[1:]).replace(" <eos>", "")
 
 
-for epoch in range(1, 7):
+for epoch in range(1, 6):
     start_time = timer()
     train_loss = train_epoch(transformer, optimizer)
     end_time = timer()
