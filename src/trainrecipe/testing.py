@@ -152,7 +152,7 @@ def final(script: str, *, observed: bool, processes: int = 1) -> Final:
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
         work = Path(folder, "work")
         work.mkdir()
-        order = Order(os.path.abspath(script), [], False, str(Path(folder, "events.jsonl")), in_place=True, budget=8.0)
+        order = Order(os.path.abspath(script), [], False, str(Path(folder, "events.jsonl")), in_place=True, budget=0.5)
         record = None
         if observed:
             EventLog.create(Path(folder), run="test", command="run", script=script).close()

@@ -47,7 +47,7 @@ class BuffersLeftBehind(Check):
     title = "Weights were copied without their batch-norm statistics"
     rows = ("S24",)
     faults = (97, 83)
-    explains = ("imbalance-hidden",)
+    explains = ("imbalance-hidden", "batch-norm-never-updated")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         own = [e for e in run.evaluated if not e.training]

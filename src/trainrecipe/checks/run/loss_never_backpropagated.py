@@ -6,6 +6,7 @@ from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
+    from trainrecipe.finding import Place
     from trainrecipe.subjects.gradients import Scalar
     from trainrecipe.subjects.run import Run
 
@@ -50,7 +51,8 @@ class LossNeverBackpropagated(Check):
     explains = ("unused-parameters",)
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
-        lines = [s for s in run.scalars if s.made >= FEWEST]
+        evaluating = _functions(run, fed=False) - _functions(run, fed=True)  # `gradients-in-evaluation` looks at these
+        lines = [s for s in run.scalars if s.made >= FEWEST and _function(s.place) not in evaluating]
         if not lines:
             return Evidence(missing=f"fewer than {FEWEST} steps were recorded")
         idle = [o.name for o in run.optimizers if _never_fed(run, o.number)]
@@ -97,6 +99,15 @@ class LossNeverBackpropagated(Check):
             + (", read as numbers only" if evidence["read"] >= ALWAYS * lost else ""),
             fix="Add it to the loss that backward is called on; or compute it under torch.no_grad().",
         )
+
+
+def _functions(run: Run, fed: bool) -> set[tuple[str, str]]:
+    """The functions in which models are called for training (`fed`), or for anything else."""
+    return {where for f in run.forwards if bool(f.fed) == fed and (where := _function(f.place)) is not None}
+
+
+def _function(place: Place | None) -> tuple[str, str] | None:
+    return None if place is None else (place.file, place.function)
 
 
 def _never_fed(run: Run, optimizer: int) -> bool:

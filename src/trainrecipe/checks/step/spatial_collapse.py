@@ -49,6 +49,7 @@ class SpatialCollapse(Check):
     title = "Convolutions work on a map of a single pixel"
     rows = ("S19", "S12")
     faults = (116,)
+    explains = ("dumb-baselines",)
     price = Price.FORWARD
 
     def measure(self, step: Step) -> Evidence | list[Evidence]:
