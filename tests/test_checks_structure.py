@@ -448,6 +448,24 @@ def test_a_causal_model_cannot_see_padding() -> None:
     assert grade("attention-mask", step) == "pass"
 
 
+@pytest.mark.parametrize(("masked", "expected"), [(True, "pass"), (False, "warning")])
+def test_full_sequences_have_no_padding_to_be_longer_by(masked: bool, expected: str) -> None:
+    tokens = torch.randint(1, 20, (16, 6))
+    tokens[:2, 4:] = 0  # so few are shorter that the batch can only be made longer
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+
+    def forward(m: Any, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+        return m.o(m.t(m.e(x), src_key_padding_mask=padding if masked else None))  # type: ignore[no-any-return]
+
+    model = Of(forward, e=nn.Embedding(20, 16), t=layer, o=nn.Linear(16, 20))
+    step = step_of(
+        model,
+        (tokens, tokens == 0),
+        lambda m, b: F.cross_entropy(m(*b).flatten(0, 1), b[0].flatten(), ignore_index=0) + 0 * b[1].sum(),
+    )
+    assert grade("attention-mask", step) == expected
+
+
 @pytest.mark.parametrize("batch", [(torch.zeros(8, 6),), (torch.randint(0, 9, (8, 6)),), (torch.randn(8, 6, 4),)])
 def test_what_is_not_known_to_be_padding_is_skipped(batch: Any) -> None:
     layer = nn.Embedding(9, 4) if not batch[0].is_floating_point() else nn.Linear(batch[0].shape[-1], 4)

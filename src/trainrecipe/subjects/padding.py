@@ -275,7 +275,10 @@ class Padding:
         if rows is None:
             return None
         lengths = self.padded.lengths.to(a.device).repeat_interleave(a.shape[rows] // count)
-        real = (lengths <= common).reshape([-1 if k == rows else 1 for k in range(a.ndim)])
+        judged = lengths <= common
+        if width > self.padded.width:  # longer by repeated last slices, which are padding only behind shorter sequences
+            judged &= lengths < self.padded.width
+        real = judged.reshape([-1 if k == rows else 1 for k in range(a.ndim)])
         for k in timed:
             inside = torch.arange(common, device=a.device)[None, :] < lengths[:, None]
             inside = inside if rows < k else inside.T
