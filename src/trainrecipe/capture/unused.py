@@ -46,7 +46,7 @@ class Fates:
 
         Fates: `unread` no code of the program mentions it; `passed over` others in its list run at every step, it never;
         `dropped` it is called, and nothing uses the result; `skipped` it was not called; `apart` it was called and its
-        result does not reach the loss; `library` its model is not the program's own code.
+        result does not reach the loss; `library` its model is not the program's own code. Empty when it is not known.
         """
         if not self.tapes:
             return "", ""
@@ -61,7 +61,7 @@ class Fates:
             if called:
                 return self._of_uncalled(module, parent, path), path
             module = parent
-        return "skipped", path
+        return "", ""  # nothing of its model ran in a recorded step: those are another model's
 
     def _of_uncalled(self, module: nn.Module, parent: nn.Module, path: str) -> str:
         if isinstance(parent, _CONTAINERS):
