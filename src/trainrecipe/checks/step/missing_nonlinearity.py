@@ -41,7 +41,7 @@ class MissingNonlinearity(Check):
     Low-rank factors (LoRA, bottlenecks, embedding projections), depthwise or separable convolutions, attention's projections,
     residual branches and changes of resolution are not counted: the layer in between has to be as wide as the narrower of
     its neighbours. A single pair at the border of two modules, such as an encoder and its head, is a note, and so is one
-    whose first layer has no bias. Products with bare matrices (keys, prototypes, a basis) are not counted. Someone who
+    whose first layer has no bias, and layers inside a library's model. Products with bare matrices (keys, prototypes, a basis) are not counted. Someone who
     studies deep linear networks on purpose can waive it.
 
     Source
@@ -57,10 +57,12 @@ class MissingNonlinearity(Check):
 
     def measure(self, step: Step) -> Evidence | list[Evidence]:
         from trainrecipe.capture.replay import CannotReplay
+        from trainrecipe.capture.where import is_user_file
         from trainrecipe.subjects.linear import linear_pairs
 
         if step.distrust:
             return Evidence(missing=step.distrust)
+
         try:
             pairs, weights = linear_pairs(step)
         except CannotReplay as error:
@@ -84,6 +86,7 @@ class MissingNonlinearity(Check):
                     for p in linear
                 ],
                 "weights": weights,
+                "own": bool(linear) and linear[0].place is not None and is_user_file(linear[0].place.file),
             },
             place=linear[0].place if linear else None,
         )
@@ -97,7 +100,7 @@ class MissingNonlinearity(Check):
         through = [n for n in first["between"] if n not in ("view", "reshape", "flatten")]
         between = f"only {', '.join(f'`{n}`' for n in dict.fromkeys(through))}" if through else "nothing"
         more = f" ({len(pairs)} such pairs among {evidence['weights']} weights)" if len(pairs) > 1 else ""
-        strong = first["near"] or len(pairs) > 1
+        strong = (first["near"] or len(pairs) > 1) and evidence["own"]  # a library's architecture is its authors' choice
         return Ruling.found(
             Severity.WARNING if strong else Severity.NOTE,
             f"{first['first']} and {first['second']} have {between} between them: together they are one linear layer{more}.",
