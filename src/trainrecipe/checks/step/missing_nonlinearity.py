@@ -38,11 +38,11 @@ class MissingNonlinearity(Check):
 
     When it is wrong
     ----------------
-    Low-rank factors (LoRA, bottlenecks, embedding projections), depthwise or separable convolutions, attention's projections,
-    residual branches and changes of resolution are not counted: the layer in between has to be as wide as the narrower of
-    its neighbours. A single pair at the border of two modules, such as an encoder and its head, is a note, and so is one
-    whose first layer has no bias, and layers inside a library's model. Products with bare matrices (keys, prototypes, a basis) are not counted. Someone who
-    studies deep linear networks on purpose can waive it.
+    Low-rank factors (LoRA, bottlenecks, embedding projections), depthwise or separable convolutions, attention's
+    projections, residual branches and changes of resolution are not counted: the layer in between has to be as wide as
+    the narrower of its neighbours. A single pair at the border of two modules, such as an encoder and its head, is a
+    note, and so is one whose first layer has no bias, and layers inside a library's model. Products with bare matrices
+    (keys, prototypes, a basis) are not counted. Someone who studies deep linear networks on purpose can waive it.
 
     Source
     ------
