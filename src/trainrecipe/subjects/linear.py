@@ -142,8 +142,8 @@ def _bend(flow: Flow, first: Seen, second: Seen) -> float:
     if any(r is None for r in results):
         return float("inf")
     middle, up, down = (r[0].detach().double() for r in results if r is not None)
-    if not middle.shape == up.shape == down.shape:
-        return float("inf")
+    if not middle.shape == up.shape == down.shape or not middle.numel():
+        return float("inf")  # as an expert that is given no row
     moved = float((up - down).abs().max()) / 2
     return float((up + down - 2 * middle).abs().max()) / moved if moved > 0 else float("inf")
 

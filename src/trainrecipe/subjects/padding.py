@@ -172,12 +172,29 @@ class Padding:
 
     def leaks(self) -> tuple[list[Leak], float] | None:
         """Where padding gets in, and how far outputs of modules change; None where the step does not run on other lengths."""
+        if self._has_rival():
+            return None
         for width in self._widths():
             try:
                 return self._with(width)
             except Exception:  # the program does not run at this length
                 continue
         return None
+
+    def _has_rival(self) -> bool:
+        """Whether another input of the same size holds sequences of other lengths, as a translation beside its source: its
+        axis of positions cannot be told from this one's, and would be cut where it is not padded."""
+        p = self.padded
+        for one in self.step.inputs:
+            t = one.tensor.detach()
+            sizes = (t.shape[p.batch], t.shape[p.time]) if t.ndim >= 2 else ()
+            if one is p.one or one.number == p.one.number or sizes != (len(p.lengths), p.width):
+                continue
+            rows = t.movedim((p.batch, p.time), (0, 1))
+            counts = bool((rows == rows[:1]).all())  # positions
+            if not t.is_sparse and not t.is_floating_point() and not counts and not _constant_tails(rows, p.lengths):
+                return True
+        return False
 
     def _widths(self) -> list[int]:
         p = self.padded
@@ -275,7 +292,8 @@ class Padding:
         if rows is None:
             return None
         lengths = self.padded.lengths.to(a.device).repeat_interleave(a.shape[rows] // count)
-        real = (lengths <= common).reshape([-1 if k == rows else 1 for k in range(a.ndim)])
+        longest = common if width < self.padded.width else common - 1  # the last slice, repeated, is padding in these rows
+        real = (lengths <= longest).reshape([-1 if k == rows else 1 for k in range(a.ndim)])
         for k in timed:
             inside = torch.arange(common, device=a.device)[None, :] < lengths[:, None]
             inside = inside if rows < k else inside.T
@@ -323,7 +341,7 @@ def leaks_of(step: Step, concerns: Callable[[Leak], bool]) -> Evidence | list[Ev
     for padded in every:
         found = _measured(step, padded)
         if found is None:
-            made.append(Evidence(missing="the step does not run with padding of another length"))
+            made.append(Evidence(missing="the step does not run with padding of another length, or has other sequences as long"))
             continue
         leaks, outer = found
         own = [leak for leak in leaks if concerns(leak)]

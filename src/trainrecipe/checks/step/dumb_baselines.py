@@ -68,6 +68,9 @@ class DumbBaselines(Check):
             return Evidence(missing=found)
         if sum(int(k.sum()) for k in found.keep) < 8:
             return Evidence(missing="too few different batches were seen to hold some of them out")
+        labels = found.held_labels()
+        if bool((labels == labels[:1]).all()):
+            return Evidence(missing="all labels are equal here, as for the real half of a discriminator's batch")
         scores = dict(baselines(found))
         lesson = lesson_of(found)
         if not isinstance(lesson, str):

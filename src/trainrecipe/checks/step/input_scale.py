@@ -89,7 +89,7 @@ class InputScale(Check):
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-        inputs = [i for i in step.inputs if i.tensor.is_floating_point() and i.tensor.ndim >= 2 and i.tensor.shape[0] > 1]
+        inputs = [i for i in step.inputs if i.tensor.ndim >= 2 and i.tensor.shape[0] > 1 and _is_measured(i.tensor)]
         if not inputs:
             return Evidence(missing="no real-valued input goes into the model")
         scales = [_scale(i) for i in inputs]
@@ -175,6 +175,11 @@ def _axes(tensor: torch.Tensor) -> list[int]:
     if tensor.ndim == 3:
         return [0, 1]
     return [d for d in range(tensor.ndim) if d != 1]
+
+
+def _is_measured(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds numbers that have a scale: masks that are added to scores hold infinite ones."""
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _scale(given: Input) -> dict[str, Any]:
