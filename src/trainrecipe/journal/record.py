@@ -130,7 +130,8 @@ def _made(finding: Finding) -> dict[str, Any]:
 def merge(findings: Iterable[Finding]) -> list[Finding]:
     """Order findings, the headline first, and list what another finding explains beneath it.
 
-    A finding is moved into `related` of one that names its check in `explains`; waived findings explain nothing.
+    A finding is moved into `related` of one that names its check in `explains`; waived findings explain nothing, and a
+    note takes nothing graver beneath it.
     """
     order = {v: i for i, v in enumerate((Verdict.FINDING, Verdict.UNSURE, Verdict.PASS, Verdict.SKIP))}
     prices = [price.value for price in Price]
@@ -147,6 +148,7 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
             continue
         for j, child in enumerate(ranked):
             redundant = child.check in parent.explains and child.verdict is Verdict.FINDING and child.waived is None
+            redundant = redundant and not (parent.severity is Severity.NOTE and child.severity is not Severity.NOTE)
             if j != i and j not in moved and redundant:
                 moved.add(j)
                 children.setdefault(i, []).append(child)

@@ -20,13 +20,15 @@ MASKS = frozenset({"_pack_padded_sequence", "pack_padded_sequence", "_pad_packed
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tokens:
     """A tensor of whole numbers whose rows are padded: `pad` is the value, `tails` marks the padded positions, `declared`
-    tells that an embedding has this value as its `padding_idx`, `given` that it goes into the model."""
+    tells that an embedding has this value as its `padding_idx`, `given` that it goes into the model, `turned` that the
+    program has positions first."""
 
     tensor: torch.Tensor
     pad: int
     tails: torch.Tensor
     declared: bool
     given: bool
+    turned: bool = False
 
 
 def padded(step: Step) -> Iterator[Tokens]:
@@ -39,9 +41,12 @@ def padded(step: Step) -> Iterator[Tokens]:
             continue
         rows = t if t.shape[0] == size else t.T
         found = _tails(rows)
+        if found is None:  # positions may come first, and their number be taken for that of the examples
+            rows = rows.T
+            found = _tails(rows)
         if found is not None:
             pad, tails = found
-            yield Tokens(rows, pad, tails, pad in declared, one.role == "input")
+            yield Tokens(rows, pad, tails, pad in declared, one.role == "input", rows.shape != t.shape)
 
 
 def examples(step: Step) -> int | None:

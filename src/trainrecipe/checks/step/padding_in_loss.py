@@ -11,6 +11,7 @@ from trainrecipe.picture import Picture, bars
 if TYPE_CHECKING:
     import torch
 
+    from trainrecipe.subjects.padded_targets import Tokens
     from trainrecipe.subjects.step import Step
 
 MANY = 0.25
@@ -71,7 +72,7 @@ class PaddingInLoss(Check):
             counted = _counted(gradient, target)
             best: dict[str, Any] | None = None
             for one in tokens:
-                tails = _aligned(one.tensor, one.tails, target, one.given)
+                tails = _aligned(one, target)
                 if tails is None:
                     continue
                 pads = int((tails & counted).sum())
@@ -132,18 +133,19 @@ def _counted(gradient: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (gradient != 0).any(1).reshape(target.shape) if gradient.ndim > 1 else (gradient != 0).any().reshape(target.shape)
 
 
-def _aligned(rows: torch.Tensor, tails: torch.Tensor, target: torch.Tensor, given: bool) -> torch.Tensor | None:
+def _aligned(one: Tokens, target: torch.Tensor) -> torch.Tensor | None:
     """The padded positions of tokens, shaped as the target; None where the two do not belong together."""
+    width = one.tensor.shape[1]
     for start, stop in ((0, 0), (1, 0), (0, 1)):
-        part = slice(start, rows.shape[1] - stop)
-        values, marks = rows[:, part], tails[:, part]
-        for a, b in ((values, marks), (values.T, marks.T)):
+        part = slice(start, width - stop)
+        values, marks = one.tensor[:, part], one.tails[:, part]
+        for turned, a, b in ((False, values, marks), (True, values.T, marks.T)):
             if a.numel() != target.numel():
                 continue
+            found = b.reshape(target.shape)
             if bool((a.reshape(-1) == target.reshape(-1)).all()):
-                return b.reshape(target.shape)
-            if given and start == stop == 0 and target.ndim == 2 and a.shape == target.shape:
-                return b
-            if given and start == stop == 0 and target.ndim == 1 and a is values:
-                return b.reshape(target.shape)
+                return found
+            fits = a.shape == target.shape if target.ndim == 2 else target.ndim == 1 and turned == one.turned
+            if one.given and start == stop == 0 and fits and len(target[found].unique()) == 1:  # type: ignore[no-untyped-call]
+                return found
     return None
