@@ -259,6 +259,8 @@ def backward_place(kind: Any, position: int) -> Place | None:
 def _line_in(tree: ast.AST, position: int) -> int:
     """The line of the expression that is returned for an argument, or of the last assignment to it."""
     returns = [n for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value is not None]
+    if not returns:
+        return 1  # a backward that another class only declares
     last = max(returns, key=lambda n: n.lineno)
     value: ast.expr | None = last.value
     if isinstance(value, ast.Tuple):
