@@ -72,9 +72,7 @@ def row(path: Path, seeds: Sequence[int]) -> Row:
     suspect = path.parent.name
     result, seconds = Row(str(path.relative_to(ROOT)), len(seeds), 0.0, []), []
     for seed in seeds:
-        whole, twice = suspect in testing.WHOLE_RUN, suspect in testing.REPEATED
-        ranks = testing.RANKS if suspect in testing.PROCESSES or path.stem.startswith("ranks_") else 1
-        seen = testing.observe(str(path), rehearsal=not whole, twice=twice, seed_offset=seed, processes=ranks)
+        seen = testing.observe(str(path), seed_offset=seed, **testing.way_of(str(path)))
         findings = seen.record.findings
         seconds.append(seen.seconds)
         result.found += any(f.check == suspect or any(g.check == suspect for g in f.related) for f in findings)

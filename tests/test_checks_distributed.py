@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.data import TensorDataset
 
 from trainrecipe.checks.ranks.evaluates_own_shard import EvaluatesOwnShard
 from trainrecipe.checks.ranks.replicas_differ import ReplicasDiffer
@@ -18,15 +21,10 @@ from trainrecipe.checks.ranks.shards_overlap import ShardsOverlap
 from trainrecipe.checks.ranks.split_differs_between_ranks import SplitDiffersBetweenRanks
 from trainrecipe.finding import Place, Severity, Verdict
 from trainrecipe.subjects.ranks import Collective, RankFacts, Ranks, Reading, Snapshot, Weight, Wrapper
+from trainrecipe.subjects.stored import first_and_last
+from trainrecipe.testing import PROCESSES
 
-OWN = [
-    "replicas-differ",
-    "shards-overlap",
-    "same-draws-on-ranks",
-    "evaluates-own-shard",
-    "evaluation-padded",
-    "split-differs-between-ranks",
-]
+OWN = sorted(PROCESSES)
 START = """
 import os, time
 import torch
@@ -162,7 +160,7 @@ def verdict(check: Any, *ranks: RankFacts) -> Any:
 
 
 def test_facts_survive_json() -> None:
-    mine = facts(0, wrappers=[Wrapper(HERE, "Net")], collectives=[Collective("all_reduce", HERE, 2, 5, 1)])
+    mine = facts(0, wrappers=[Wrapper(HERE)], collectives=[Collective("all_reduce", HERE, 2, 5, 1)])
     assert RankFacts.from_json(json.loads(json.dumps(mine.to_json()))) == mine
 
 
@@ -178,24 +176,21 @@ def test_ranks_that_exchange_activations_or_may_exchange_later_are_no_finding() 
     large = [Collective("all_reduce", HERE, 4096, 5, 1)]
     assert verdict(ReplicasDiffer(), facts(0, collectives=large), facts(1, value="bb")).verdict is Verdict.UNSURE
     assert verdict(ReplicasDiffer(), facts(0, unseen=[HERE]), facts(1, value="bb")).verdict is Verdict.UNSURE
-    wrapped = facts(0, wrappers=[Wrapper(HERE, "Net")], unseen=[HERE])
+    wrapped = facts(0, wrappers=[Wrapper(HERE)], unseen=[HERE])
     assert verdict(ReplicasDiffer(), wrapped, facts(1, value="bb")).severity is Severity.ERROR
 
 
 def reading(number: int, indices: list[int], *, trains: bool, examples: int = 100, **options: Any) -> Reading:
     own = {"complete": True, "closed": True, "reported": True, **options}
     return Reading(
-        number,
         HERE,
         None,
         "Digits of 100",
         examples,
-        "S",
         True,
         trains,
         not trains,
         10 * number,
-        10 * number + 9,
         indices,
         **own,
     )
@@ -231,5 +226,19 @@ def test_folds_of_a_cross_validation_are_no_leak() -> None:
         return facts(rank, readings=[reading(0, kept, trains=True), reading(1, held, trains=False)], **options)
 
     assert verdict(SplitDiffersBetweenRanks(), fold(0), fold(1)) is Verdict.SKIP
-    wrappers = [Wrapper(HERE, "Net")]
+    wrappers = [Wrapper(HERE)]
     assert verdict(SplitDiffersBetweenRanks(), fold(0, wrappers=wrappers), fold(1)).severity is Severity.ERROR
+
+
+def test_ranks_with_files_of_their_own_share_no_data_set() -> None:
+    common = [TensorDataset(torch.arange(40.0), torch.zeros(40)) for _ in range(2)]
+    own = TensorDataset(torch.arange(40.0) + 40, torch.zeros(40))
+    assert first_and_last(common[0]) == first_and_last(common[1]) != first_and_last(own)
+
+    def rank(number: int, name: str, kept: list[int], held: list[int]) -> RankFacts:
+        passes = [reading(0, kept, trains=True), reading(1, held, trains=False)]
+        return facts(number, wrappers=[Wrapper(HERE)], readings=[dataclasses.replace(p, dataset=name) for p in passes])
+
+    low, high = list(range(50)), list(range(50, 100))
+    assert verdict(SplitDiffersBetweenRanks(), rank(0, "a", low, high), rank(1, "a", high, low)).severity is Severity.ERROR
+    assert verdict(SplitDiffersBetweenRanks(), rank(0, "a", low, high), rank(1, "b", high, low)) is Verdict.SKIP

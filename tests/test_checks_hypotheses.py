@@ -554,3 +554,11 @@ def test_a_momentum_that_never_forgets_is_found(optimizer: Any, alarmed: bool) -
     assert (found.severity is Severity.WARNING) == alarmed, found.ruling.says
     assert found.picture is not None
     assert "no optimiser with momentum" in only("momentum-range", Step(model, given[0], lambda m, b: m(b[0]).sum())).ruling.says
+
+
+def test_labels_that_are_all_equal_teach_nothing() -> None:
+    given = [(x, torch.ones(len(x), 1)) for x, _ in batches()]
+    for name in LESSONS:
+        found = only(name, seen(mlp(outputs=1), given, F.mse_loss))
+        assert found.verdict is not Verdict.FINDING
+        assert "itself failed" not in found.ruling.says, found.ruling.says

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from trainrecipe.finding import Finding, Severity
-from trainrecipe.testing import PROCESSES, RANKS, REPEATED, WHOLE_RUN
+from trainrecipe.testing import REPEATED, processes_of, way_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTY = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "gallery").glob("*/faulty*.py"))
@@ -23,14 +23,8 @@ SEEDS = [int(s) for s in os.environ.get("TRAINRECIPE_SEEDS", "0").split(",")]
 
 
 def _findings(ask: Any, script: str, seed: int) -> tuple[str, list[Finding], str]:
-    suspect = Path(script).parent.name
-    answer = ask(script, run=suspect in WHOLE_RUN, twice=suspect in REPEATED, seed_offset=seed, **_ranks(script))
+    answer = ask(script, seed_offset=seed, **way_of(script))
     return answer["status"], [Finding.from_json(f) for f in answer["findings"]], answer["errors"]
-
-
-def _ranks(script: str) -> dict[str, int]:
-    """How many processes train, where a fault shows only among several."""
-    return {"processes": RANKS} if Path(script).parent.name in PROCESSES or Path(script).stem.startswith("ranks_") else {}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -70,8 +64,8 @@ def test_weights_and_output_are_bit_identical_under_observation(ask: Any, script
     suspect = Path(script).parent.name
     if suspect in REPEATED and "faulty" in script:
         pytest.skip("the script itself gives another result each time")
-    bare = ask(script, final=True, observed=False, **_ranks(script))
-    seen = ask(script, final=True, observed=True, **_ranks(script))
+    bare = ask(script, final=True, observed=False, processes=processes_of(script))
+    seen = ask(script, final=True, observed=True, processes=processes_of(script))
     assert seen["code"] == bare["code"]
     assert seen["weights"] == bare["weights"]
     assert seen["output"] == bare["output"]

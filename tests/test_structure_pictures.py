@@ -505,7 +505,7 @@ def test_dynamics_stay_bounded() -> None:
 
 
 def test_jitter_flips_and_stuck_outputs() -> None:
-    def of(*values: list[float], moved: float = 1.0) -> Dynamics:
+    def of(*values: list[float], moved: bool = True) -> Dynamics:
         looks = [Look(i, [[v] for v in row], [int(v > 0) for v in row], row, moved) for i, row in enumerate(values)]
         return Dynamics("binary", [1.0, 0.0], ["a", "b"], True, looks)
 
@@ -516,7 +516,7 @@ def test_jitter_flips_and_stuck_outputs() -> None:
     assert not jumping.alike
     still = of(*[[1.0, -1.0]] * 4)
     assert still.stuck
-    assert not of(*[[1.0, -1.0]] * 4, moved=0.0).stuck
+    assert not of(*[[1.0, -1.0]] * 4, moved=False).stuck
     assert of([1.0, 1.0], [2.0, 2.0]).alike
     assert "Stuck" in overview.fixed_batch(still).caption
 

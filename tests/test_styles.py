@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from trainrecipe.testing import way_of
+
 EXACT_AND_MOVES = (True, True)
 EXACT_ONLY = (True, False)
 REFUSED = (False, False)
@@ -70,7 +72,7 @@ NO_BACKWARD = ["torch_func"]
 
 @pytest.mark.parametrize("script", [f"zoo/{name}.py" for name in STYLES])
 def test_the_step_is_captured_and_replayed_as_stated(ask: Any, script: str) -> None:
-    answer = ask(script, run=False, twice=False, seed_offset=0)
+    answer = ask(script, seed_offset=0, **way_of(script))
     steps = answer["steps"]
     assert steps, f"nothing was captured: {answer['messages']} {answer['errors']}"
     exact, moves = STYLES[script.removeprefix("zoo/").removesuffix(".py")]
@@ -84,7 +86,7 @@ def test_the_step_is_captured_and_replayed_as_stated(ask: Any, script: str) -> N
 
 @pytest.mark.parametrize("script", [f"zoo/{name}.py" for name in NO_BACKWARD])
 def test_training_without_backward_is_recognised_and_said(ask: Any, script: str) -> None:
-    answer = ask(script, run=False, twice=False, seed_offset=0)
+    answer = ask(script, seed_offset=0, **way_of(script))
     assert answer["steps"] == []
     assert any("never backward" in text for text in answer["messages"])
 

@@ -54,6 +54,18 @@ REPEATED = {"irreproducible"}
 """Checks whose gallery shows its fault only when the script is rehearsed twice."""
 
 
+def processes_of(script: str) -> int:
+    """The processes in which a gallery or zoo script is to train."""
+    path = Path(script)
+    return RANKS if path.parent.name in PROCESSES or path.stem.startswith("ranks_") else 1
+
+
+def way_of(script: str) -> dict[str, Any]:
+    """How a gallery or zoo script has to be observed for its fault to show: options of `observe`."""
+    suspect = Path(script).parent.name
+    return {"rehearsal": suspect not in WHOLE_RUN, "twice": suspect in REPEATED, "processes": processes_of(script)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Observed:
     """One script's record, with what it printed and the seconds it took. `code` is the process's exit code."""
@@ -159,7 +171,7 @@ def final(script: str, *, observed: bool, processes: int = 1) -> Final:
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
         work = Path(folder, "work")
         work.mkdir()
-        order = Order(os.path.abspath(script), [], False, str(Path(folder, "events.jsonl")), in_place=True, budget=0.5)
+        order = Order(os.path.abspath(script), [], False, str(Path(folder, "events.jsonl")), in_place=True, budget=8.0)
         record = None
         if observed:
             EventLog.create(Path(folder), run="test", command="run", script=script).close()
@@ -299,7 +311,7 @@ def serve() -> None:
             done = final(script, **request)
             answer: dict[str, Any] = {"weights": done.weights, "output": done.output, "code": done.code}
         else:
-            seen = observe(script, rehearsal=not request.pop("run", False), **request)
+            seen = observe(script, **request)
             found = [f.to_json() for f in seen.record.findings]
             answer = {
                 "status": seen.record.status,

@@ -37,11 +37,6 @@ class Exchange:
 
     # ---- the end of a rehearsal
 
-    def is_over(self) -> bool:
-        """Whether rank 0 has ended the rehearsal."""
-        return self.over
-
-    @property
     def over(self) -> bool:
         """Whether rank 0 has ended the rehearsal."""
         return (self.folder / "over").exists()
@@ -101,7 +96,7 @@ class Exchange:
             now = time.perf_counter()
             if events() != last:
                 last, since = events(), now
-            if self.rank and self.over:
+            if self.rank and self.over():
                 ended = ended or now
                 if now - ended > GRACE and not self._done.is_set():
                     leave()

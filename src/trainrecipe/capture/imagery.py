@@ -11,6 +11,7 @@ from trainrecipe import picture
 from trainrecipe.capture.replay import Twin
 from trainrecipe.capture.watch import Seen, run_watched, watching
 from trainrecipe.picture import Picture
+from trainrecipe.subjects.lessons import KINDS
 from trainrecipe.subjects.step import Input, Step
 
 MOST_TILES = 16
@@ -194,14 +195,11 @@ def _score(step: Step, env: dict[int, torch.Tensor], twin: Twin) -> tuple[torch.
     """What the gradient is taken of: the output of the predicted class where there are classes, else the loss."""
     size, numbers = step.batch_size, step.predictions
     prediction = env.get(numbers[0]) if len(numbers) == 1 else None
-    classes = any(c.input == numbers[0] and c.name in _CLASSES for c in step.losses) if numbers else False
+    classes = any(c.input == numbers[0] and KINDS.get(c.name) == "classes" for c in step.losses) if numbers else False
     if prediction is None or not classes or prediction.ndim != 2 or len(prediction) != size or not prediction.requires_grad:
         return twin.total(env), "the loss", []
     picked = prediction.detach().argmax(1)
     return prediction.gather(1, picked[:, None]).sum(), "the output of the predicted class", picked.tolist()
-
-
-_CLASSES = frozenset({"cross_entropy", "nll_loss", "multi_margin_loss"})
 
 
 def positions(step: Step) -> Picture | None:
@@ -271,28 +269,29 @@ def _of_tokens(step: Step, one: Input) -> torch.Tensor | None:
 
 def _drawn(values: torch.Tensor, scaled: bool = False) -> str:
     """One picture (channels, height, width), from its lowest value to its highest unless it is `scaled` to 0..1."""
-    unit = _small(values if scaled else _unit(values))
-    return _encoded(unit[0] if len(unit) == 1 else unit.movedim(0, 2))
+    small = _small(values if scaled else unit(values))
+    return encoded(small[0] if len(small) == 1 else small.movedim(0, 2))
 
 
 def _overlaid(example: torch.Tensor, size: torch.Tensor) -> str:
     """An example, and beside it the same in grey with the size of its gradient in red."""
-    whole = _small(_unit(example))
+    whole = _small(unit(example))
     whole = whole.expand(3, -1, -1).movedim(0, 2)
     grey = 0.7 * whole.mean(2)
     heat = _small((size / size.flatten().quantile(0.99).clamp(min=1e-30)).clamp(0, 1)[None])[0]
     red = grey + (1 - grey) * heat
     rest = grey * (1 - heat)
-    return _encoded(torch.cat([whole, torch.stack([red, rest + 0.15 * heat, rest], 2)], 1))
+    return encoded(torch.cat([whole, torch.stack([red, rest + 0.15 * heat, rest], 2)], 1))
 
 
-def _encoded(rows: torch.Tensor) -> str:
+def encoded(rows: torch.Tensor) -> str:
     """Values in 0..1, grey (height, width) or in colour (height, width, 3), as a picture."""
     data = (255 * rows.clamp(0, 1)).round().to(torch.uint8).contiguous().numpy().tobytes()
     return picture.pixels(data, rows.shape[1], rows.shape[0], colour=rows.ndim == 3)
 
 
-def _unit(values: torch.Tensor) -> torch.Tensor:
+def unit(values: torch.Tensor) -> torch.Tensor:
+    """Values from the lowest (0) to the highest (1); what is not finite counts as 0."""
     finite = values.float().nan_to_num(0.0, 0.0, 0.0)
     return (finite - finite.min()) / (finite.max() - finite.min()).clamp(min=1e-12)
 

@@ -162,20 +162,14 @@ def examples(steps: list[Step]) -> Picture | None:
 def _tile(row: torch.Tensor) -> dict[str, Any]:
     if row.is_floating_point() and row.ndim == 3 and row.shape[0] in (1, 3) and min(row.shape[1:]) >= 4:
         grey = row.shape[0] == 1
-        return {"image": picture.png(_unit(row[0] if grey else row.permute(1, 2, 0)).tolist())}
+        return {"image": imagery.encoded(imagery.unit(row[0] if grey else row.permute(1, 2, 0)))}
     if row.is_floating_point() and row.ndim == 2 and min(row.shape) >= 4 and max(row.shape) <= 128:
-        return {"image": picture.png(_unit(row).tolist())}
+        return {"image": imagery.encoded(imagery.unit(row))}
     side = int(row.numel() ** 0.5)
     if row.is_floating_point() and row.ndim == 1 and side >= 6 and side * side == row.numel():
-        return {"image": picture.png(_unit(row.reshape(side, side)).tolist())}
+        return {"image": imagery.encoded(imagery.unit(row.reshape(side, side)))}
     shown = row.flatten()[:24]
     return {"values": [round(v, 3) for v in shown.double().tolist()] if row.is_floating_point() else shown.tolist()}
-
-
-def _unit(values: torch.Tensor) -> torch.Tensor:
-    finite = values.float().nan_to_num(0.0, 0.0, 0.0)
-    low, high = finite.min(), finite.max()
-    return (finite - low) / (high - low).clamp(min=1e-12)
 
 
 def losses(run: Run) -> Picture | None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import ast
 import functools
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.listen.loaders import length_of
+from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.listen.replicas import EXCHANGES
 from trainrecipe.capture.subjects import parameter_names
-from trainrecipe.capture.where import is_user_file, place
+from trainrecipe.capture.unused import user_files
+from trainrecipe.capture.where import place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.draws import Draw
 from trainrecipe.subjects.ranks import RankFacts, Reading, Snapshot, Weight
 from trainrecipe.subjects.run import Pass
+from trainrecipe.subjects.stored import first_and_last
 
 MOST_INDICES = 50_000
 """Indices of a pass that are told."""
@@ -32,7 +35,6 @@ def rank_facts(listener: Listener, status: str) -> RankFacts:
         rank=int(os.environ.get("RANK", "0")),
         world=int(os.environ.get("WORLD_SIZE", "1")),
         status=status,
-        steps=listener.run.steps,
         initialized=heard.initialized,
         trained_place=place(heard.trained_at),
         wrappers=heard.wrappers,
@@ -40,7 +42,6 @@ def rank_facts(listener: Listener, status: str) -> RankFacts:
         collectives=heard.exchanges,
         readings=_readings(listener, status),
         batches=_batches(listener),
-        locals=heard.local,
         sharded=heard.sharded + _sharded(listener),
         ignored=sorted(heard.ignored),
         unseen=_unseen(listener),
@@ -100,34 +101,21 @@ def _reading(listener: Listener, seen: Pass, loader: Any, draw: Draw | None) -> 
     indices = draw.indices[:MOST_INDICES].tolist() if draw is not None and draw.readable else []
     if chosen is not None:
         indices = [chosen[i] for i in indices if -len(chosen) <= i < len(chosen)]
-    workers = int(record.workers)
     return Reading(
-        number=seen.number,
         place=record.born or seen.place,
         sampler_place=record.sampler_born,
-        dataset=f"{record.dataset_name} of {_length(dataset)}" if loader is not None else record.dataset_name,
+        dataset=f"{record.dataset_name} of {length_of(dataset)} {first_and_last(dataset)}" if loader is not None else "",
         examples=record.examples,
-        sampler=record.sampler,
         distributed=_is_distributed(loader),
         trains=seen.trains,
         evaluates=False,
         first_event=seen.first_event,
-        last_event=seen.last_event,
         indices=indices,
         complete=draw is not None and draw.complete and len(draw.indices) <= MOST_INDICES,
         hashes=seen.batch_hashes[:MOST_BATCHES],
         states=replicas.states.get(seen.number, []),
         drew=seen.number in replicas.drew,
-        workers=workers,
-        worker_seed=replicas.seeds.get(seen.number),
     )
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except Exception:
-        return None
 
 
 def _is_distributed(loader: Any) -> bool:
@@ -141,7 +129,7 @@ def _unseen(listener: Listener) -> list[Place]:
     """Lines of the user's source that exchange tensors and were not reached."""
     seen = {(c.place.file, c.place.line) for c in listener.replicas.exchanges if c.place is not None}
     found: list[Place] = []
-    for file in sorted({f for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None)) and is_user_file(f)}):
+    for file in user_files():
         for line in _exchanging(file):
             if (os.path.abspath(file), line) not in seen and len(found) < 20:
                 at = place((file, line, ""))
@@ -152,12 +140,8 @@ def _unseen(listener: Listener) -> list[Place]:
 @functools.cache
 def _exchanging(file: str) -> tuple[int, ...]:
     """The lines of a file that call a function in which ranks exchange tensors."""
-    try:
-        with open(file, "rb") as source:
-            tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
-        return ()
-    return tuple(sorted(set(_calls(tree))))
+    tree = tree_of(file)
+    return tuple(sorted(set(_calls(tree)))) if tree is not None else ()
 
 
 def _calls(tree: ast.AST) -> Iterator[int]:

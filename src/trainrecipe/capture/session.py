@@ -52,7 +52,7 @@ class Session:
     @property
     def over(self) -> str:
         """Why the rehearsal was stopped; empty while it goes on, and for whole runs."""
-        if self.order.rehearsal and self.order.rank and self.exchange is not None and self.exchange.over:
+        if self.order.rehearsal and self.order.rank and self.exchange is not None and self.exchange.over():
             return "rank 0 has seen enough"
         return self.rehearsal.over if self.rehearsal is not None and self.rehearsal.raised else ""
 
@@ -82,7 +82,7 @@ class Session:
         elif order.rehearsal:
             follow = order.experiments and not order.rank
             listener = Listener(detail_always=True, ranks=bool(order.exchange), follow=follow)
-            told = self.exchange.is_over if self.exchange is not None and order.rank else None
+            told = self.exchange.over if self.exchange is not None and order.rank else None
             tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
             self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS, told=told, tell=tell)
             listener.on_event = self.rehearsal.event
@@ -164,22 +164,20 @@ class Session:
             self.log("picture", picture=picture.to_json())
 
     def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:
-        from trainrecipe.capture.silence import no_exchange
         from trainrecipe.cli.catalogue import catalogue, chosen
         from trainrecipe.config import Config
         from trainrecipe.exam import examine
 
         config = Config.load()
-        with no_exchange():
-            done = examine(
-                *subjects,
-                checks=chosen(catalogue(config), self.order.only),
-                config=config,
-                budget=self.order.budget,
-                script=os.path.abspath(self.order.target),
-                tell=tell,
-                starting=None if tell is not None else _show_progress,
-            )
+        done = examine(
+            *subjects,
+            checks=chosen(catalogue(config), self.order.only),
+            config=config,
+            budget=self.order.budget,
+            script=os.path.abspath(self.order.target),
+            tell=tell,
+            starting=None if tell is not None else _show_progress,
+        )
         _show_progress()
         for finding in done.answers:
             self.log("finding", finding=finding.to_json())
@@ -191,9 +189,11 @@ class Session:
         listener.remove()
         try:
             from trainrecipe.capture import memory
+            from trainrecipe.capture.silence import no_exchange
 
-            steps = self._steps()
-            self._examine(steps, tell=self._announce)
+            with no_exchange():
+                steps = self._steps()
+                self._examine(steps, tell=self._announce)
             if memory.is_burden(listener.held()):
                 self._tell_of(steps)
                 listener.release()
@@ -216,13 +216,11 @@ class Session:
     def _steps(self) -> list[Step]:
         """The captured steps that may be replayed."""
         from trainrecipe.capture import subjects
-        from trainrecipe.capture.silence import no_exchange
 
         assert self.listener is not None
         if not self.order.experiments or self.listener.released or self.listener.replicas.sharded:
             return []
-        with no_exchange():
-            return list(subjects.steps(self.listener))
+        return list(subjects.steps(self.listener))
 
     def _hand_over(self, status: str) -> None:
         """Tell rank 0 what this rank saw."""

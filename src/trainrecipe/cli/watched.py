@@ -155,7 +155,7 @@ def _run(order: Order, wish: Wish, temporary: Path) -> int:
 def _run_ranks(order: Order, wish: Wish, temporary: Path) -> int:
     """Run all ranks, and return the exit code of rank 0."""
     machine = wish.form is not Format.TERMINAL and wish.output is None
-    every = orders(dataclasses.replace(order, fingerprint="", other_fingerprint="", clock_from=""), wish.processes, temporary)
+    every = orders(_once(order), wish.processes, temporary)
     with _leave_interrupt_to_child():
         ranks = {one.rank: _start(one, stdout=sys.stderr if machine or one.rank else None) for one in every}
         code = wait_for_all(ranks, every[0])
@@ -165,16 +165,13 @@ def _run_ranks(order: Order, wish: Wish, temporary: Path) -> int:
 
 def _among(order: Order, among: Among) -> Order:
     """The order for a process that torchrun has started."""
-    return dataclasses.replace(
-        order,
-        exchange=str(among.folder),
-        rank=among.rank,
-        world=among.world,
-        scratch=str(among.folder / "scratch"),
-        fingerprint="",
-        other_fingerprint="",
-        clock_from="",
-    )
+    scratch = str(among.folder / "scratch")
+    return dataclasses.replace(_once(order), exchange=str(among.folder), rank=among.rank, world=among.world, scratch=scratch)
+
+
+def _once(order: Order) -> Order:
+    """The order without what another execution of the script is compared by."""
+    return dataclasses.replace(order, fingerprint="", other_fingerprint="", clock_from="")
 
 
 def _watch_as_rank(target: str, args: list[str], wish: Wish, among: Among) -> int:

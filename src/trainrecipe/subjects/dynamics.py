@@ -14,13 +14,13 @@ _SAME = 1e-6
 @dataclasses.dataclass(slots=True)
 class Look:
     """What is predicted after `step` optimiser steps: `outputs` per example, the `picked` class, and the `value` to draw: the
-    probability of the true class, or the prediction itself. `moved`: the largest change of a weight since the look before."""
+    probability of the true class, or the prediction itself. `moved`: whether a weight changed since the look before."""
 
     step: int
     outputs: list[list[float]]
     picked: list[int]
     values: list[float]
-    moved: float = math.inf
+    moved: bool = True
 
 
 @dataclasses.dataclass(slots=True)
@@ -67,7 +67,7 @@ class Dynamics:
     @property
     def stuck(self) -> bool:
         """Whether no output changes although weights do."""
-        pairs = [(a, b) for a, b in self._pairs(1.0) if b.moved > 0]
+        pairs = [(a, b) for a, b in self._pairs(1.0) if b.moved]
         return len(pairs) > 2 and all(a.outputs == b.outputs for a, b in pairs)
 
 

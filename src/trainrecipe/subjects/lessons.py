@@ -31,6 +31,8 @@ KINDS = {
     "smooth_l1_loss": "numbers",
     "huber_loss": "numbers",
 }
+FEWEST = 8
+"""Held-out examples from which something is told."""
 TRAIN = 4
 """Batches to train on at most; the others are held out, as many at most."""
 STEPS = 40
@@ -85,6 +87,14 @@ class Class:
     def held_labels(self) -> torch.Tensor:
         """The labels of the held-out examples that are judged: those that are not in the training batches as well."""
         return self.labels(self.held)[torch.cat(self.keep)]
+
+    @property
+    def silent(self) -> str:
+        """Why the held-out examples tell nothing about what was learnt; empty if they do."""
+        if not self.held or sum(int(k.sum()) for k in self.keep) < FEWEST:
+            return "too few different batches were seen to hold some of them out"
+        labels = self.held_labels()
+        return "the held-out labels are all equal" if bool((labels == labels[:1]).all()) else ""
 
     def shuffled(self, seed: int = 0) -> list[Feed]:
         """The training batches with their labels in random order, over all batches."""
@@ -217,8 +227,8 @@ def _teach(found: Class) -> Lesson | str:
     step = found.step
     if step.transfers:
         return f"the step does not move to other batches: {step.transfers}"
-    if not found.held or sum(int(k.sum()) for k in found.keep) < 8:
-        return "too few different batches were seen to hold some of them out"
+    if found.silent:
+        return found.silent
     if found.theory.prior is not None and found.theory.prior - (found.theory.floor or 0.0) <= 1e-6:
         return "all labels of the batch are the same"
     goal = found.floor + LEARNT * (found.constant - found.floor)

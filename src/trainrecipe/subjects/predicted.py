@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from trainrecipe.subjects.dynamics import Dynamics, Look
+from trainrecipe.subjects.lessons import KINDS
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step
@@ -19,9 +20,6 @@ OUTPUTS = 10
 """Outputs that are kept of each; the class with the largest is known among all of them."""
 _WIDEST = 64
 """Numbers per example beyond which predictions that meet no classes are not followed: they are pictures or sequences."""
-_CLASSES = frozenset({"cross_entropy", "nll_loss"})
-_BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
-_NUMBERS = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,13 +110,14 @@ def _kind(call: LossCall | None, shape: tuple[int, ...]) -> tuple[str, torch.Ten
     if call is None or target is None:
         return "outputs", None
     target = target.detach()
-    if call.name in _CLASSES and len(shape) >= 2 and shape[1] > 1:
+    kind = KINDS.get(call.name)
+    if kind == "classes" and call.name != "multi_margin_loss" and len(shape) >= 2 and shape[1] > 1:
         if target.is_floating_point():
             target = target.argmax(1)
         return "classes", target.reshape(-1)
-    if call.name in _BINARY and tuple(target.shape) == shape:
+    if kind == "binary" and tuple(target.shape) == shape:
         return "binary", target.reshape(-1)
-    if call.name in _NUMBERS and tuple(target.shape) == shape:
+    if kind == "numbers" and tuple(target.shape) == shape:
         return "numbers", target.reshape(target.shape[0], -1)[:, 0]
     return "outputs", None
 

@@ -40,7 +40,6 @@ class Wrapper:
     """A DistributedDataParallel. `calls` of it with gradients, `bare` those of the module inside that went past it, where."""
 
     place: Place | None
-    model: str
     calls: int = 0
     bare: int = 0
     bare_place: Place | None = None
@@ -64,46 +63,41 @@ class Collective:
 
 @dataclasses.dataclass(slots=True)
 class Reading:
-    """One pass over a loader: `examples` in its data set (`dataset` names it), the `sampler` and whether that is PyTorch's
-    DistributedSampler, and the `indices` drawn, as numbers of examples of the innermost data set; `complete`: all of them.
+    """One pass over a loader: `examples` in its data set (`dataset` names it and tells what it holds), whether its sampler
+    is PyTorch's DistributedSampler, and the `indices` drawn, as numbers of examples of the innermost data set; `complete`:
+    all of them.
 
     `hashes` are content hashes of its first batches, `states` random states before each of them, `drew`: making them drew
     random numbers. `reported`: a number that the program keeps or prints was worked out from it. `closed`: training went on,
     or the program ended, after it.
     """
 
-    number: int
     place: Place | None
     sampler_place: Place | None
     dataset: str
     examples: int | None
-    sampler: str
     distributed: bool
     trains: bool
     evaluates: bool
     first_event: int
-    last_event: int
     indices: list[int] = dataclasses.field(default_factory=list)
     complete: bool = False
     hashes: list[int] = dataclasses.field(default_factory=list)
     states: list[str] = dataclasses.field(default_factory=list)
     drew: bool = False
-    workers: int = 0
-    worker_seed: int | None = None
     reported: bool = False
     closed: bool = False
 
 
 @dataclasses.dataclass(slots=True)
 class RankFacts:
-    """What one rank saw. `batches` are content hashes of what its model was fed in training, step by step; `locals` hashes of
-    the gradients of its own loss, before ranks are averaged. `sharded` names layers that are split over ranks (FSDP).
-    `unseen` are lines of the program that exchange tensors and were not reached."""
+    """What one rank saw. `batches` are content hashes of what its model was fed in training, step by step. `sharded` names
+    layers that are split over ranks (FSDP). `unseen` are lines of the program that exchange tensors and were not
+    reached."""
 
     rank: int
     world: int
     status: str = ""
-    steps: int = 0
     initialized: Place | None = None
     trained_place: Place | None = None
     wrappers: list[Wrapper] = dataclasses.field(default_factory=list)
@@ -111,7 +105,6 @@ class RankFacts:
     collectives: list[Collective] = dataclasses.field(default_factory=list)
     readings: list[Reading] = dataclasses.field(default_factory=list)
     batches: list[int] = dataclasses.field(default_factory=list)
-    locals: list[str] = dataclasses.field(default_factory=list)
     sharded: list[str] = dataclasses.field(default_factory=list)
     ignored: list[str] = dataclasses.field(default_factory=list)
     unseen: list[Place] = dataclasses.field(default_factory=list)

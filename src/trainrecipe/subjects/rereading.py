@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 
+from trainrecipe.capture.listen.seeds import hash_of
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.examples import Unreadable, apart, content, numbers, seed_all
 
@@ -144,12 +145,7 @@ def _made(noted: list[list[str]]) -> list[str]:
 
 
 def _global_states() -> dict[str, int]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "python": hash(random.getstate()),
-        "numpy": hash((np.asarray(keys).tobytes(), repr((kind, *rest)))),
-        "torch": hash(torch.get_rng_state().numpy().tobytes()),
-    }
+    return {"python": hash_of("random"), "numpy": hash_of("numpy"), "torch": hash_of("torch")}
 
 
 def generators_in(thing: Any, depth: int = 4, seen: set[int] | None = None) -> Iterator[Any]:

@@ -287,7 +287,7 @@ class Backwards(Ear):
             gained = new.detach() - old if old is not None and not wanted else new
             gained = local.get(id(parameter), gained)  # what a wrapper left in `grad` is the mean over the ranks
             tape.gradients.append((parameter, Gained.of(gained, sums=tape.copied)))
-        self.listener.replicas.note_local(tape)
+        self.listener.replicas.trained_at = self.listener.replicas.trained_at or tape.at
         self._keep_batch(tape)
         if not self.recorder.copying:
             self._uncopied |= {tape.at} - self.tapes.keys()

@@ -164,17 +164,17 @@ class Following:
             moved = self._take(weights, sources)
             prediction = twin.run(until=[reader.number])[reader.number]
             look = reader.read(prediction, step)
-        look.moved = moved if dynamics.looks else float("inf")
+        look.moved = moved or not dynamics.looks
         if dynamics.add(look):
             self.interval *= 2
 
-    def _take(self, weights: dict[int, torch.Tensor] | None, sources: Sequence[tuple[nn.Module, nn.Module]]) -> float:
-        """Give the copy other weights and buffers. Returns how much the weights changed, 0 for not at all."""
+    def _take(self, weights: dict[int, torch.Tensor] | None, sources: Sequence[tuple[nn.Module, nn.Module]]) -> bool:
+        """Give the copy other weights and buffers. Returns whether the weights changed."""
         assert self._twin is not None
         pairs = [(w, o if weights is None else weights.get(id(o))) for o, w in self._twin.leaves]
         ours = [w.data for w, o in pairs if o is not None]
         theirs = [o.detach() for _, o in pairs if o is not None]
-        moved = float(not all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)))
+        moved = not all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
         torch._foreach_copy_(ours, theirs)
         for working, source in sources:
             buffers = dict(source.named_buffers())

@@ -52,11 +52,8 @@ class Listener:
     """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only,
     `detail_never` for taking times.
 
-    `on_event(kind)` is called before a batch is taken and after each backward and optimiser step: a rehearsal uses it to
-    stop the script by raising. `ranks`: this is one of several processes that train together. `on_tapes` is called once, when
-    the steps at the beginning are recorded. `trouble` holds
-    errors of ours, which never reach the program.
-    With `follow` the predictions for one batch are looked at all along. `on_event(kind)` is called before a batch is taken
+    `ranks`: this is one of several processes that train together. With `follow` the predictions for one batch are looked at
+    all along. `on_event(kind)` is called before a batch is taken
     and after each backward and optimiser step: a rehearsal uses it to stop the script by raising. `on_tapes` is called once,
     when the steps at the beginning are recorded. `trouble` holds errors of ours, which never reach the program.
     """

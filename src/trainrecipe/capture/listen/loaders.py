@@ -100,7 +100,7 @@ class Loaders(Ear):
             place=place(at),
             dataset=number,
             dataset_name=type(dataset).__name__,
-            examples=_length(loader.dataset),
+            examples=length_of(loader.dataset),
             batch_size=loader.batch_size,
             sampler=type(inner).__name__,
             shuffled=bool(getattr(inner, "shuffle", True))
@@ -108,7 +108,7 @@ class Loaders(Ear):
             and type(inner).__name__ != "_InfiniteConstantSampler",
             drop_last=bool(loader.drop_last),
             workers=int(loader.num_workers),
-            length=_length(loader),
+            length=length_of(loader),
             born=place(self._births.get(loader)),
             sampler_born=place(self.listener.draws.born(inner, sampler)),
         )
@@ -143,7 +143,7 @@ class Loaders(Ear):
                 raise
             ear.listener.stopwatch.loading += now() - begun
             if states:
-                ear.listener.replicas.after_batch(ear._passes.get(iterator), iterator, states)
+                ear.listener.replicas.after_batch(ear._passes.get(iterator), states)
             ear._note_batch(iterator, batch)
             return batch
 
@@ -198,7 +198,8 @@ class Loaders(Ear):
             other.fetched = 0
 
 
-def _length(thing: Any) -> int | None:
+def length_of(thing: Any) -> int | None:
+    """The length of a data set or loader; None where it has none."""
     try:
         return len(thing)
     except Exception:

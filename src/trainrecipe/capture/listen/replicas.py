@@ -6,21 +6,18 @@ Everything but the wrappers is heard only where this is one of several ranks, an
 from __future__ import annotations
 
 import functools
-import random
 import time
 import weakref
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed
-import xxhash
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
-from trainrecipe.capture.tape import Tape
+from trainrecipe.capture.listen.seeds import hash_of
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
@@ -60,7 +57,6 @@ _KEPT = 64
 """Exchanges that are told of each line."""
 _STATES = 4
 """Batches of a pass before which the random states are looked at."""
-_LOCALS = 4
 _PAUSE = 0.05
 """Seconds in which threads finish what they hold, before they are joined."""
 
@@ -82,10 +78,8 @@ class Replicas(Ear):
         self.trained_at: Spot | None = None
         self.exchanges: list[Collective] = []
         self.taken: list[Taken] = []
-        self.local: list[str] = []
         self.states: dict[int, list[str]] = {}
         self.drew: set[int] = set()
-        self.seeds: dict[int, int] = {}
         self.sharded: list[str] = []
         self._gradients: dict[int, torch.Tensor] = {}
         self._handles: list[Any] = []
@@ -119,7 +113,7 @@ class Replicas(Ear):
     @guarded
     def _note_wrapper(self, module: nn.Module, at: Spot | None) -> None:
         number = len(self.wrappers)
-        self.wrappers.append(Wrapper(place(at), type(module).__name__))
+        self.wrappers.append(Wrapper(place(at)))
         left_out = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
         self.ignored |= left_out
         for below in module.modules():
@@ -161,17 +155,6 @@ class Replicas(Ear):
         self._handles.clear()
         heard, self._gradients = self._gradients, {}
         return heard
-
-    @guarded
-    def note_local(self, tape: Tape) -> None:
-        """Keep a hash of the gradients of this rank's own loss."""
-        self.trained_at = self.trained_at or tape.at
-        if self.among and len(self.local) < _LOCALS and tape.gradients:
-            whole = xxhash.xxh3_64()
-            for _, gained in tape.gradients:
-                whole.update(repr(gained.largest).encode())
-                whole.update((exact_hash(gained.sums) if gained.sums is not None else "").encode())
-            self.local.append(whole.hexdigest())
 
     # ---- exchanges
 
@@ -266,25 +249,18 @@ class Replicas(Ear):
         return random_states()
 
     @guarded
-    def after_batch(self, current: Any, iterator: Any, before: str) -> None:
+    def after_batch(self, current: Any, before: str) -> None:
         """A batch was made: did that draw random numbers?"""
         if current is None:
             return
         self.states.setdefault(current.number, []).append(before)
-        base = getattr(iterator, "_base_seed", None)
-        if base is not None:
-            self.seeds[current.number] = int(base)
         if random_states() != before:
             self.drew.add(current.number)
 
 
 def random_states() -> str:
-    """A hash of the states of the global generators of PyTorch, NumPy and Python."""
-    whole = xxhash.xxh3_64(torch.get_rng_state().numpy().tobytes())
-    legacy: Any = np.random.get_state()
-    whole.update(legacy[1].tobytes() + str(legacy[2:]).encode())
-    whole.update(repr(random.getstate()).encode())
-    return whole.hexdigest()
+    """Hashes of the states of the global generators of PyTorch, NumPy and Python."""
+    return "-".join(str(hash_of(stream)) for stream in ("torch", "numpy", "random"))
 
 
 def _hash(tensor: torch.Tensor) -> str:

@@ -76,14 +76,14 @@ class Seeds(Ear):
 
     @guarded
     def _note_seeded(self, stream: str, value: str, at: Spot | None) -> None:
-        self.pending[stream] = _Pending(value, at, _hash_of(stream), self.run.events)
+        self.pending[stream] = _Pending(value, at, hash_of(stream), self.run.events)
 
     @guarded
     def forward(self, given: Any) -> None:
         """A model is called, for the first time since a stream was seeded."""
         for stream, pending in self.pending.items():
             if pending.forward is None:
-                pending.forward, pending.trains = _hash_of(stream), torch.is_grad_enabled()
+                pending.forward, pending.trains = hash_of(stream), torch.is_grad_enabled()
                 with self.recorder.pause(), torch.no_grad():
                     pending.batch = hashing.batch_hash(list(tensors_in(given))[:1])
 
@@ -98,7 +98,7 @@ class Seeds(Ear):
         for (stream, number), entry in list(self._last.items()):
             if number == optimizer:
                 if stream not in self.pending:
-                    entry.later = _hash_of(stream)
+                    entry.later = hash_of(stream)
                 del self._last[stream, number]
         current = self.listener.loaders.open
         for stream, pending in self.pending.items():
@@ -115,7 +115,7 @@ class Seeds(Ear):
                 trains=pending.trains,
                 batch=pending.batch,
                 evaluated=evaluated,
-                state=_hash_of(stream),
+                state=hash_of(stream),
             )
             self.run.reseeds.append(entry)
             self._last[stream, optimizer] = entry
@@ -141,13 +141,14 @@ class _Pending:
     batch: int | None = None
 
 
-def _hash_of(stream: str) -> int:
-    """A hash of the present state of a global random stream."""
+def hash_of(stream: str) -> int:
+    """A hash of the present state of a global random stream (torch, numpy or random), equal in all processes."""
     if stream == "torch":
         return xxhash.xxh3_64_intdigest(torch.get_rng_state().numpy().tobytes())
     if stream == "numpy":
-        return _states()["numpy.random.seed"]
-    return hash(random.getstate())
+        kind, keys, *rest = np.random.get_state(legacy=True)
+        return xxhash.xxh3_64_intdigest(np.asarray(keys).tobytes() + repr((kind, *rest)).encode())
+    return xxhash.xxh3_64_intdigest(repr(random.getstate()).encode())
 
 
 def _making(name: str, original: Any, run: Run) -> Any:
@@ -169,6 +170,4 @@ def _note(run: Run, name: str, frame: Any) -> None:
 
 
 def _states() -> dict[str, int]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    numpy_state = xxhash.xxh3_64_intdigest(np.asarray(keys).tobytes() + repr((kind, *rest)).encode())
-    return {"numpy.random.seed": numpy_state, "random.seed": hash(random.getstate())}
+    return {"numpy.random.seed": hash_of("numpy"), "random.seed": hash_of("random")}

@@ -100,12 +100,15 @@ class Scratch:
         """The real paths of the files that would now be new or changed, sorted; folders do not count."""
         return self._calls.overlay.changed() if self._calls else list(self._written)
 
-    def patch_torch(self, others: Sequence[tuple[Any, Any]] = ()) -> None:
+    def patch_torch(self) -> None:
         """Redirect torch and the other libraries that open files by themselves, as far as they are imported.
 
-        Entering does so too, and every import of a new module, so that calling this is never necessary. `others`: further
-        functions with what takes their place.
+        Entering does so too, and every import of a new module, so that calling this is never necessary.
         """
+        self._patch_libraries([])
+
+    def _patch_libraries(self, others: Sequence[tuple[Any, Any]]) -> None:
+        """Redirect libraries and, in the same pass over all modules, `others`: functions with what takes their place."""
         if self._calls is None:
             return
         self._modules_seen = -1 if any(taker.importing() for taker in self._waiting) else len(sys.modules)
@@ -130,7 +133,7 @@ class Scratch:
         self._patches.put(shutil, "_use_fd_functions", lambda old: False)
         self._patches.put(builtins, "__import__", self._importing)
         self._patches.put(importlib, "import_module", self._importing)
-        self.patch_torch(list(calls.pairs()))
+        self._patch_libraries(list(calls.pairs()))
 
     def _replace(self, pairs: list[tuple[Any, Any]]) -> None:
         self._swapped += pairs

@@ -18,7 +18,7 @@ class SameDrawsOnRanks(Check):
     What it checks
     --------------
     The states of the global generators of PyTorch, NumPy and Python before the first training batches, in every rank, and
-    whether making a batch draws from them (augmentation). For loaders with workers, the seed that these are given.
+    whether making a batch draws from them (augmentation).
 
     Why it matters
     --------------
@@ -36,7 +36,8 @@ class SameDrawsOnRanks(Check):
 
     When it is wrong
     ----------------
-    Many programs seed all ranks alike and train well; so this is a note. Generators that a data set owns are not seen.
+    Many programs seed all ranks alike and train well; so this is a note. Generators that a data set owns, and what
+    worker processes draw, are not seen.
 
     Source
     ------

@@ -61,7 +61,7 @@ class ShardsOverlap(Check):
             return Evidence(missing="no two ranks trained on batches that could be compared")
         worst = max(found, key=lambda e: (e["equal"], e["shared"]))
         place: Place | None = worst.pop("place")
-        return Evidence({"world": ranks.world, "padding": ranks.world, **worst}, place=place)
+        return Evidence({"world": ranks.world, **worst}, place=place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         """Equal batches at every step; shards of one sampler that overlap; whole epochs in every rank as a note."""
@@ -80,11 +80,11 @@ class ShardsOverlap(Check):
                     "the sampler is built with the same rank in every process",
                 ),
             )
-        if evidence["distributed"] and shared > evidence["padding"]:
+        if evidence["distributed"] and shared > world:
             return Ruling.found(
                 Severity.WARNING,
                 "The shards of two ranks overlap.",
-                expected=f"at most {evidence['padding']} examples in two ranks (padding)",
+                expected=f"at most {world} examples in two ranks (padding)",
                 observed=f"{shared} of {drawn} examples of rank 0 were drawn by rank {evidence['rank']} in the same epoch",
                 fix="Build DistributedSampler with the same seed in every rank, and call set_epoch with the same number.",
                 causes=("the samplers have different seeds or epochs", "num_replicas or rank is not that of the process group"),

@@ -39,8 +39,8 @@ class SplitDiffersBetweenRanks(Check):
     When it is wrong
     ----------------
     Ranks that train different models, such as folds of a cross-validation, are left out: they exchange nothing. Data sets are
-    taken for the same if class and length are equal; if files are split among ranks, indices mean different examples,
-    so ranks whose first batches do not hold the same examples under the same indices are not judged.
+    taken for the same if class, length and the first and last row that they store are equal, so that ranks with files of
+    their own are not judged; one that stores nothing and reads other files in each rank looks the same.
 
     Source
     ------

@@ -8,7 +8,7 @@ from trainrecipe.picture import Picture, bars
 from trainrecipe.subjects.evaluation import averagings
 
 if TYPE_CHECKING:
-    from trainrecipe.subjects.evaluation import Averaging
+    from trainrecipe.subjects.evaluation import Averaging, Score
     from trainrecipe.subjects.run import Run
 
 MATERIAL = 0.01
@@ -106,6 +106,12 @@ def _is_sum(averaging: Averaging) -> bool:
     return last < 0.7 * full and usual != 0 and abs(score.values[-1] / usual - last / full) < 0.25 * (1 - last / full)
 
 
+def _what(score: Score) -> str:
+    if score.kind == "count":
+        return "share of right predictions"
+    return score.name if score.name.lower().endswith(("loss", "entropy")) else "score"
+
+
 def _look(run: Run, found: Averaging) -> Evidence:
     score, evaluation = found.score, found.evaluation
     values = [v / n for v, n in zip(score.values, score.sizes, strict=True)] if score.kind == "count" else score.values
@@ -119,11 +125,7 @@ def _look(run: Run, found: Averaging) -> Evidence:
         {
             "ragged": True,
             "right": found.right,
-            "what": "share of right predictions"
-            if score.kind == "count"
-            else score.name
-            if score.name.lower().endswith(("loss", "entropy"))
-            else "score",
+            "what": _what(score),
             "line": score.place.line if score.place else 0,
             "name": found.name.strip(),
             "times": found.times,

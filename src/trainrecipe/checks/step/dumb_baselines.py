@@ -66,11 +66,8 @@ class DumbBaselines(Check):
         found = class_of(step)
         if isinstance(found, str):
             return Evidence(missing=found)
-        if sum(int(k.sum()) for k in found.keep) < 8:
-            return Evidence(missing="too few different batches were seen to hold some of them out")
-        labels = found.held_labels()
-        if bool((labels == labels[:1]).all()):
-            return Evidence(missing="all labels are equal here, as for the real half of a discriminator's batch")
+        if found.silent:
+            return Evidence(missing=found.silent)
         scores = dict(baselines(found))
         lesson = lesson_of(found)
         if not isinstance(lesson, str):

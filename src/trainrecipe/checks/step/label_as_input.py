@@ -132,10 +132,10 @@ def _learnt(e: Evidence) -> Ruling:
     if not e.get("scores"):
         told = f"rows of the input make their own rows of the predictions ({e['tested']} were followed)"
         return Ruling.passed(f"{told}; {e['untaught']}")
-    fed = [float(v) for v in e["scores"]["own label laid over"]]  # an evidence holds nan and infinity as text
+    fed = e["scores"]["own label laid over"]
     text = f"with its label laid over the input, {_told(e, fed[0])} after {e['steps']} steps"
     control = e["scores"].get("without")
-    text += f"; without, {_told(e, float(control[0]))}" if control else ""
+    text += f"; without, {_told(e, control[0])}" if control else ""
     if (fed[0] <= SMALL) if e["kind"] == "numbers" else (fed[0] >= GOOD):
         return Ruling.passed(text)
     return Ruling.unsure(f"{text}: this net does not see such a pattern at once, or learns slowly")
@@ -155,8 +155,8 @@ def _fed(found: Class) -> dict[str, Any]:
     why = step.transfers and f"the step does not move to other batches: {step.transfers}"
     if not found.main.tensor.is_floating_point():
         why = "labels can be laid over inputs of real numbers only"
-    if why or not found.held:
-        return {"untaught": why or "too few different batches were seen to hold some of them out"}
+    if why or found.silent:
+        return {"untaught": why or found.silent}
     best: tuple[Any, int] | None = None
     try:
         taught = hinted(found, found.train, found.labels(found.train))

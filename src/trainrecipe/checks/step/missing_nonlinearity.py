@@ -62,7 +62,6 @@ class MissingNonlinearity(Check):
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-
         try:
             pairs, weights = linear_pairs(step)
         except CannotReplay as error:
