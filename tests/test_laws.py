@@ -23,7 +23,9 @@ SEEDS = [int(s) for s in os.environ.get("TRAINRECIPE_SEEDS", "0").split(",")]
 
 
 def _findings(ask: Any, script: str, seed: int) -> tuple[str, list[Finding], str]:
+    """What became of a script, its findings, and what it printed as errors. No check may break on it."""
     answer = ask(script, seed_offset=seed, **way_of(script))
+    assert not answer["failed"]
     return answer["status"], [Finding.from_json(f) for f in answer["findings"]], answer["errors"]
 
 
