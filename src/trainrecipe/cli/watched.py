@@ -130,13 +130,13 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
 def _run(order: Order, wish: Wish, temporary: Path) -> int:
     second = None
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if wish.profile:  # alone on the machine, before the others
+    if order.clock_from:  # alone on the machine, before the others
         timed = dataclasses.replace(
             order, log="", scratch=str(temporary / "scratch3"), fingerprint="", other_fingerprint="", clock_to=order.clock_from
         )
         with _leave_interrupt_to_child():
             _start(dataclasses.replace(timed, clock_from=""), **quiet).wait()
-    if wish.twice:
+    if order.other_fingerprint:
         again = dataclasses.replace(
             order, log="", scratch=str(temporary / "scratch2"), fingerprint=order.other_fingerprint, other_fingerprint=""
         )
