@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture.where import place
-from trainrecipe.capture.windows import root_of, tapes_of
+from trainrecipe.capture.windows import tapes_of
 from trainrecipe.subjects.run import Forward
 from trainrecipe.subjects.weights import Norm, Untouched
 
@@ -121,13 +121,12 @@ def norms(listener: Listener) -> Iterator[Norm]:
     layers_: dict[int, Any] = {}
     seen: set[int] = set()
     for tape in tapes_of(listener):
-        by_index = {op.index: op for op in tape.history}
         for op in tape.history:
             if op.kind != "module" or not isinstance(op.call, _NORM) or not op.training or op.index in seen or not op.inputs:
                 continue
             seen.add(op.index)
             shape = tape.values[op.inputs[0]].shape if op.inputs[0] in tape.values else ()
-            if len(shape) >= 2 and root_of(op, by_index).kind == "module":
+            if len(shape) >= 2 and tape.outermost(op).kind == "module":
                 count = 1
                 for size in (shape[0], *shape[2:]):
                     count *= size

@@ -13,6 +13,7 @@ mere presence of a mode would switch PyTorch to other kernels.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import threading
@@ -151,7 +152,7 @@ class Recorder:
                         self._known.pop(id(tensor), None)
                         self._storage_at(tensor).let_go()
                     value.ref = value.constant = None
-            op.call = op.args = op.kwargs = op.memo = op.rng = None
+            self.ops[i] = op.forgotten()  # a tape may hold the whole one
         self.first_kept = max(self.first_kept, before)
 
     def clear(self) -> None:
@@ -166,6 +167,14 @@ class Recorder:
         """Remember that the tensors in `batch` came out of a loader."""
         for i, tensor in enumerate(tensors_in(batch)):
             self.values[self._value(tensor, top=False)].source = f"{name}[{i}]"
+
+    def recent(self, start: int) -> list[Op]:
+        """The operations from number `start` on; those that are still going on as copies, since they change yet."""
+        ops = self.ops[max(start, self.first_kept) :]
+        for index in self._stack:
+            if ops and index >= ops[0].index:
+                ops[index - ops[0].index] = self.ops[index].copy()
+        return ops
 
     def note_trouble(self, text: str) -> None:
         """Keep what went wrong, each thing once, at most fifty."""
@@ -379,7 +388,7 @@ class Recorder:
         for path, module in op.call.named_modules() if isinstance(op.call, nn.Module) else ():
             for name, held in vars(module).items():
                 if held is tensor:
-                    op.leaks = (*op.leaks, (path, name, number))
+                    self.ops[op.index] = dataclasses.replace(op, leaks=(*op.leaks, (path, name, number)))
                     value.outer = op.index
                     return
 

@@ -28,8 +28,14 @@ class CannotReplay(Exception):
     """A step that cannot be executed again; the message says why."""
 
 
-def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[torch.Tensor | None], at: Spot | None) -> Tape:
-    """Cut the step that leads to `roots` out of what was recorded. Raises CannotReplay when nothing leads there."""
+def cut(
+    recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[torch.Tensor | None], at: Spot | None, since: int = 0
+) -> Tape:
+    """Cut the step that leads to `roots` out of what was recorded.
+
+    Its history goes back to operation number `since`, or further, if the step does. Raises CannotReplay when nothing leads
+    to the roots.
+    """
     numbers = [recorder._value(t, top=True) for t in roots]
     values, ops = recorder.values, recorder.ops
     chosen: set[int] = set()
@@ -49,14 +55,16 @@ def cut(recorder: Recorder, roots: Sequence[torch.Tensor], weights: Sequence[tor
     if not chosen:
         raise CannotReplay("no recorded operation leads to the loss: it was computed inside a compiled or foreign function")
     start = min(chosen)
-    history = {op.index: op.copy() for op in ops[recorder.first_kept :]}
-    used = {n for i in chosen for n in (*ops[i].inputs, *ops[i].outputs)} | set(numbers)
-    inner = {n for op in history.values() for n in (*op.inputs, *op.outputs)}
+    history = recorder.recent(min(start, since))
+    first = history[0].index if history else len(ops)
+    mine = [history[i - first] if i >= first else ops[i] for i in sorted(chosen)]
+    used = {n for op in mine for n in (*op.inputs, *op.outputs)} | set(numbers)
+    every = used.union(*(op.inputs for op in history), *(op.outputs for op in history))
     return Tape(
-        ops=[history[i] if i in history else ops[i] for i in sorted(chosen)],
-        history=list(history.values()),
-        values={n: values[n].unbound() for n in sorted(used | inner)},
-        writers={s: list(w) for s, w in recorder.writers.items()},
+        ops=mine,
+        history=history,
+        values={n: values[n].unbound() for n in sorted(every)},
+        written={s for n in every if (s := values[n].storage) in recorder.writers},
         roots=numbers,
         weights=[w if w is None else w.detach().clone() for w in weights],
         observed=[t.detach().clone() for t in roots],
@@ -235,7 +243,7 @@ class Twin:
             raise CannotReplay(f"{op.name} consumes a tensor that was let go of before it could be copied")
         if value.parameter is not None:
             return self.memo.tensor(value.constant)
-        tensor = value.constant.clone() if self.tape.writers.get(value.storage) else value.constant
+        tensor = value.constant.clone() if value.storage in self.tape.written else value.constant
         env[number] = tensor
         return tensor
 

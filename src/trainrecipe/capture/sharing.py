@@ -14,7 +14,7 @@ from torch import nn
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.tape import Op, Tape
 from trainrecipe.capture.where import Spot, place
-from trainrecipe.capture.windows import root_of, tapes_of, windows
+from trainrecipe.capture.windows import tapes_of, windows
 from trainrecipe.subjects.weights import Recreated, Shared
 
 if TYPE_CHECKING:
@@ -126,11 +126,10 @@ def _fresh(
     listener: Listener, tape: Tape, ops: list[Op]
 ) -> Iterator[tuple[tuple[str, Spot], torch.Tensor, nn.Module | None, str]]:
     """Parameters that a step used inside a model's call and that the model did not have when it was called."""
-    by_index = {op.index: op for op in tape.history}
     own: dict[int, set[int]] = {}
     layered = {id(p) for op in ops if op.kind == "module" for p in op.call._parameters.values() if p is not None}
     for op in ops:
-        root = root_of(op, by_index)
+        root = tape.outermost(op)
         if root is op or root.kind != "module" or root.memo is None or not isinstance(root.call, nn.Module):
             continue
         if root.index not in own:
@@ -140,7 +139,7 @@ def _fresh(
             parameter = value.parameter if value is not None else None
             if not isinstance(parameter, nn.Parameter) or id(parameter) in own[root.index] or op.kind == "module":
                 continue
-            owner = _owner(op, by_index, parameter)
+            owner = _owner(op, tape, parameter)
             if op.mutated or (owner is None and id(parameter) in layered):
                 continue  # it is being initialised
             spot = listener.models.births.get(owner) if owner is not None else _made_at(op.at)
@@ -149,12 +148,13 @@ def _fresh(
                 yield (kind, spot), parameter, owner, type(root.call).__name__
 
 
-def _owner(op: Op, by_index: dict[int, Op], parameter: torch.Tensor) -> nn.Module | None:
+def _owner(op: Op, tape: Tape, parameter: torch.Tensor) -> nn.Module | None:
     """The module, called around an operation, that a parameter belongs to."""
-    while op.parent is not None and op.parent in by_index:
-        op = by_index[op.parent]
-        if isinstance(op.call, nn.Module) and any(p is parameter for p in op.call._parameters.values()):
-            return op.call
+    around = tape.around(op)
+    while around is not None:
+        if isinstance(around.call, nn.Module) and any(p is parameter for p in around.call._parameters.values()):
+            return around.call
+        around = tape.around(around)
     return None
 
 

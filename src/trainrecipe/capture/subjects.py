@@ -252,11 +252,8 @@ def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None
     own = {id(root): {id(m) for m in root.modules()} for root in listener.models.roots.values()}
     for tapes in listener.backwards.tapes.values():
         for tape in tapes:
-            ops = {op.index: op for op in tape.history}
             for op in tape.history:
-                root = op
-                while root.parent is not None and root.parent in ops:
-                    root = ops[root.parent]
+                root = tape.outermost(op)
                 if op.kind != "module" or root is op or root.kind != "module" or id(root.call) not in numbers:
                     continue
                 if id(op.call) not in own[id(root.call)]:

@@ -144,8 +144,15 @@ class Op:
     direct: bool = False
 
     def copy(self) -> Op:
-        """A copy, as `dataclasses.replace` makes it, in a tenth of the time: every step makes hundreds."""
+        """A copy, as `dataclasses.replace` makes it, in a tenth of the time."""
         return Op(*_op_fields(self))
+
+    def forgotten(self) -> Op:
+        """What is left of it once its step is long over: which values it took and made, and nothing that holds memory."""
+        rest = self.copy()
+        rest.call = rest.args = rest.kwargs = rest.memo = rest.rng = None
+        rest.kept = ()
+        return rest
 
     @property
     def top(self) -> bool:
@@ -249,18 +256,19 @@ def _most(values: torch.Tensor) -> float:
 class Tape:
     """One step cut out of the recording.
 
-    `ops` are the top-level operations that the loss depends on, in order; `history` every recorded operation of the
-    iteration, inner ones too; `roots` the values that backward was called on, with the `weights` given to it;
-    `observed` their values; `made_leaves` the leaves that the operations themselves make, such as noise that
-    requires a gradient; `gradients` what backward added to each leaf (filled in after it ran); `stepped` the number of the
-    optimiser that stepped next over leaves that got one; `hashes` stand, by id of the leaf, for copies that are not kept;
-    `agreement` is what a replay of it came to, once it was tried.
+    `ops` are the top-level operations that the loss depends on, in order; `history` every operation, inner ones too, that
+    was recorded from the backward before the last one on, or since the first of `ops`; `roots` the values that backward was
+    called on, with the `weights` given to it; `observed` their values; `made_leaves` the leaves that the operations
+    themselves make, such as noise that requires a gradient; `written` the storages that an operation wrote into; `gradients`
+    what backward added to each leaf (filled in after it ran); `stepped` the number of the optimiser that stepped next over
+    leaves that got one; `hashes` stand, by id of the leaf, for copies that are not kept; `agreement` is what a replay of it
+    came to, once it was tried.
     """
 
     ops: list[Op]
     history: list[Op]
     values: dict[int, Value]
-    writers: dict[int, list[int]]
+    written: set[int]
     roots: list[int]
     weights: list[torch.Tensor | None]
     observed: list[torch.Tensor]
@@ -278,6 +286,17 @@ class Tape:
     def parameters(self) -> list[torch.Tensor]:
         """The leaves that got a gradient from this step, as the script's own objects."""
         return [p for p, _ in self.gradients]
+
+    def around(self, op: Op) -> Op | None:
+        """The call that an operation happened in; None at the top level, or where the history does not reach so far."""
+        index = -1 if op.parent is None else op.parent - self.history[0].index
+        return self.history[index] if index >= 0 else None
+
+    def outermost(self, op: Op) -> Op:
+        """The top-level operation that an operation happened in, or is."""
+        while (outer := self.around(op)) is not None:
+            op = outer
+        return op
 
     def constants(self) -> list[int]:
         """Values that depend on no parameter, and the parameters, in the order in which the operations consume them."""

@@ -30,10 +30,3 @@ def windows(listener: Listener) -> Iterator[tuple[Tape, list[Op]]]:
         if ops:
             last = ops[-1].index
             yield tape, ops
-
-
-def root_of(op: Op, by_index: dict[int, Op]) -> Op:
-    """The outermost call that an operation happened in."""
-    while op.parent is not None and op.parent in by_index:
-        op = by_index[op.parent]
-    return op

@@ -254,8 +254,7 @@ class Step:
 
     def place_of(self, op: Op) -> Place | None:
         """Where to point for an operation: the line that built its layer, if that is a PyTorch layer, else its own line."""
-        ops = {o.index: o for o in self.tape.history}
-        parent = ops.get(op.parent) if op.parent is not None else None
+        parent = self.tape.around(op)
         if parent is not None and type(parent.call).__module__.startswith("torch.nn.") and parent.call in self.births:
             return place(self.births[parent.call]) or place(op.at)
         return place(op.at)
@@ -442,7 +441,7 @@ class Step:
 
     def feeds(self) -> list[dict[int, torch.Tensor]]:
         """The batches that were seen at this step, as overrides for `Twin.run`, each once: its own and later ones."""
-        if any(self.tape.writers.get(self.tape.values[n].storage) for n in self.tape.constants()):
+        if any(self.tape.values[n].storage in self.tape.written for n in self.tape.constants()):
             return []  # the step writes into what it consumes, which would last from one replay to the next
         found: dict[int, dict[int, torch.Tensor]] = {}
         for batch in (Batch.of(self.tape), *(Batch.of(t) for t in self.later), *self.batches_seen):

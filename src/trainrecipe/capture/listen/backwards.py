@@ -256,7 +256,7 @@ class Backwards(Ear):
         if not self.recorder.ops:
             return None
         try:
-            tape = cut(self.recorder, roots, weights, at)
+            tape = cut(self.recorder, roots, weights, at, self.listener.window)
         except CannotReplay as error:
             self.recorder.note_trouble(str(error))
             return None

@@ -170,6 +170,11 @@ class Listener:
         """The number of operations that were recorded when the present step began."""
         return self._boundaries[-1] if self._boundaries else 0
 
+    @property
+    def window(self) -> int:
+        """The number of operations that were recorded before the present backward and the one before began."""
+        return self._backward_ends[-2] if len(self._backward_ends) > 1 else 0
+
     @guarded
     def end_of_backward(self) -> None:
         """Where backwards follow each other without a step, details are kept in bounds as well."""

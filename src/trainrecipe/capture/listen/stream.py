@@ -82,7 +82,7 @@ def target_of(tape: Tape) -> tuple[Op, int, torch.Tensor] | None:
     """
     chosen = {op.index for op in tape.ops}
     for op in tape.history:
-        if op.name in LOSSES and len(op.kept) > 1 and len(op.inputs) > 1 and _top(tape, op) in chosen:
+        if op.name in LOSSES and len(op.kept) > 1 and len(op.inputs) > 1 and tape.outermost(op).index in chosen:
             return op, op.inputs[1], op.kept[1]
     found = None
     for op in tape.ops:
@@ -172,13 +172,6 @@ def is_series(tensor: torch.Tensor, rows: int = 6) -> bool:
             if torch.equal(y[1:, : length - shift], y[:-1, shift:]):
                 return bool((y[1:] != y[:-1]).any())
     return False
-
-
-def _top(tape: Tape, op: Op) -> int:
-    by_index = {o.index: o for o in tape.history}
-    while op.parent is not None and op.parent in by_index:
-        op = by_index[op.parent]
-    return op.index
 
 
 def _top_index(recorder: Recorder, op: Op) -> int:
