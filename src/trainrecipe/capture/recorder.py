@@ -337,8 +337,8 @@ class Recorder:
                     return
                 op.index = len(self.ops)
                 self.ops.append(op)
-                if op.rng is not None and _same_state(op.rng.default, torch.get_rng_state()):
-                    op.rng = None
+            if op.rng is not None and op.rng.unmoved:
+                op.rng = None
             for v in changed:
                 self.writers.setdefault(self.values[v].storage, []).append(op.index)
             op.mutated = tuple(changed)
@@ -494,11 +494,6 @@ class _Mode(TorchFunctionMode):
 
 def _torch_random() -> RandomState:
     return RandomState(torch.get_rng_state(), [], None, None)
-
-
-def _same_state(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """`torch.equal` for states of a generator, without a call of PyTorch for each operation."""
-    return one.numpy().tobytes() == other.numpy().tobytes()
 
 
 def _version(tensor: torch.Tensor) -> int:
