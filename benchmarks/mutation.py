@@ -104,18 +104,31 @@ def sweep(given: Iterable[Job], workers: int) -> Iterator[Outcome]:
 
 
 def sweep_pairs(operators: Sequence[Operator], number: int, workers: int) -> Iterator[tuple[Outcome, frozenset[str]]]:
-    """Programs in which two operators that no check names together each plant a fault, and what names the second."""
-    chance, made = random.Random(0), []
+    """Programs in which two operators that no check names together each plant a fault, and what names the second.
+
+    Only such pairs are counted of which each is named when it is planted alone: what a second fault does to it is asked here.
+    """
+    chance, given = random.Random(0), programs()
     sure = [o for o in operators if not o.twice]
-    while len(made) < number:
-        first, second = chance.sample(sure, 2)
-        path = chance.choice(programs())
-        tree = ast.parse(path.read_text())
-        if not first.named_by & second.named_by and first.plant(tree) and second.plant(tree):
-            both = dataclasses.replace(first, name=f"{first.name} + {second.name}", silent=False)
-            made.append(((both, path, ast.unparse(ast.fix_missing_locations(tree))), second.named_by))
-    outcomes = sweep([job for job, _ in made], workers)
-    yield from zip(outcomes, [named for _, named in made], strict=True)
+    found = 0
+    while found < number:
+        made: list[tuple[Job, Job, Job, frozenset[str]]] = []
+        while len(made) < 2 * workers:
+            first, second = chance.sample(sure, 2)
+            path = chance.choice(given)
+            tree = ast.parse(path.read_text())
+            alone = mutant(second, path)
+            if not first.named_by & second.named_by and alone and first.plant(tree) and second.plant(tree):
+                both = dataclasses.replace(first, name=f"{first.name} + {second.name}", silent=False)
+                text = ast.unparse(ast.fix_missing_locations(tree))
+                made.append(((first, path, mutant(first, path)), (second, path, alone), (both, path, text), second.named_by))
+        one = list(sweep([m[0] for m in made], workers))
+        kept = [m for m, outcome in zip(made, one, strict=True) if outcome.fate in ("named", "top")]
+        two = list(sweep([m[1] for m in kept], workers))
+        kept = [m for m, outcome in zip(kept, two, strict=True) if outcome.fate in ("named", "top")]
+        kept = kept[: number - found]
+        found += len(kept)
+        yield from zip(sweep([m[2] for m in kept], workers), [m[3] for m in kept], strict=True)
 
 
 def judge(operator: Operator, path: Path, text: str, folder: Path) -> Outcome:
@@ -177,6 +190,7 @@ def table(operators: Sequence[Operator], outcomes: Sequence[Outcome]) -> str:
 def table_of_pairs(outcomes: Sequence[tuple[Outcome, frozenset[str]]]) -> str:
     """How often both of two planted faults are named."""
     lines = ["# Recall on programs with two planted faults", "", "Written by `benchmarks/mutation.py --pairs`.", ""]
+    lines += ["Each of the two is named when it is planted alone.", ""]
     faulty = [(o, named) for o, named in outcomes if o.fate not in ("same", "crashes")]
     counts = {"both": 0, "first only": 0, "second only": 0, "none": 0}
     rows = []

@@ -46,8 +46,8 @@ def cut(
         if not value.requires_grad or value.parameter is not None:
             continue
         makers = [value.outer] if value.outer is not None and value.outer < before else []
-        since = makers[0] if makers else -1
-        makers += [t for w in recorder.writers.get(value.storage, ()) if since < (t := _top(ops, w)) < before]
+        made = makers[0] if makers else -1
+        makers += [t for w in recorder.writers.get(value.storage, ()) if made < (t := _top(ops, w)) < before]
         for index in makers:
             if index not in chosen:
                 chosen.add(index)
