@@ -184,7 +184,7 @@ class Backwards(Ear):
     def _note_lightly(self, root: torch.Tensor) -> bool:
         """What an unsampled step keeps of a backward: that it happened, its loss, and the forwards that fed it."""
         run, listener = self.run, self.listener
-        if not run.backwards or self.recorder.active:
+        if not run.backwards or self.recorder.active or listener.every_loss:
             return False
         listener.ledger.blind()
         record = self._last
@@ -212,7 +212,7 @@ class Backwards(Ear):
         record.last_event = listener.event()
         listener.loaders.backward()
         root = self._scaled.get(id(roots[0]), roots[0])
-        if root.numel() == 1 and (listener.detail or root.device.type == "cpu"):
+        if root.numel() == 1 and (listener.detail or listener.every_loss or root.device.type == "cpu"):
             self._note_loss(record, float(root.detach()))
         tape, marks = None, []
         if listener.detail:
