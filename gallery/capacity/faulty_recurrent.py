@@ -1,4 +1,4 @@
-"""A recurrent net that spells the Zen of Python: predicts the next character from the last twenty-four.
+"""A recurrent net that spells the Zen of Python: predicts the next character from the last sixteen.
 
     python faulty_recurrent.py --hidden 64
 """
@@ -21,7 +21,7 @@ LETTERS = sorted(set(TEXT))
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hidden", type=int, default=8, help="size of the recurrent state")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=3)
     return parser.parse_args()
@@ -53,7 +53,7 @@ def main():
     model = Speller(len(LETTERS), args.hidden)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     for step in range(args.steps):
-        x, y = batch(ids, 24, 24)
+        x, y = batch(ids, 32, 16)
         loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
         optimizer.zero_grad()
         loss.backward()

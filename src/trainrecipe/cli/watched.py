@@ -142,7 +142,9 @@ def _knob(target: str, wish: Wish, *, alone: bool) -> Knob:
     """What `--knob` means in this script. Raises WrongUse."""
     if wish.processes > 1 or not alone:
         how = f"--processes {wish.processes}" if wish.processes > 1 else "torchrun"
-        raise WrongUse(f"--knob {wish.knob} cannot be combined with {how}: its trials are single processes; leave one of them out")
+        raise WrongUse(
+            f"--knob {wish.knob} cannot be combined with {how}: its trials are single processes; leave one of them out"
+        )
     return find(wish.knob, target, wish.module)
 
 
@@ -152,8 +154,8 @@ def _try(order: Order, knob: Knob, temporary: Path) -> Order:
 
     def start(planned: trials.Planned) -> subprocess.Popen[bytes]:
         with planned.errors.open("wb") as errors:
-            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
-            return _start(planned.order, {"OMP_NUM_THREADS": str(threads)}, **quiet)
+            quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
+            return _start(planned.order, defaults={"OMP_NUM_THREADS": str(threads)}, **quiet)
 
     kept = temporary / "trials.json"
     trials.write(kept, knob, trials.make(trials.plan(order, knob, temporary), start, _show_trial))
@@ -169,7 +171,7 @@ def _show_trial(text: str) -> None:
 
 def _run(order: Order, wish: Wish, temporary: Path) -> int:
     second = None
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     if order.clock_from:  # alone on the machine, before the others
         timed = dataclasses.replace(
             order, log="", scratch=str(temporary / "scratch3"), fingerprint="", other_fingerprint="", clock_to=order.clock_from
@@ -223,7 +225,7 @@ def _watch_as_rank(target: str, args: list[str], wish: Wish, among: Among) -> in
     return _positive(code)
 
 
-def _start(order: Order, defaults: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
+def _start(order: Order, *, defaults: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
     """Start the script in an observed process; `defaults` are for what its environment leaves open."""
     sys.stdout.flush()
     command = [sys.executable, "-m", "trainrecipe.capture.launch"]

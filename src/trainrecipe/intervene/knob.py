@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import difflib
 import os
 import re
@@ -17,7 +16,18 @@ from trainrecipe.wrong_use import WrongUse
 
 EXAMPLE = "say it as in --knob hidden=32,128, with the values in growing order of capacity"
 DERIVING = frozenset(
-    {"typer", "fire", "tyro", "transformers", "simple_parsing", "jsonargparse", "lightning", "pytorch_lightning", "tap", "draccus"}
+    {
+        "typer",
+        "fire",
+        "tyro",
+        "transformers",
+        "simple_parsing",
+        "jsonargparse",
+        "lightning",
+        "pytorch_lightning",
+        "tap",
+        "draccus",
+    }
 )
 """Libraries that make flags of the names of parameters and fields."""
 COMPOSING = frozenset({"hydra", "omegaconf"})

@@ -54,7 +54,7 @@ def turned(source: bytes, filename: str, path: str, value: str) -> ast.Module:
 
 
 def literal(value: str, old: ast.expr) -> ast.expr:
-    """`value` as an expression of the kind of `old`, at its place. Raises ValueError where a number is needed and it is none."""
+    """`value` as an expression of the kind of `old`, at its place. Raises ValueError for what is no number where one was."""
     before = _evaluated(old)
     given = _evaluated(value)
     if isinstance(before, str):

@@ -142,7 +142,9 @@ def _compared(trials: Sequence[Trial], ordered: Sequence[Sequence[Trial]]) -> di
         "ends": means(steps - quarter, steps),
         "scatter": _scatter([t.losses[steps - quarter : steps] for t in trials]),
         "at": list(range(0, steps, width)),
-        "curves": [[_mean([x for t in group for x in t.losses[i : i + width]]) for i in range(0, steps, width)] for group in ordered],
+        "curves": [
+            [_mean([x for t in group for x in t.losses[i : i + width]]) for i in range(0, steps, width)] for group in ordered
+        ],
     }
 
 
@@ -207,7 +209,9 @@ def _loss(evidence: Evidence) -> Ruling:
     if max(ends[-1]) < min(ends[0]):
         return Ruling.passed(f"the loss falls with capacity, over the last quarter of {evidence['steps']} steps: {told}")
     if learned <= enough and math.isfinite(large):
-        return Ruling.unsure(f"even the smallest model's loss did not fall in {evidence['steps']} steps, so nothing compares: {told}")
+        return Ruling.unsure(
+            f"even the smallest model's loss did not fall in {evidence['steps']} steps, so nothing compares: {told}"
+        )
     higher = large - small
     if math.isfinite(large) and (higher <= max(enough, LEAST * learned) or min(ends[-1]) <= max(ends[0])):
         return Ruling.unsure(f"the difference is within what chance does (± {enough:.2g}): {told}")
@@ -235,7 +239,7 @@ def _rises(evidence: Evidence, small: float, large: float, noise: float, told: s
         f"With {ratio:.3g} times the weights ({evidence['knob']} = {values[-1]}) the training loss {end}.",
         expected=f"a loss below {small:.4g}, that of {values[0]}; chance explains ± {noise:.2g}",
         observed=f"over the last quarter of {evidence['steps']} steps: {told}",
-        fix="Make the larger model train first: a smaller learning rate or a warm-up, and an initialisation that follows the width.",
+        fix="Make the larger model train first: a smaller rate or a warm-up, and an initialisation that follows the width.",
         causes=(init, rate, depth) if starts[1] > 1.5 * starts[0] > 0 else (rate, init, depth),
     )
 
