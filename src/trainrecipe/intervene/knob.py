@@ -16,18 +16,8 @@ from trainrecipe.wrong_use import WrongUse
 
 EXAMPLE = "say it as in --knob hidden=32,128, with the values in growing order of capacity"
 DERIVING = frozenset(
-    {
-        "typer",
-        "fire",
-        "tyro",
-        "transformers",
-        "simple_parsing",
-        "jsonargparse",
-        "lightning",
-        "pytorch_lightning",
-        "tap",
-        "draccus",
-    }
+    ("typer", "fire", "tyro", "transformers", "simple_parsing", "jsonargparse")
+    + ("lightning", "pytorch_lightning", "tap", "draccus")
 )
 """Libraries that make flags of the names of parameters and fields."""
 COMPOSING = frozenset({"hydra", "omegaconf"})
@@ -204,7 +194,7 @@ def _is_number(setting: Setting) -> bool:
 
 def _unknown(name: str, path: Path, constants: list[str], flags: list[str]) -> str:
     near = {word.rpartition(".")[2].strip("-").lower(): word for word in (*flags, *constants)}
-    close = difflib.get_close_matches(name.lower(), sorted(near), n=1, cutoff=0.55)
+    close = difflib.get_close_matches(name.lower(), sorted(near), n=1, cutoff=0.7)
     meant = f"; did you mean {near[close[0]]!r}?" if close else ""
     has = ", ".join(dict.fromkeys((*constants[:8], *flags[:8])))
     offered = f"; it has {has}" if has else "; give the script a constant or a flag for it"

@@ -107,10 +107,15 @@ def _inside(name: str, value: ast.expr) -> Iterator[Setting]:
         for i, (key, part) in enumerate(zip(value.keys, value.values, strict=True)):
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 yield Setting(key.value, name, part, _element(value.values, i))
-    elif isinstance(value, ast.Call):
+    elif isinstance(value, ast.Call) and not _is_method(value.func):
         for keyword in value.keywords:
             if keyword.arg is not None:
                 yield Setting(keyword.arg, name, keyword.value, _attribute(keyword, "value"))
+
+
+def _is_method(called: ast.expr) -> bool:
+    """Whether a call is one of a method or a library's function, `x.mean(dim=1)`, rather than one that builds something."""
+    return isinstance(called, ast.Attribute) and not called.attr[:1].isupper()
 
 
 def _attribute(node: ast.AST, field: str) -> Callable[[ast.expr], None]:
