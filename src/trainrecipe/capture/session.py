@@ -137,7 +137,7 @@ class Session:
         if self.order.trial_to:
             from trainrecipe.capture import trials
 
-            Path(self.order.trial_to).write_text(json.dumps(trials.seen(self.listener)))
+            Path(self.order.trial_to).write_text(json.dumps(trials.seen(self.listener, cut=bool(self.over))))
             return
         self._write_fingerprint()
         if self.order.fingerprint and not self.order.log:

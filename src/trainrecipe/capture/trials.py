@@ -18,6 +18,8 @@ from trainrecipe.finding import Place
 from trainrecipe.subjects.knob import Knob, Trial
 
 if TYPE_CHECKING:
+    import torch
+
     from trainrecipe.capture.launch import Order
     from trainrecipe.capture.listen.listener import Listener
     from trainrecipe.subjects.run import Backward
@@ -132,22 +134,26 @@ def read(path: Path) -> tuple[Knob, list[Trial]]:
 # ---- in the trial itself
 
 
-def seen(listener: Listener) -> dict[str, Any]:
-    """What a trial tells: weights, losses, and whether the script sets a seed."""
+def seen(listener: Listener, *, cut: bool) -> dict[str, Any]:
+    """What a trial tells: weights, losses, and whether the script sets a seed; `cut` says that its training was not over."""
     lines: list[Backward] = sorted(listener.run.backwards, key=lambda b: -b.count)
+    weights = _trainable(listener)
     return {
-        "parameters": _parameters(listener),
+        "parameters": sum(tensor.numel() for tensor in weights),
+        "tensors": len(weights),
         "losses": [value for _, value in lines[0].losses] if lines else [],
         "beside": lines[1].count if len(lines) > 1 else 0,
         "seeded": bool(listener.seeds.given),
+        "cut": cut,
     }
 
 
-def _parameters(listener: Listener) -> int:
-    """Trainable weights of the models that were trained, and of the optimisers."""
+def _trainable(listener: Listener) -> list[torch.Tensor]:
+    """Trainable weights of the models that were trained and of the optimisers, and what else the loss gives gradients to."""
     trained = listener.run.trained_models()
     models = [m for number, m in enumerate(listener.models.roots.values()) if number in trained]
     optimizers = [o for o in (w.ref() for w in listener.optimizers.watched.values()) if o is not None]
-    tensors = [p for model in models for p in model.parameters()]
+    tensors: list[torch.Tensor] = [p for model in models for p in model.parameters()]
     tensors += [p for o in optimizers for group in o.param_groups for p in group["params"]]
-    return sum({id(p): p.numel() for p in tensors if p.requires_grad}.values())
+    tensors += listener.backwards.leaves
+    return list({id(p): p for p in tensors if p.requires_grad}.values())

@@ -15,12 +15,9 @@ from trainrecipe.subjects.knob import Knob
 from trainrecipe.wrong_use import WrongUse
 
 EXAMPLE = "say it as in --knob hidden=32,128, with the values in growing order of capacity"
-DERIVING = frozenset(
-    ("typer", "fire", "tyro", "transformers", "simple_parsing", "jsonargparse")
-    + ("lightning", "pytorch_lightning", "tap", "draccus")
-)
+DERIVING = {"typer", "fire", "tyro", "transformers", "simple_parsing", "jsonargparse", "lightning", "pytorch_lightning"}
 """Libraries that make flags of the names of parameters and fields."""
-COMPOSING = frozenset({"hydra", "omegaconf"})
+COMPOSING = {"hydra", "omegaconf"}
 """Libraries that read `name=value` from the command line."""
 _FILES = 40
 """Modules of the script's own folder that are read, to find its flags."""

@@ -32,15 +32,17 @@ class Knob:
 class Trial:
     """A short training with one value of the knob, every seed of the script shifted by `seed`.
 
-    `parameters` is the number of trainable weights, `losses` those of its backwards in order, at the line that calls backward
-    most often; `beside` counts the backwards at the line that comes next. `seeded` tells that the script sets a seed, `error`
-    is why it ended before its time.
+    `parameters` is the number of trainable weights in so many `tensors`, `losses` those of its backwards in order, at the
+    line that calls backward most often; `beside` counts the backwards at the line that comes next. `seeded` tells that the
+    script sets a seed, `error` is why it ended before its time; `cut` that its training went on when enough was seen.
     """
 
     value: str
     seed: int
     parameters: int = 0
+    tensors: int = 0
     losses: list[float] = dataclasses.field(default_factory=list)
     beside: int = 0
     seeded: bool = False
+    cut: bool = False
     error: str = ""

@@ -41,7 +41,8 @@ class Backwards(Ear):
     """The program's calls of `backward` and of `torch.autograd.grad` for parameters.
 
     `tapes` are the first recorded steps of each line that calls backward, `latest` the last sound one, `broken` the first
-    whose loss or gradients were not finite; `inside` tells whether a backward is under way.
+    whose loss or gradients were not finite; `inside` tells whether a backward is under way. `leaves` are what the first loss of
+    each line gives gradients to, where nothing is looked at but losses.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -51,6 +52,7 @@ class Backwards(Ear):
         self.broken: dict[Spot | None, Tape] = {}
         self.batches: dict[Spot | None, list[Batch]] = {}
         self.stream = Stream()
+        self.leaves: list[torch.Tensor] = []
         self.inside = False
         self._records: dict[Spot | None, Backward] = {}
         self._last = Backward(None)
@@ -214,6 +216,8 @@ class Backwards(Ear):
         root = self._scaled.get(id(roots[0]), roots[0])
         if root.numel() == 1 and (listener.detail or listener.every_loss or root.device.type == "cpu"):
             self._note_loss(record, float(root.detach()))
+        if listener.every_loss and record.count == 1:
+            self.leaves += describe.leaves(root)
         tape, marks = None, []
         if listener.detail:
             self._measure_graph(record, roots[0])

@@ -58,7 +58,8 @@ class Capacity(Check):
 
     When it is wrong
     ----------------
-    A few hundred steps are the beginning of a training; a larger model that is still catching up is left undecided. Losses
+    A few hundred steps are the beginning of a training; a larger model that is still catching up is left undecided, and one
+    with more layers, which may need longer before it learns anything, gets a note unless its training was over. Losses
     that are no measure of fit (two players, rewards, a penalty that grows with the number of weights) need not fall with
     capacity; a script with several losses is not judged. A knob that changes the model without adding weights (heads, tied
     layers) is told in a note.
@@ -135,6 +136,8 @@ def _compared(trials: Sequence[Trial], ordered: Sequence[Sequence[Trial]]) -> di
         "steps": steps,
         "several": any(t.beside > BESIDE * len(t.losses) for t in trials),
         "seeded": all(t.seeded for t in trials),
+        "cut": any(t.cut for t in trials),
+        "deeper": ordered[-1][0].tensors > ordered[0][0].tensors,
         "seeds_matter": any(t.losses[:steps] != group[0].losses[:steps] for group in ordered for t in group[1:]),
         "firsts": [[t.losses[0] for t in group] for group in ordered],
         "starts": means(0, max(1, steps // 20)),
@@ -231,16 +234,17 @@ def _rises(evidence: Evidence, small: float, large: float, noise: float, told: s
         "The initialisation does not follow the width: before the first step the loss is "
         f"{starts[1]:.4g} against {starts[0]:.4g}; scale the weights by one over the root of the fan-in."
     )
-    depth = "More layers without skips or norms train worse, or a penalty in the loss grows with the weights: print both."
+    depth = "More layers without skips or norms need longer before they learn: compare after more steps, then add skips."
     ratio = weights[-1] / max(1, weights[0])
     end = "is not finite" if not math.isfinite(large) else f"is {large:.4g} instead of {small:.4g}"
+    waits = evidence["cut"] and evidence["deeper"] and math.isfinite(large)
     return Ruling.found(
-        Severity.WARNING,
+        Severity.NOTE if waits else Severity.WARNING,
         f"With {ratio:.3g} times the weights ({evidence['knob']} = {values[-1]}) the training loss {end}.",
         expected=f"a loss below {small:.4g}, that of {values[0]}; chance explains ± {noise:.2g}",
         observed=f"over the last quarter of {evidence['steps']} steps: {told}",
         fix="Make the larger model train first: a smaller rate or a warm-up, and an initialisation that follows the width.",
-        causes=(init, rate, depth) if starts[1] > 1.5 * starts[0] > 0 else (rate, init, depth),
+        causes=(depth, rate, init) if evidence["deeper"] else (init, rate) if starts[1] > 1.5 * starts[0] > 0 else (rate, init),
     )
 
 
