@@ -318,7 +318,7 @@ def test_a_larger_model_that_catches_up_or_losses_that_do_not_fall_are_undecided
     late = [[2 - 0.018 * i for i in range(80)], [2 - 0.0181 * i for i in range(80)]]
     assert "catching up" in ruling({"1": small, "9": late}).says
     flat = [curve(1, 1.0, 0.2), curve(1, 1.0, 0.3)]
-    assert "did not fall" in ruling({"1": flat, "9": [curve(2, 2.0, 0.2), curve(2, 2.01, 0.3)]}).says
+    assert "no more than chance" in ruling({"1": flat, "9": [curve(2, 2.0, 0.2), curve(2, 2.01, 0.3)]}).says
 
 
 def test_seeds_without_effect_several_losses_and_few_steps_are_undecided() -> None:
@@ -331,6 +331,21 @@ def test_seeds_without_effect_several_losses_and_few_steps_are_undecided() -> No
 def test_the_same_weights_with_another_loss_are_a_note() -> None:
     heads = {"1": [curve(2, 0.5), curve(2, 0.52)], "9": [curve(2.1, 0.5), curve(2.2, 0.52)]}
     assert ruling(heads, {"1": 7, "9": 7}).severity is Severity.NOTE
+
+
+def test_losses_that_are_no_measure_of_fit_and_deeper_models_get_a_note() -> None:
+    small, large = [curve(2, 0.5), curve(2, 0.52)], [curve(2, 1.0), curve(2, 1.02)]
+    below = {"1": [[x - 1 for x in seed] for seed in small], "9": [[x - 1 for x in seed] for seed in large]}
+    found = ruling(below)
+    assert found.severity is Severity.NOTE
+    assert "no measure of fit" in found.causes[0]
+    run = Run(knob=Knob("depth", ("1", "9"), path="depth"))
+    for value, tensors, seeds in (("1", 4, small), ("9", 40, large)):
+        run.trials += [Trial(value, s, 9 * tensors, tensors, kept, cut=True) for s, kept in enumerate(seeds)]
+    assert Capacity().judge(Capacity().measure(run)).severity is Severity.NOTE
+    for trial in run.trials:
+        trial.cut = False
+    assert Capacity().judge(Capacity().measure(run)).severity is Severity.WARNING
 
 
 def test_values_in_falling_order_are_sorted_by_their_weights() -> None:

@@ -59,10 +59,11 @@ class Capacity(Check):
     When it is wrong
     ----------------
     A few hundred steps are the beginning of a training; a larger model that is still catching up is left undecided, and one
-    with more layers, which may need longer before it learns anything, gets a note unless its training was over. Losses
-    that are no measure of fit (two players, rewards, a penalty that grows with the number of weights) need not fall with
-    capacity; a script with several losses is not judged. A knob that changes the model without adding weights (heads, tied
-    layers) is told in a note.
+    with more layers, which may need longer before it learns anything, gets a note unless its training was over. Losses that
+    are no measure of fit need not fall with capacity: a script with several losses is not judged, and losses below zero, or
+    beside predictions without gradients (rewards, targets that the model makes itself), give a note at most. A penalty in
+    the loss may grow with the number of weights. A knob that changes the model without adding weights (heads, tied layers)
+    is told in a note.
 
     Source
     ------
@@ -92,6 +93,7 @@ class Capacity(Check):
         }
         if not told["errors"] and run.trials:
             told |= _compared(run.trials, [by_value[value] for value in order])
+            told["own_targets"] = any(not f.grad and f.at_steps >= max(3, run.steps / 2) for f in run.forwards)
         return Evidence(told, place=knob.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -213,7 +215,8 @@ def _loss(evidence: Evidence) -> Ruling:
         return Ruling.passed(f"the loss falls with capacity, over the last quarter of {evidence['steps']} steps: {told}")
     if learned <= enough and math.isfinite(large):
         return Ruling.unsure(
-            f"even the smallest model's loss did not fall in {evidence['steps']} steps, so nothing compares: {told}"
+            f"the smallest model's loss fell by {learned:.2g} in {evidence['steps']} steps, no more than chance explains "
+            f"(± {enough:.2g}), so nothing compares: {told}"
         )
     higher = large - small
     if math.isfinite(large) and (higher <= max(enough, LEAST * learned) or min(ends[-1]) <= max(ends[0])):
@@ -234,17 +237,20 @@ def _rises(evidence: Evidence, small: float, large: float, noise: float, told: s
         "The initialisation does not follow the width: before the first step the loss is "
         f"{starts[1]:.4g} against {starts[0]:.4g}; scale the weights by one over the root of the fan-in."
     )
+    fit = "The loss is no measure of fit, as with rewards or targets that the model makes itself: compare a score instead."
     depth = "More layers without skips or norms need longer before they learn: compare after more steps, then add skips."
+    late = starts[1] > 1.5 * starts[0] > 0
     ratio = weights[-1] / max(1, weights[0])
     end = "is not finite" if not math.isfinite(large) else f"is {large:.4g} instead of {small:.4g}"
     waits = evidence["cut"] and evidence["deeper"] and math.isfinite(large)
+    game = evidence["own_targets"] or min(small, large) < 0
     return Ruling.found(
-        Severity.NOTE if waits else Severity.WARNING,
+        Severity.NOTE if waits or game else Severity.WARNING,
         f"With {ratio:.3g} times the weights ({evidence['knob']} = {values[-1]}) the training loss {end}.",
         expected=f"a loss below {small:.4g}, that of {values[0]}; chance explains ± {noise:.2g}",
         observed=f"over the last quarter of {evidence['steps']} steps: {told}",
         fix="Make the larger model train first: a smaller rate or a warm-up, and an initialisation that follows the width.",
-        causes=(depth, rate, init) if evidence["deeper"] else (init, rate) if starts[1] > 1.5 * starts[0] > 0 else (rate, init),
+        causes=(fit, rate) if game else (depth, rate, init) if evidence["deeper"] else (init, rate) if late else (rate, init),
     )
 
 
