@@ -233,17 +233,18 @@ def _rises(evidence: Evidence, small: float, large: float, noise: float, told: s
     values, weights = evidence["values"], evidence["weights"]
     starts = [_mean([float(x) for x in evidence["firsts"][i]]) for i in (0, -1)]
     rate = "The learning rate is too large for the larger model: train it with a third of the rate."
+    late = starts[1] > 1.5 * starts[0] > 0
     init = (
-        "The initialisation does not follow the width: before the first step the loss is "
-        f"{starts[1]:.4g} against {starts[0]:.4g}; scale the weights by one over the root of the fan-in."
+        "The initialisation does not follow the width"
+        + (f": before the first step the loss is {starts[1]:.4g} against {starts[0]:.4g}" if late else "")
+        + "; scale the weights by one over the root of the fan-in and compare again."
     )
     fit = "The loss is no measure of fit, as with rewards or targets that the model makes itself: compare a score instead."
     depth = "More layers without skips or norms need longer before they learn: compare after more steps, then add skips."
-    late = starts[1] > 1.5 * starts[0] > 0
     ratio = weights[-1] / max(1, weights[0])
     end = "is not finite" if not math.isfinite(large) else f"is {large:.4g} instead of {small:.4g}"
     waits = evidence["cut"] and evidence["deeper"] and math.isfinite(large)
-    game = evidence["own_targets"] or min(small, large) < 0
+    game = math.isfinite(large) and (evidence["own_targets"] or min(small, large) < 0)
     return Ruling.found(
         Severity.NOTE if waits or game else Severity.WARNING,
         f"With {ratio:.3g} times the weights ({evidence['knob']} = {values[-1]}) the training loss {end}.",
