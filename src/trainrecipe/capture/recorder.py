@@ -188,15 +188,17 @@ class Recorder:
         name = name_of(func)
         if name in _UNRECORDED or torch._C._functorch.maybe_current_level() is not None:
             return func(*args, **kwargs)
-        op = self._open("function", name, func, args, kwargs)
+        given = self._given(args, kwargs)
+        op = self._open("function", name, func, args, kwargs, given)
         out = func(*args, **kwargs)
         if op is not None:
-            self._close(op, args, kwargs, out)
+            self._close(op, given, out)
         return out
 
     def opaque(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any, call: Callable[[], Any]) -> Any:
         """Like `function`, for a callable whose inside must not be replayed on its own."""
-        op = self._open("opaque", name, func, args, kwargs, modules=True)
+        given = self._given(args, kwargs)
+        op = self._open("opaque", name, func, args, kwargs, given, modules=True)
         if op is None:
             return call()
         self._stack.append(op.index)
@@ -204,7 +206,7 @@ class Recorder:
             out = call()
         finally:
             self._stack.pop()
-        self._close(op, args, kwargs, out)
+        self._close(op, given, out)
         return out
 
     def wrap_apply(self, original: Any) -> Any:
@@ -234,7 +236,8 @@ class Recorder:
             return self._compiled(module, args, kwargs, call)
         if top and next(module.parameters(), None) is None:
             return call(module, *args, **kwargs)
-        op = self._open("module", type(module).__name__, module, args, kwargs, modules=top)
+        given = self._given(args, kwargs)
+        op = self._open("module", type(module).__name__, module, args, kwargs, given, modules=top)
         if op is None:
             return call(module, *args, **kwargs)
         op.training = module.training
@@ -243,17 +246,18 @@ class Recorder:
             out = call(module, *args, **kwargs)
         finally:
             self._stack.pop()
-        self._close(op, args, kwargs, out)
+        self._close(op, given, out)
         return out
 
     def _compiled(self, module: Any, args: Any, kwargs: Any, call: Callable[..., Any]) -> Any:
         """A compiled module: the tape keeps the module that was compiled, and stays away while the compiled code runs."""
-        op = self._open("module", type(module._orig_mod).__name__, module._orig_mod, args, kwargs, modules=True)
+        given = self._given(args, kwargs)
+        op = self._open("module", type(module._orig_mod).__name__, module._orig_mod, args, kwargs, given, modules=True)
         with self.pause():
             out = call(module, *args, **kwargs)
         if op is not None:
             op.training = module.training
-            self._close(op, args, kwargs, out)
+            self._close(op, given, out)
         return out
 
     def _wrapper(self, wrapper: Any, args: Any, kwargs: Any, call: Callable[..., Any]) -> Any:
@@ -261,7 +265,8 @@ class Recorder:
         module = wrapper.module
         compiled = hasattr(module, "_orig_mod")
         module = module._orig_mod if compiled else module
-        op = self._open("module", type(module).__name__, module, args, kwargs, modules=not self._stack)
+        given = self._given(args, kwargs)
+        op = self._open("module", type(module).__name__, module, args, kwargs, given, modules=not self._stack)
         if op is None:
             return call(wrapper, *args, **kwargs)
         op.training = module.training
@@ -273,14 +278,23 @@ class Recorder:
         finally:
             self._stack.pop()
             self._inside = None
-        self._close(op, args, kwargs, out)
+        self._close(op, given, out)
         return out
 
-    def _open(self, kind: str, name: str, call: Any, args: Any, kwargs: Any, modules: bool = False) -> Op | None:
+    def _given(self, args: Any, kwargs: Any) -> list[torch.Tensor]:
+        try:
+            return list(tensors_in((args, kwargs)))
+        except Exception as error:  # an object of the script's that does not bear to be looked at
+            self.note_trouble(repr(error))
+            return []
+
+    def _open(
+        self, kind: str, name: str, call: Any, args: Any, kwargs: Any, given: list[torch.Tensor], modules: bool = False
+    ) -> Op | None:
         self._busy = True
         try:
             top = not self._stack
-            given = tuple(self._value(t, top) for t in tensors_in((args, kwargs)))
+            numbers = tuple([self._value(t, top) for t in given])
             op = Op(
                 index=len(self.ops),
                 kind=kind,
@@ -288,7 +302,7 @@ class Recorder:
                 call=call,
                 args=self._freeze(args),
                 kwargs=self._freeze(kwargs),
-                inputs=given,
+                inputs=numbers,
                 parent=self._stack[-1] if self._stack else None,
                 at=spot(3),
                 grad=torch.is_grad_enabled(),
@@ -296,7 +310,7 @@ class Recorder:
                 direct=kind == "function" and called_directly(4),
             )
             if name in LOSSES:
-                op.kept = tuple(t.detach().clone() for t in tensors_in((args, kwargs)))
+                op.kept = tuple(t.detach().clone() for t in given)
             if top:
                 op.rng = RandomState.now() if modules else _torch_random()
             if modules and top:
@@ -310,21 +324,21 @@ class Recorder:
         finally:
             self._busy = False
 
-    def _close(self, op: Op, args: Any, kwargs: Any, out: Any) -> None:
+    def _close(self, op: Op, given: list[torch.Tensor], out: Any) -> None:
         self._busy = True
         try:
-            changed = [v for v, t in zip(op.inputs, tensors_in((args, kwargs)), strict=True) if self._changed(v, t)]
+            changed = [v for v, t in zip(op.inputs, given, strict=True) if self._changed(v, t)]
             if op.name in _ALTER and op.inputs:
                 changed.append(op.inputs[0])
-                self.values[op.inputs[0]].requires_grad = next(tensors_in(args)).requires_grad
+                self.values[op.inputs[0]].requires_grad = given[0].requires_grad
             results = list(tensors_in(out))
             if op.kind == "function":
                 if not results and not changed and op.name not in ESCAPES:
                     return
                 op.index = len(self.ops)
                 self.ops.append(op)
-                if op.rng is not None and torch.equal(op.rng.default, torch.get_rng_state()):
-                    op.rng = None
+            if op.rng is not None and op.rng.unmoved:
+                op.rng = None
             for v in changed:
                 self.writers.setdefault(self.values[v].storage, []).append(op.index)
             op.mutated = tuple(changed)

@@ -85,8 +85,9 @@ class Rehearsal:
         late = time.perf_counter() - self._first_step > self.seconds
         if late and (run.steps >= 8 or self._backwards >= 16):
             return f"{self.seconds:.0f} seconds"
-        if run.steps >= self.steps or self._backwards >= 4 * self.steps:
-            return f"{run.steps} optimiser steps"
+        by_hand = not run.optimizers  # the script updates its weights itself: each backward is taken for a step
+        if run.steps >= self.steps or self._backwards >= self.steps * (1 if by_hand else 4):
+            return f"{self._backwards} backward calls" if by_hand else f"{run.steps} optimiser steps"
         if not self.rounds:
             return ""
         if kind == "batch":

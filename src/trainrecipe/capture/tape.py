@@ -184,6 +184,19 @@ class RandomState:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
 
+    @property
+    def unmoved(self) -> bool:
+        """Whether nothing has been drawn from the streams that it holds since."""
+        if not _same(self.default, torch.get_rng_state()):
+            return False
+        if self.cuda and not all(map(_same, self.cuda, torch.cuda.get_rng_state_all())):
+            return False
+        if self.numpy is None:
+            return True
+        (kind, keys, *rest), (kind_now, keys_now, *rest_now) = self.numpy, np.random.get_state()
+        same = kind == kind_now and rest == rest_now and np.array_equal(keys, keys_now)
+        return same and self.python == random.getstate()
+
     def restore(self) -> None:
         """Put every stream back."""
         torch.set_rng_state(self.default)
@@ -192,6 +205,11 @@ class RandomState:
         if self.numpy is not None:
             np.random.set_state(self.numpy)
             random.setstate(self.python)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """`torch.equal` for states of a generator, without a call of PyTorch for each operation."""
+    return bool(one.numpy().tobytes() == other.numpy().tobytes())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

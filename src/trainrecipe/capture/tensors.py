@@ -13,15 +13,26 @@ from typing import Any
 import torch
 
 _DEPTH = 6
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout})
+"""Types that hold no tensor: most arguments of most operations."""
 
 
 def tensors_in(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
     """Every tensor in `value`, in a fixed order."""
+    found: list[torch.Tensor] = []
+    _collect(value, depth, found)
+    return iter(found)
+
+
+def _collect(value: Any, depth: int, found: list[torch.Tensor]) -> None:
+    kind = type(value)
+    if kind in _PLAIN:
+        return
     if isinstance(value, torch.Tensor):
-        yield value
+        found.append(value)
     elif depth:
-        for child in _children(value):
-            yield from tensors_in(child, depth - 1)
+        for child in value if kind is tuple or kind is list else value.values() if kind is dict else _children(value):
+            _collect(child, depth - 1, found)
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
@@ -31,9 +42,11 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], depth: int = _DEPTH) -> Any:
     """`value` with every tensor replaced by `change(tensor)`; containers without tensors are kept as they are."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, torch.Tensor):
         return change(value)
-    if not depth or not any(True for _ in tensors_in(value, depth)):
+    if not depth or next(tensors_in(value, depth), None) is None:
         return value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return tuple.__new__(type(value), [map_tensors(v, change, depth - 1) for v in value])

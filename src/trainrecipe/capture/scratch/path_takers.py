@@ -31,13 +31,14 @@ class Taker:
     keyword: str
     flags: int | Callable[..., int]
 
-    def importing(self) -> bool:
-        """Whether the module is being imported just now, so that its functions may be missing yet."""
-        return bool(getattr(getattr(sys.modules.get(self.module), "__spec__", None), "_initializing", False))
+    def importing(self) -> Any:
+        """The specification of the module while it is being imported, so that its functions may be missing yet; else None."""
+        spec = getattr(sys.modules.get(self.module), "__spec__", None)
+        return spec if getattr(spec, "_initializing", False) else None
 
     def owner(self) -> Any:
         """The module or class that holds the function, or None while that is not imported completely."""
-        found = None if self.importing() else sys.modules.get(self.module)
+        found = None if self.importing() is not None else sys.modules.get(self.module)
         for name in self.where.split(".")[:-1]:
             found = getattr(found, name, None)
         return found if hasattr(found, self.name) else None

@@ -75,6 +75,7 @@ class Scratch:
         self._swapped: list[tuple[Any, Any]] = []
         self._waiting = list(TAKERS)
         self._modules_seen = 0
+        self._importing_now: list[Any] = []
         Scratch._entered = self._calls.active = True
         try:
             self._patch(self._calls)
@@ -111,7 +112,9 @@ class Scratch:
         """Redirect libraries and, in the same pass over all modules, `others`: functions with what takes their place."""
         if self._calls is None:
             return
-        self._modules_seen = -1 if any(taker.importing() for taker in self._waiting) else len(sys.modules)
+        self._modules_seen = len(sys.modules)
+        importing = [taker.importing() for taker in self._waiting]
+        self._importing_now = list({id(spec): spec for spec in importing if spec is not None}.values())
         ready = [taker for taker in self._waiting if taker.owner() is not None]
         if not ready and not others:
             return
@@ -153,10 +156,14 @@ class Scratch:
             return path
         return self._calls.database(path) if flags == DATABASE else self._calls.place(path, flags)
 
+    def _has_more(self) -> bool:
+        """Whether a module is new, or complete at last, since the libraries were looked at."""
+        return len(sys.modules) != self._modules_seen or not all(spec._initializing for spec in self._importing_now)
+
     def _importing(self, original: _Call) -> _Call:
         def load(*args: Any, **options: Any) -> Any:
             module = original(*args, **options)
-            if self._calls and len(sys.modules) != self._modules_seen:
+            if self._calls and self._has_more():
                 self.patch_torch()  # before `from library import save` binds what it finds
             return module
 
