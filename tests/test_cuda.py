@@ -58,3 +58,16 @@ def test_weights_stay_bit_identical_on_a_gpu(ask: Any, name: str) -> None:
     assert bare["code"] == seen["code"] == 0
     assert seen["weights"] == bare["weights"]
     assert seen["output"] == bare["output"]
+
+
+def test_trials_of_a_knob_see_losses_on_a_gpu(ask: Any, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import torch\nfrom torch import nn\nHIDDEN = 16\ntorch.manual_seed(0)\nx = torch.randn(256, 6, device='cuda')\n"
+        "y = x[:, :1] * x[:, 1:2]\nmodel = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 1)).cuda()\n"
+        "optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)\nfor step in range(100):\n    optimizer.zero_grad()\n"
+        "    loss = nn.functional.mse_loss(model(x), y)\n    loss.backward()\n    optimizer.step()\n"
+    )
+    answer = ask(str(script), knob="HIDDEN=4,64", only=["capacity"])
+    found = [Finding.from_json(f) for f in answer["findings"]]
+    assert [(f.check, f.severity) for f in found] == [("capacity", Severity.WARNING)], answer["errors"]

@@ -26,9 +26,12 @@ from types import FrameType
 from typing import Any
 
 from trainrecipe.capture import ranks as ranking
+from trainrecipe.capture import trials
 from trainrecipe.capture.launch import Order
+from trainrecipe.intervene.knob import find
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
+from trainrecipe.subjects.knob import Knob
 
 WHOLE_RUN = {
     "non-finite",
@@ -54,6 +57,10 @@ REPEATED = {"irreproducible"}
 """Checks whose gallery shows its fault only when the script is rehearsed twice."""
 
 
+KNOBS = {"capacity": "hidden=8,128"}
+"""Checks whose gallery shows its fault only when a knob of capacity is turned, and that knob."""
+
+
 def processes_of(script: str) -> int:
     """The processes in which a gallery or zoo script is to train."""
     path = Path(script)
@@ -63,7 +70,8 @@ def processes_of(script: str) -> int:
 def way_of(script: str) -> dict[str, Any]:
     """How a gallery or zoo script has to be observed for its fault to show: options of `observe`."""
     suspect = Path(script).parent.name
-    return {"rehearsal": suspect not in WHOLE_RUN, "twice": suspect in REPEATED, "processes": processes_of(script)}
+    way = {"rehearsal": suspect not in WHOLE_RUN, "twice": suspect in REPEATED, "processes": processes_of(script)}
+    return way | ({"knob": KNOBS[suspect]} if suspect in KNOBS else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +118,10 @@ def observe(
     budget: float = 20.0,
     only: Sequence[str] = (),
     processes: int = 1,
+    knob: str = "",
 ) -> Observed:
     """Run one script in a forked child, in an empty folder, and read back its record; with several `processes`, as torchrun
-    would start it, in that many."""
+    would start it, in that many; with a `knob`, after trials with its values."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
         work = Path(folder, "work")
@@ -131,6 +140,8 @@ def observe(
             again = dataclasses.replace(order, log="", scratch=str(Path(folder, "s2")), fingerprint=str(Path(folder, "2.json")))
             _wait(_fork(again, work, Path(folder, "again")))
             order = dataclasses.replace(order, fingerprint=str(Path(folder, "1.json")), other_fingerprint=again.fingerprint)
+        if knob:
+            order = _try(order, find(knob, order.target), work, Path(folder))
         log = EventLog.create(Path(folder), run="test", command="check" if rehearsal else "run", script=script)
         log.close()
         code = _run_all(order, processes, work, Path(folder))
@@ -270,7 +281,7 @@ def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weight
 
 
 class _Forked:
-    """A forked rank."""
+    """A forked rank, or trial."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -293,6 +304,17 @@ def _run_all(order: Order, processes: int, work: Path, folder: Path, weigh: bool
         weights = folder / f"rank{one.rank}.weights" if weigh else None
         ranks[one.rank] = _Forked(_fork(one, work, folder / f"rank{one.rank}", weights=weights, bare=bare))
     return ranking.wait_for_all(ranks, every[0])
+
+
+def _try(order: Order, knob: Knob, work: Path, folder: Path) -> Order:
+    """The order with what trials of the knob have shown."""
+
+    def start(planned: trials.Planned) -> _Forked:
+        return _Forked(_fork(planned.order, work, planned.errors.with_suffix("")))
+
+    kept = folder / "trials.json"
+    trials.write(kept, knob, trials.make(trials.plan(order, knob, folder), start))
+    return dataclasses.replace(order, trials_from=str(kept))
 
 
 def _wait(pid: int) -> int:
@@ -334,6 +356,7 @@ def main() -> None:
     parser.add_argument("--twice", action="store_true", help="rehearse twice, to compare")
     parser.add_argument("--processes", type=int, default=1, help="as so many ranks, as torchrun would start them")
     parser.add_argument("--seed-offset", type=int, default=0)
+    parser.add_argument("--knob", help="with trials of this knob, as in hidden=32,128 (default: the one of its gallery)")
     parser.add_argument("--only", metavar="CHECK", nargs="+", default=[], help="make these checks and no others")
     parser.add_argument("--verbose", "-v", action="store_true", help="also what passed and what was skipped, with evidence")
     parser.add_argument("--serve", action="store_true", help="answer requests from standard input (for the tests)")
@@ -350,6 +373,7 @@ def main() -> None:
             seed_offset=options.seed_offset,
             only=options.only,
             processes=options.processes,
+            knob=options.knob or way_of(script).get("knob", ""),
         )
         r = seen.record
         print(f"{script}: {r.status} code {seen.code} {seen.seconds:.1f}s, {r.facts.get('seen', '')}", flush=True)

@@ -34,6 +34,8 @@ class Order:
     """What the parent asks for. `target` is a script's path or, with `module`, a module's name.
 
     `clock_to` is a file for times: nothing but times is taken then, and another execution reads them as `clock_from`.
+    `constant` is a constant of the script that takes `value` instead of its own; `trial_to` is a file for what such a trial of
+    it shows, and another execution reads what all trials showed as `trials_from`.
     `exchange` is a folder through which the ranks of one distributed training tell each other what they saw; `rank` and
     `world` say which rank this is and of how many, `port` where they meet (0: the environment says all that already).
     """
@@ -53,6 +55,10 @@ class Order:
     seed_offset: int = 0
     clock_to: str = ""
     clock_from: str = ""
+    constant: str = ""
+    value: str = ""
+    trial_to: str = ""
+    trials_from: str = ""
     only: list[str] = dataclasses.field(default_factory=list)
     exchange: str = ""
     rank: int = 0
@@ -103,7 +109,7 @@ def _scratch(order: Order) -> Iterator[None]:
         return
     from trainrecipe.capture.scratch.scratch import Scratch
 
-    own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to) if f]
+    own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to, order.trial_to) if f]
     own += [Path(order.exchange)] if order.exchange else []
     with Scratch(Path(order.scratch), leave=own):
         yield
@@ -171,7 +177,8 @@ def _execute(order: Order) -> None:
     sys.argv = [order.target, *order.args]
     if order.module:
         sys.path[0] = os.getcwd()
-        runpy.run_module(order.target, run_name="__main__", alter_sys=True)
+        with _turned_module(order):
+            runpy.run_module(order.target, run_name="__main__", alter_sys=True)
         return
     path = os.path.abspath(order.target)
     sys.path[0] = os.path.dirname(path)
@@ -179,11 +186,43 @@ def _execute(order: Order) -> None:
 
     add_user_root(os.path.dirname(path))
     with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec")
+        code = _compiled(order, file.read(), path)
     main_module = types.ModuleType("__main__")
     main_module.__dict__.update(__file__=path, __builtins__=__builtins__, __spec__=None, __cached__=None)
     sys.modules["__main__"] = main_module
     exec(code, main_module.__dict__)
+
+
+def _compiled(order: Order, source: bytes, path: str) -> types.CodeType:
+    """The script's code, with another value for one of its constants where that was asked for."""
+    if not order.constant:
+        return compile(source, path, "exec", dont_inherit=True)
+    from trainrecipe.intervene.settings import turned
+
+    return compile(turned(source, path, order.constant, order.value), path, "exec", dont_inherit=True)
+
+
+@contextlib.contextmanager
+def _turned_module(order: Order) -> Iterator[None]:
+    """While a module is run as the script: its code, too, has the other value."""
+    if not order.constant:
+        yield
+        return
+    from trainrecipe.intervene.knob import source_of
+
+    source = source_of(order.target)
+    path = os.path.realpath(source) if source is not None else ""
+    original = importlib.machinery.SourceFileLoader.get_code
+
+    def get_code(loader: importlib.machinery.SourceFileLoader, fullname: str) -> types.CodeType | None:
+        file = loader.get_filename(fullname)
+        return _compiled(order, Path(file).read_bytes(), file) if os.path.realpath(file) == path else original(loader, fullname)
+
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        importlib.machinery.SourceFileLoader.get_code = original  # type: ignore[method-assign]
 
 
 def _conclude(session: Session, outcome: Outcome) -> None:

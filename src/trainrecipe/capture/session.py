@@ -72,7 +72,13 @@ class Session:
             from trainrecipe.intervene.seed import shift_seeds
 
             shift_seeds(order.seed_offset)
-        if order.clock_to:
+        if order.trial_to:
+            from trainrecipe.capture import trials
+
+            listener = Listener(detail_never=True, every_loss=True)
+            self.rehearsal = Rehearsal(listener.run, steps=trials.STEPS, seconds=trials.SECONDS, rounds=False)
+            listener.on_event = self.rehearsal.event
+        elif order.clock_to:
             from trainrecipe.capture.listen.clock import Sampler
 
             listener = Listener(detail_never=True)
@@ -93,7 +99,7 @@ class Session:
             listener = Listener(on_tapes=early, ranks=bool(order.exchange), follow=follow)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
-        listener.install(recording=not order.clock_to)
+        listener.install(recording=not (order.clock_to or order.trial_to))
         self.listener = listener
         if self.exchange is not None and order.rehearsal:
             self.exchange.watch(lambda: listener.run.events, self._leave_rank, self._stalled)
@@ -128,10 +134,16 @@ class Session:
         if self.order.clock_to:
             Path(self.order.clock_to).write_text(json.dumps(dataclasses.asdict(self.listener.run.clock)))
             return
+        if self.order.trial_to:
+            from trainrecipe.capture import trials
+
+            Path(self.order.trial_to).write_text(json.dumps(trials.seen(self.listener, cut=bool(self.over))))
+            return
         self._write_fingerprint()
         if self.order.fingerprint and not self.order.log:
             return
         self._read_clock()
+        self._read_trials()
         from trainrecipe.capture import overview, subjects
         from trainrecipe.capture.criteria import fill_criteria
 
@@ -296,6 +308,13 @@ class Session:
         known = json.loads(path.read_text())
         lines = [HotLine(Place(**line["place"]) if line["place"] else None, line["share"]) for line in known.pop("lines")]
         self.listener.run.clock = Clock(**known, lines=lines)
+
+    def _read_trials(self) -> None:
+        """Take over what other executions have shown with other values of a knob."""
+        from trainrecipe.capture import trials
+
+        if self.listener is not None and self.order.trials_from:
+            self.listener.run.knob, self.listener.run.trials = trials.read(Path(self.order.trials_from))
 
     def _wait_for_other(self) -> None:
         if not self.order.other_fingerprint or self.listener is None:

@@ -27,6 +27,7 @@ def check(
         bool, typer.Option("--profile", help="First rehearse once more, alone, to see where the time of a step goes.")
     ] = False,
     processes: options.Processes = None,
+    knob: options.Knob = None,
     only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -40,6 +41,7 @@ def check(
     [cyan]recipe check train.py[/cyan]
     [cyan]recipe check train.py -- --lr 0.1 --epochs 3[/cyan]
     [cyan]recipe check --processes 2 train.py[/cyan]    a script that torchrun starts
+    [cyan]recipe check train.py --knob hidden=32,128[/cyan]    is a larger model put to use?
     [cyan]recipe check -m package.train --format sarif -o findings.sarif[/cyan]
     """
     from trainrecipe.cli.watched import Wish, defaults, watch
@@ -55,6 +57,7 @@ def check(
         only=tuple(only or ()),
         processes=processes or 1,
         profile=profile,
+        knob=knob or "",
         in_place=in_place,
         budget=budget if budget is not None else config.budget_seconds,
         steps=steps or config.steps,

@@ -31,4 +31,14 @@ Processes = Annotated[
         help="Run the script as N processes that train together, as torchrun --nproc-per-node N does, and compare them.",
     ),
 ]
+Knob = Annotated[
+    str | None,
+    typer.Option(
+        "--knob",
+        metavar="NAME=A,B",
+        help="Does more capacity lower the training loss? NAME is a constant at the top of the script (HIDDEN=32,128), or of "
+        "a class or dictionary there (Config.hidden=32,128), or else a flag of the script (hidden=32,128 for --hidden); the "
+        "values in growing order. First trains a few hundred steps with each value under two seeds.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also what passed checks saw.")]

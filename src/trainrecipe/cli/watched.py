@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainrecipe.capture import trials
 from trainrecipe.capture.exchange import Exchange
 from trainrecipe.capture.launch import Order
 from trainrecipe.capture.ranks import Among, among_ranks, orders, wait_for_all, wait_for_the_others
@@ -21,8 +22,10 @@ from trainrecipe.cli.catalogue import catalogue, chosen
 from trainrecipe.cli.output import Format, emit
 from trainrecipe.config import Config
 from trainrecipe.finding import Severity
+from trainrecipe.intervene.knob import find
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
+from trainrecipe.subjects.knob import Knob
 from trainrecipe.wrong_use import WrongUse
 
 
@@ -44,6 +47,7 @@ class Wish:
     seed_offset: int = 0
     only: tuple[str, ...] = ()
     profile: bool = False
+    knob: str = ""
     processes: int = 1
 
 
@@ -52,6 +56,7 @@ def watch(target: str, args: list[str], wish: Wish) -> int:
     _must_exist(target, wish.module)
     chosen(catalogue(defaults()), wish.only)
     among = among_ranks()
+    knob = _knob(target, wish, alone=among is None) if wish.knob else None
     if among is not None:
         if wish.processes > 1:
             raise WrongUse("--processes starts the ranks itself; leave it out under torchrun, or start recipe without torchrun")
@@ -62,7 +67,13 @@ def watch(target: str, args: list[str], wish: Wish) -> int:
         order = _order(target, args, wish, log, Path(temporary))
         if among is not None:
             order = _among(order, among)
-        code = _run_ranks(order, wish, Path(temporary)) if wish.processes > 1 else _run(order, wish, Path(temporary))
+        try:
+            order = _try(order, knob, Path(temporary)) if knob is not None else order
+        except KeyboardInterrupt:
+            log.append("ended", status="interrupted", exit_code=130, seconds=0.0)
+            code = 130
+        else:
+            code = _run_ranks(order, wish, Path(temporary)) if wish.processes > 1 else _run(order, wish, Path(temporary))
         if among is not None:
             wait_for_the_others(among)
             shutil.rmtree(among.folder, ignore_errors=True)
@@ -127,9 +138,40 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
     )
 
 
+def _knob(target: str, wish: Wish, *, alone: bool) -> Knob:
+    """What `--knob` means in this script. Raises WrongUse."""
+    if wish.processes > 1 or not alone:
+        how = f"--processes {wish.processes}" if wish.processes > 1 else "torchrun"
+        raise WrongUse(
+            f"--knob {wish.knob} cannot be combined with {how}: its trials are single processes; leave one of them out"
+        )
+    return find(wish.knob, target, wish.module)
+
+
+def _try(order: Order, knob: Knob, temporary: Path) -> Order:
+    """Make the trials of a knob before anything else runs. Ctrl-C ends them all."""
+    threads = max(1, (os.cpu_count() or 1) // 2)
+
+    def start(planned: trials.Planned) -> subprocess.Popen[bytes]:
+        with planned.errors.open("wb") as errors:
+            quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": errors}
+            return _start(planned.order, defaults={"OMP_NUM_THREADS": str(threads)}, **quiet)
+
+    kept = temporary / "trials.json"
+    trials.write(kept, knob, trials.make(trials.plan(order, knob, temporary), start, _show_trial))
+    return dataclasses.replace(order, trials_from=str(kept))
+
+
+def _show_trial(text: str) -> None:
+    """A line on the terminal that tells which trial is being made, and that is wiped when there is none."""
+    if os.isatty(2):
+        with contextlib.suppress(OSError):
+            os.write(2, (f"\r\x1b[2Krecipe: {text}" if text else "\r\x1b[2K").encode())
+
+
 def _run(order: Order, wish: Wish, temporary: Path) -> int:
     second = None
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     if order.clock_from:  # alone on the machine, before the others
         timed = dataclasses.replace(
             order, log="", scratch=str(temporary / "scratch3"), fingerprint="", other_fingerprint="", clock_to=order.clock_from
@@ -183,10 +225,11 @@ def _watch_as_rank(target: str, args: list[str], wish: Wish, among: Among) -> in
     return _positive(code)
 
 
-def _start(order: Order, **streams: Any) -> subprocess.Popen[bytes]:
+def _start(order: Order, *, defaults: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
+    """Start the script in an observed process; `defaults` are for what its environment leaves open."""
     sys.stdout.flush()
     command = [sys.executable, "-m", "trainrecipe.capture.launch"]
-    return subprocess.Popen(command, env=order.environment(), **streams)
+    return subprocess.Popen(command, env={**(defaults or {}), **order.environment()}, **streams)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from trainrecipe.subjects.evaluation import Evaluation
 from trainrecipe.subjects.exits import LoopExit
 from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scaler
 from trainrecipe.subjects.inits import Inits
+from trainrecipe.subjects.knob import Knob, Trial
 from trainrecipe.subjects.weights import Weights
 
 
@@ -444,7 +445,7 @@ class Run:
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
     those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
     the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
-    known.
+    known. `trials` are short trainings with other values of the `knob` that was named.
     """
 
     script: str = ""
@@ -494,6 +495,8 @@ class Run:
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     criteria: list[Criterion] = dataclasses.field(default_factory=list)
     loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
+    knob: Knob | None = None
+    trials: list[Trial] = dataclasses.field(default_factory=list)
 
     def train_passes(self) -> list[Pass]:
         """Passes during which backward was called."""

@@ -41,7 +41,8 @@ class Backwards(Ear):
     """The program's calls of `backward` and of `torch.autograd.grad` for parameters.
 
     `tapes` are the first recorded steps of each line that calls backward, `latest` the last sound one, `broken` the first
-    whose loss or gradients were not finite; `inside` tells whether a backward is under way.
+    whose loss or gradients were not finite; `inside` tells whether a backward is under way. `leaves` are what the first loss of
+    each line gives gradients to, where nothing is looked at but losses.
     """
 
     def __init__(self, listener: Any) -> None:
@@ -51,6 +52,7 @@ class Backwards(Ear):
         self.broken: dict[Spot | None, Tape] = {}
         self.batches: dict[Spot | None, list[Batch]] = {}
         self.stream = Stream()
+        self.leaves: list[torch.Tensor] = []
         self.inside = False
         self._records: dict[Spot | None, Backward] = {}
         self._last = Backward(None)
@@ -184,7 +186,7 @@ class Backwards(Ear):
     def _note_lightly(self, root: torch.Tensor) -> bool:
         """What an unsampled step keeps of a backward: that it happened, its loss, and the forwards that fed it."""
         run, listener = self.run, self.listener
-        if not run.backwards or self.recorder.active:
+        if not run.backwards or self.recorder.active or listener.every_loss:
             return False
         listener.ledger.blind()
         record = self._last
@@ -212,8 +214,10 @@ class Backwards(Ear):
         record.last_event = listener.event()
         listener.loaders.backward()
         root = self._scaled.get(id(roots[0]), roots[0])
-        if root.numel() == 1 and (listener.detail or root.device.type == "cpu"):
+        if root.numel() == 1 and (listener.detail or listener.every_loss or root.device.type == "cpu"):
             self._note_loss(record, float(root.detach()))
+        if listener.every_loss and record.count == 1:
+            self.leaves += describe.leaves(root)
         tape, marks = None, []
         if listener.detail:
             self._measure_graph(record, roots[0])

@@ -178,6 +178,22 @@ def graph_size(node: Any, number: int = 0, most: int = 20000) -> tuple[int, int]
     return len(seen), shared
 
 
+def leaves(root: torch.Tensor, most: int = 20000) -> list[torch.Tensor]:
+    """The tensors that a loss sends gradients to, found in its autograd graph of at most so many nodes."""
+    work: list[Any] = [root.grad_fn] if root.grad_fn is not None else []
+    seen = set(work)
+    found = []
+    while work and len(seen) < most:
+        node = work.pop()
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        for child, _ in node.next_functions:
+            if child is not None and child not in seen:
+                seen.add(child)
+                work.append(child)
+    return found
+
+
 def flows(tape: Tape, held_by: Mapping[int, Iterable[int]]) -> set[tuple[int, int]]:
     """Pairs of optimisers of which the first one's parameters feed the second one's on the way to a tape's loss."""
     behind: dict[int, set[int]] = {}

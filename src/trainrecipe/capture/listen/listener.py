@@ -50,7 +50,7 @@ _TROUBLE = 50
 
 class Listener:
     """Observes the program from `install` to `remove`. `detail_always` is for rehearsals, which last a few steps only,
-    `detail_never` for taking times.
+    `detail_never` for taking times, with `every_loss` for the losses as well, on whatever device they are.
 
     `ranks`: this is one of several processes that train together. With `follow` the predictions for one batch are looked at
     all along. `on_event(kind)` is called before a batch is taken
@@ -63,6 +63,7 @@ class Listener:
         *,
         detail_always: bool = False,
         detail_never: bool = False,
+        every_loss: bool = False,
         on_event: Callable[[str], None] | None = None,
         on_tapes: Callable[[], None] | None = None,
         limit_batches: Callable[[Any, Any], Any] | None = None,
@@ -74,6 +75,7 @@ class Listener:
         self.trouble: list[str] = []
         self.detail_always = detail_always
         self.detail_never = detail_never
+        self.every_loss = every_loss
         self.detail = not detail_never
         self.on_event = on_event
         self.on_tapes = on_tapes
