@@ -48,7 +48,7 @@ class BatchNormNeverUpdated(Check):
     title = "Evaluation uses batch-norm statistics that were never collected"
     rows = ("S24", "S3")
     faults = (83, 97)
-    explains = ("eval-in-train-mode", "buffers-left-behind")
+    explains = ("eval-in-train-mode",)
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not run.weights.norms:
