@@ -434,6 +434,21 @@ def test_update_ratio(changes: dict[str, Any], expected: str) -> None:
     assert grade("update-ratio", run_with(parameter(**changes))) == expected
 
 
+@pytest.mark.parametrize(("name", "expected"), [("RMSprop", "pass"), ("Adagrad", "pass"), ("Adam", "warning")])
+def test_an_average_that_starts_at_0_makes_the_first_updates_long(name: str, expected: str) -> None:
+    long = [2.5 / k**0.5 for k in range(1, 21)]
+    assert grade("update-ratio", run_with(parameter(ratios=long), optimizer=name)) == expected
+    assert grade("update-ratio", run_with(parameter(ratios=[10 * r for r in long]), optimizer=name)) == "warning"
+
+
+def test_an_optimizer_of_the_scripts_own_may_have_no_bias_correction() -> None:
+    adam = [0.1, 0.5, 0.6, 0.7, 0.7, 0.6, 0.6, 0.5, 0.4, 0.4, 0.3, 0.3]
+    run = run_with(parameter(ratios=adam), optimizer="PlainAdam")
+    run.optimizers[0].standard = False
+    assert grade("update-ratio", run) == "pass"
+    assert grade("update-ratio", run_with(parameter(ratios=adam))) == "warning"
+
+
 @pytest.mark.parametrize(
     ("fate", "expected"),
     [
