@@ -104,7 +104,7 @@ class DumbBaselines(Check):
         if e["copies"]:
             others = f"{e['copies']} other{'s' if e['copies'] > 1 else ''} of the same shapes"
             return Ruling.unsure(
-                f"the net is one of several models, with {others}, so its own score is not the script's; {text}"
+                f"the net is one of several, with {others}, so its score is not the script's; {text}"
             )
         return Ruling.found(
             Severity.WARNING if e["flat"] and e["whole"] else Severity.NOTE,
