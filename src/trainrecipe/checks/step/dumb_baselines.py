@@ -103,9 +103,7 @@ class DumbBaselines(Check):
             return Ruling.passed(text)
         if e["copies"]:
             others = f"{e['copies']} other{'s' if e['copies'] > 1 else ''} of the same shapes"
-            return Ruling.unsure(
-                f"the net is one of several, with {others}, so its score is not the script's; {text}"
-            )
+            return Ruling.unsure(f"the net is one of several, with {others}, so its score is not the script's; {text}")
         return Ruling.found(
             Severity.WARNING if e["flat"] and e["whole"] else Severity.NOTE,
             f"At the end of the run the net is beaten by a {name}: {_told(e, net[0])} against {_told(e, best[0])}.",
