@@ -12,7 +12,7 @@ SEED, CONTEXT, WIDTH, EPOCHS = 7, 32, 48, 3
 
 
 class Characters(Dataset):
-    """Pieces of text as numbers: the context and, for each of its characters, the one to predict."""
+    """Pieces of text as numbers, each one character longer than the context."""
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -21,10 +21,7 @@ class Characters(Dataset):
         return (len(self.numbers) - 1) // CONTEXT
 
     def __getitem__(self, index):
-        start = index * CONTEXT
-        context = self.numbers[start : start + CONTEXT]
-        target = self.numbers[start + 1 : start + 1 + CONTEXT]
-        return context, target
+        return self.numbers[index * CONTEXT : (index + 1) * CONTEXT + 1]
 
 
 class Block(nn.Module):
@@ -64,6 +61,11 @@ class CharGPT(nn.Module):
         return numbers[0]
 
 
+def loss_of(model, pieces):
+    context = pieces[:, :-1]
+    return F.cross_entropy(model(context).flatten(0, 1), pieces[:, 1:].flatten())
+
+
 def main():
     torch.manual_seed(SEED)
     text = " ".join((topics["typesseq"] + topics["strings"] + topics["exprlists"]).split())[:14_000]
@@ -77,14 +79,14 @@ def main():
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for epoch in range(EPOCHS):
         model.train()
-        for context, target in train:
-            loss = F.cross_entropy(model(context).flatten(0, 1), target.flatten())
+        for pieces in train:
+            loss = loss_of(model, pieces)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         model.eval()
         with torch.no_grad():
-            losses = [F.cross_entropy(model(c).flatten(0, 1), t.flatten()).item() for c, t in val]
+            losses = [loss_of(model, pieces).item() for pieces in val]
         mean = sum(losses) / len(losses)
         print(f"epoch {epoch}: val loss {mean:.3f}, perplexity {math.exp(mean):.2f}")
     print("".join(alphabet[i] for i in model.write(numbers[None, :CONTEXT], 40).tolist()))
