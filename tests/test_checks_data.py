@@ -116,6 +116,39 @@ def test_a_dataset_that_ignores_its_index_is_found() -> None:
     assert warned(answer(SameBatch(), lambda: train(nn.Linear(6, 5), DataLoader(Stuck(), 32))))
 
 
+def test_one_batch_on_purpose_before_the_training_is_a_note() -> None:
+    loader = DataLoader(TensorDataset(*examples()), 32)
+
+    def script() -> None:
+        train(nn.Linear(6, 5), fresh_iterators(loader, 6), epochs=1)
+        model = nn.Linear(6, 5)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for x, y in loader:
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    finding = answer(SameBatch(), script)
+    assert finding.severity is Severity.NOTE
+    assert "trains on all batches" in finding.ruling.observed
+
+
+def test_one_batch_that_an_option_asks_for_is_a_note() -> None:
+    loader = DataLoader(TensorDataset(*examples()), 32)
+
+    def epoch(model: nn.Module, fast_dev_run: bool) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for x, y in loader:
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            if fast_dev_run:
+                break
+
+    model = nn.Linear(6, 5)
+    finding = answer(SameBatch(), lambda: [epoch(model, True) for _ in range(6)])
+    assert finding.severity is Severity.NOTE
+    assert "`fast_dev_run` asks for it" in finding.ruling.observed
+
+
 @pytest.mark.parametrize("kind", ["shuffled restart", "one batch", "taken once", "xor", "autoencoder", "plain"])
 def test_healthy_batches_are_not_reported(kind: str) -> None:
     x, y = examples()

@@ -210,6 +210,69 @@ def test_peeking_ahead_leaves_other_targets_alone() -> None:
     assert grade("peeking-ahead", step) == "skip"
 
 
+# ---- targets-not-next
+
+
+def counting(rows: int = 12, length: int = 14) -> torch.Tensor:
+    """Sequences with an order: each goes on in steps of one, with a jump now and then."""
+    torch.manual_seed(3)
+    steps = torch.where(torch.rand(rows, length) < 0.2, torch.randint(0, 11, (rows, length)), torch.ones(rows, length).long())
+    return steps.cumsum(1) % 11
+
+
+def modelled(kind: str, call: Callable[..., torch.Tensor], tokens: torch.Tensor, **layers: Any) -> Step:
+    """A step on tokens whose targets stand where `kind` says."""
+    torch.manual_seed(0)
+    model = Of(call, embed=nn.Embedding(12, 10), head=nn.Linear(10, 12), **layers)
+
+    def loss(m: nn.Module, b: torch.Tensor) -> torch.Tensor:
+        start = torch.full((len(b), 1), 11)
+        given, wanted = {
+            "next": (b[:, :-1], b[:, 1:]),
+            "same": (b, b),
+            "before": (b[:, 1:], b[:, :-1]),
+            "cut": (b, b[:, :-1]),
+            "twice": (b[:, :-2], b[:, 2:]),
+            "start token": (torch.cat([start, b[:, :-1]], 1), b),
+        }[kind]
+        return F.cross_entropy(m(given)[:, : wanted.shape[1]].flatten(0, 1), wanted.flatten())
+
+    return step_of(model, tokens, loss)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("next", "skip"), ("same", "error"), ("before", "error"), ("cut", "error"), ("twice", "warning"), ("start token", "skip")],
+)
+def test_targets_of_masked_attention(kind: str, expected: str) -> None:
+    assert grade("targets-not-next", modelled(kind, lambda m, x: attend(m, x, True), counting())) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("one direction", "warning"), ("both directions", "pass")])
+def test_targets_of_recurrent_models(kind: str, expected: str) -> None:
+    step = modelled("same", lambda m, x: m.head(m.r(m.embed(x))[0]), counting(), **layers_for(kind))
+    assert grade("targets-not-next", step) == expected
+
+
+def test_reproducing_the_input_on_purpose_is_left_alone() -> None:
+    def shifted_inside(m: Any, x: torch.Tensor) -> torch.Tensor:
+        h = F.pad(m.embed(x), (0, 0, 1, 0))[:, :-1]
+        return m.head(m.r(h)[0])
+
+    one = layers_for("one direction")
+    assert grade("targets-not-next", modelled("same", shifted_inside, counting(), **one)) == "pass"
+    assert grade("targets-not-next", modelled("same", autoencoder, counting(), **layers_for("autoencoder"))) == "pass"
+    torch.manual_seed(0)
+    random = torch.randint(0, 11, (12, 14))
+    assert grade("targets-not-next", modelled("same", lambda m, x: m.head(m.r(m.embed(x))[0]), random, **one)) == "note"
+    assert grade("targets-not-next", modelled("same", lambda m, x: m.head(m.embed(x)), counting())) == "note"
+
+
+def test_a_sequence_that_repeats_every_second_element_is_shifted_rightly() -> None:
+    tokens = (torch.arange(14)[None] % 2) + torch.arange(10)[:, None]
+    assert grade("targets-not-next", modelled("next", lambda m, x: attend(m, x, True), tokens)) == "skip"
+
+
 # ---- dropout-in-eval
 
 
@@ -432,6 +495,21 @@ def parameter(**changes: Any) -> Parameter:
 )
 def test_update_ratio(changes: dict[str, Any], expected: str) -> None:
     assert grade("update-ratio", run_with(parameter(**changes))) == expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("RMSprop", "pass"), ("Adagrad", "pass"), ("Adam", "warning")])
+def test_an_average_that_starts_at_0_makes_the_first_updates_long(name: str, expected: str) -> None:
+    long = [2.5 / k**0.5 for k in range(1, 21)]
+    assert grade("update-ratio", run_with(parameter(ratios=long), optimizer=name)) == expected
+    assert grade("update-ratio", run_with(parameter(ratios=[10 * r for r in long]), optimizer=name)) == "warning"
+
+
+def test_an_optimizer_of_the_scripts_own_may_have_no_bias_correction() -> None:
+    adam = [0.1, 0.5, 0.6, 0.7, 0.7, 0.6, 0.6, 0.5, 0.4, 0.4, 0.3, 0.3]
+    run = run_with(parameter(ratios=adam), optimizer="PlainAdam")
+    run.optimizers[0].standard = False
+    assert grade("update-ratio", run) == "pass"
+    assert grade("update-ratio", run_with(parameter(ratios=adam))) == "warning"
 
 
 @pytest.mark.parametrize(

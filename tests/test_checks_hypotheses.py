@@ -477,11 +477,12 @@ def test_odd_steps_are_skipped_with_a_reason() -> None:
 
 
 def test_the_end_of_a_run_is_judged_against_baselines() -> None:
-    def trained(scale: float, flat: bool = True, finished: bool = True) -> Finding:
+    def trained(scale: float, flat: bool = True, finished: bool = True, copies: int = 0) -> Finding:
         model = mlp()
         with torch.no_grad():
             model[2].weight.mul_(scale)
         step = seen(model, batches())
+        step.copies = copies
         step.finished, step.values_seen = finished, [(i, 1.0 if flat else 1 / (i + 1)) for i in range(40)]
         return only("dumb-baselines", step)
 
@@ -490,6 +491,9 @@ def test_the_end_of_a_run_is_judged_against_baselines() -> None:
     assert "beaten by" in bad.ruling.says
     assert trained(1.0, flat=False).severity is Severity.NOTE
     assert trained(1.0, finished=False).verdict is Verdict.PASS
+    one_of_many = trained(1.0, copies=4)
+    assert one_of_many.verdict is Verdict.UNSURE
+    assert "4 others of the same shapes" in one_of_many.ruling.says
     good = mlp()
     optimizer = torch.optim.Adam(good.parameters(), 1e-2)
     step = seen(good, batches())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -657,3 +658,56 @@ def test_a_weighted_loss_used_elsewhere_is_no_forgotten_one():
     run = Run(criteria=[made], loss_uses=[LossUse("cross_entropy", ["weight"], None)])
     [answer] = ask(CHECKS["unused-criterion"], run)
     assert answer.verdict is Verdict.UNSURE
+
+
+# ---- advantage-attached
+
+
+class TwoHeads(nn.Module):
+    """A shared trunk with a head for the policy and one for the values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.policy, self.value = nn.Linear(4, 16), nn.Linear(16, 3), nn.Linear(16, 1)
+
+    def forward(self, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = torch.tanh(self.trunk(state))
+        return F.log_softmax(self.policy(hidden), -1), self.value(hidden)[:, 0]
+
+
+def played(kind: str) -> Step:
+    torch.manual_seed(1)
+    batch = torch.randn(32, 4), torch.randint(0, 3, (32,)), torch.randn(32)
+
+    def loss(model: nn.Module, given: Any) -> torch.Tensor:
+        state, action, pay = given
+        chances, values = model(state)
+        chance = chances.gather(1, action[:, None])[:, 0]
+        advantage = pay - (values.detach() if kind == "detached" else values)
+        if kind == "standardised":
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        fit = F.mse_loss(values, pay) if kind != "squared" else (pay - values).pow(2).mean()
+        gain = chance * advantage
+        if kind == "clipped":
+            ratio = (chance - chance.detach()).exp()
+            gain = torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+        if kind == "uncertainty":  # the second factor is an error, not an advantage
+            gain = chance * (pay - values).abs()
+        if kind == "climbs the critic":
+            gain = values - chance
+        return -gain.mean() + (0.0 if kind == "climbs the critic" else 0.5) * fit
+
+    model = TwoHeads()
+    return Step(model, batch, loss, torch.optim.Adam(model.parameters()))
+
+
+@pytest.mark.parametrize("kind", ["plain", "standardised", "squared", "clipped"])
+def test_an_advantage_that_is_not_detached_is_found(kind: str) -> None:
+    found = list(ask(CHECKS["advantage-attached"], played(kind)))
+    assert {f.severity for f in found} == {Severity.WARNING}
+
+
+@pytest.mark.parametrize("kind", ["detached", "uncertainty", "climbs the critic"])
+def test_other_products_of_heads_are_left_alone(kind: str) -> None:
+    assert {f.verdict for f in ask(CHECKS["advantage-attached"], played(kind))} == {Verdict.SKIP}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,8 @@ from trainrecipe.checks.run.target_network_not_synced import TargetNetworkNotSyn
 from trainrecipe.checks.run.trains_on_evaluation_data import TrainsOnEvaluationData
 from trainrecipe.checks.step.weight_decay_overwhelms import WeightDecayOverwhelms
 from trainrecipe.exam import examine
+from trainrecipe.finding import Place
+from trainrecipe.subjects.better import better
 from trainrecipe.subjects.run import Run
 from trainrecipe.subjects.step import Step
 
@@ -678,6 +681,35 @@ def plateau(mode: str) -> Callable[[], None]:
 def test_an_accuracy_needs_the_mode_max() -> None:
     assert severity(PlateauMode(), watch(plateau("min"))) == "warning"
     assert severity(PlateauMode(), watch(plateau("max"))) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "expected"),
+    [
+        ("score = hits / len(y)", "score", 1),
+        ("score = f1_score(y, p)", "score", 1),
+        ("score = 1 - accuracy_score(y, p)", "score", -1),
+        ("score = -criterion(p, y).item()", "score", 1),
+        ("score = F.cross_entropy(p, y).item()", "score", -1),
+        ("score = (p != y).float().mean()", "score", -1),
+        ("score = (p == 0).float().mean()", "score", 0),
+        ("score = judge(p, y)", "score", 1),
+        ("other, score = both(p, y)", "score", 1),
+        ("score, other = both(p, y)", "score", -1),
+        ("score = unknown(p, y)", "score", 0),
+        ("result = {}", "result['val_loss']", -1),
+        ("val_acc = 0.5", "1 - val_acc", -1),
+        ("acc_loss = 0.5", "acc_loss", 0),
+    ],
+)
+def test_which_direction_of_a_quantity_is_better(tmp_path: Path, made: str, given: str, expected: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "def judge(p, y):\n    right = 0\n    right += (p == y).sum()\n    return right / len(y)\n\n"
+        "def both(p, y):\n    return mse_loss(p, y), (p == y).float().mean().item()\n\n"
+        f"hits = 0\nfor p, y in data:\n    hits += (p == y).sum().item()\n{made}\nplateau.step({given})\n"
+    )
+    assert better(given, Place(str(script), len(script.read_text().splitlines()))) == expected
 
 
 def test_a_negated_accuracy_is_healthy() -> None:

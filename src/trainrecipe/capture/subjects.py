@@ -50,6 +50,7 @@ def steps(listener: Listener) -> list[Step]:
         called = {id(op.call) for op in step.tape.modules()}
         roots = listener.models.roots.values()
         step.loaded = any(m.loaded for m, root in zip(listener.run.models, roots, strict=False) if id(root) in called)
+        step.copies = _copies(listener, called)
         step.labels_seen = labels
         step.repeats = max((f.repeats for f in listener.run.evaluations()), default=1)
         found.append(step)
@@ -57,6 +58,16 @@ def steps(listener: Listener) -> list[Step]:
         step.others = [other for other in found if other is not step]
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))
     return found[:MOST_STEPS]
+
+
+def _copies(listener: Listener, called: set[int]) -> int:
+    """How many other models with the same shapes as one that a step calls, and with weights of their own, were called."""
+    roots = listener.models.roots.values()
+    mine = [root for root in roots if id(root) in called]
+    own = {id(p) for root in mine for p in root.parameters()}
+    shapes = [s for root in mine if (s := [p.shape for p in root.parameters()])]
+    others = [root for root in roots if id(root) not in called and not any(id(p) in own for p in root.parameters())]
+    return sum([p.shape for p in root.parameters()] in shapes for root in others)
 
 
 def with_gradient(listener: Listener) -> frozenset[int]:

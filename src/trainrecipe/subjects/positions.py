@@ -16,6 +16,7 @@ DRAWN = 16
 """Positions in the picture."""
 AGREE = 0.98
 """Share of targets that must equal the next input; the rest may be masked, corrupted or special tokens."""
+RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"})
 NOVEL = 0.2
 """Share of neighbours in the input that must differ, so that a constant sequence is not taken for a shifted one."""
 
@@ -91,6 +92,26 @@ class Positions:
         op, still = self._trace(worst, base, counted)
         found |= {"through_summary": not still, "operation": op.name if op else "an operation", "chart": self._chart(base)}
         return Evidence(found, place=(op.place if op else None) or self.step.place)
+
+    def dependence(self, offset: int) -> tuple[bool, bool, bool, bool] | None:
+        """Single positions are replaced: whether predictions depend on the input `offset` places further on, on nothing
+        behind their own position, and on what came before; and whether a recurrent layer took part. None where predictions
+        cannot be told apart by position."""
+        names: set[str] = set()
+        base = self._positions(self._run(None, lambda seen: names.add(seen.name)))
+        if base is None:
+            return None
+        sees, causal, context, moved = True, True, False, False
+        for t in self._cuts():
+            change = self._change(base, self._run(self._future(t, only=True))).amax(1)
+            most = float(change.max())
+            if most == 0 or not 0 <= t - offset < self.length:
+                continue
+            moved = True
+            sees &= float(change[t - offset]) > self.faint * most
+            causal &= t == 0 or float(change[:t].max()) <= self.faint * most
+            context |= bool((change[t + 1 :] > self.faint * most).any())
+        return sees and moved, causal, context, bool(names & RECURRENT)
 
     def _cuts(self) -> list[int]:
         last = self.length - 2

@@ -133,6 +133,7 @@ class Step:
         self.batch_sizes: frozenset[int] = frozenset()
         self.paddings: frozenset[float] = frozenset()
         self.loaded = False
+        self.copies = 0
         self.place = place(self.tape.at)
 
     # ---- trust

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import ast
 import itertools
-import linecache
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
-from trainrecipe.finding import Evidence, Place, Ruling, Severity
+from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.subjects.leaving import Leaving, leaving
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
@@ -43,7 +42,7 @@ class LoopLeftEarly(Check):
     ----------------
     Limits on shuffled data and on streams are common and not reported, nor are limits set in a framework's trainer.
     Statements that end the loop in its first turn, whatever happens, are `epoch-left-early`'s business. Training on a few
-    batches on purpose looks the same: silence the check there.
+    batches on purpose looks the same: a limit that asks whether an option is set (`if args.fast_dev_run`) is a note.
 
     Source
     ------
@@ -71,12 +70,13 @@ class LoopLeftEarly(Check):
             return Ruling.passed(f"passes use {batches} of {length} batches")
         if evidence["shuffled"]:
             return Ruling.passed(f"a condition ends each pass after {batches} batches, and the data are shuffled")
+        switch = evidence["switch"]
         return Ruling.found(
-            Severity.WARNING,
+            Severity.NOTE if switch else Severity.WARNING,
             f"Each epoch trains on the same {batches} of {length} batches: a `{how}` in the loop ends it.",
             expected=f"{length} batches in each epoch, or others in each",
             observed=f"{evidence['passes']} passes left after {batches} batch{'es' if batches > 1 else ''}; the data are not "
-            "shuffled, so these are the same in each epoch",
+            "shuffled, so these are the same in each epoch" + (f"; `{switch}` asks for it" if switch else ""),
             fix="Remove the limit, or shuffle the data.",
         )
 
@@ -88,7 +88,7 @@ def _look(run: Run, loader: Loader, passes: list[Pass]) -> Evidence | None:
     whole = [p for p, following in itertools.pairwise(passes) if p.place == following.place]
     counts = {p.batches for p in whole if not p.finished}
     left = len(whole) > 1 and len(counts) == 1 and not any(p.finished or not p.inside for p in whole)
-    at, how, condition = _exit(whole[0].place) if left else (None, "", False)
+    exit_ = leaving(whole[0].place) if left else Leaving()
     return Evidence(
         {
             "passes": len(passes),
@@ -96,46 +96,9 @@ def _look(run: Run, loader: Loader, passes: list[Pass]) -> Evidence | None:
             "batches": min(counts, default=0),
             "length": loader.length,
             "shuffled": loader.shuffled,
-            "how": how,
-            "condition": condition,
+            "how": exit_.how,
+            "condition": exit_.condition,
+            "switch": exit_.switch,
         },
-        place=at or passes[0].place,
+        place=exit_.place or passes[0].place,
     )
-
-
-def _exit(place: Place | None) -> tuple[Place | None, str, bool]:
-    """What ends the `for` loop that begins at a line: its place, `break` or `return`, and whether it depends on a condition.
-
-    Statements of the body itself come before those inside an `if`.
-    """
-    if place is None:
-        return None, "", False
-    try:
-        tree = ast.parse("".join(linecache.getlines(place.file)))
-    except SyntaxError:
-        return None, "", False
-    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For) and n.lineno <= place.line <= (n.iter.end_lineno or n.lineno)]
-    if not loops:
-        return None, "", False
-    loop = max(loops, key=lambda n: n.lineno)
-    for condition in (False, True):
-        for statement in _exits(loop.body, condition):
-            how = "return" if isinstance(statement, ast.Return) else "break"
-            source = linecache.getline(place.file, statement.lineno).strip()
-            return Place(place.file, statement.lineno, source, place.function), how, condition
-    return None, "", False
-
-
-def _exits(body: list[ast.stmt], conditions: bool, inner: bool = False) -> list[ast.stmt]:
-    """The statements that leave a loop with this body: those that always do, or with `conditions` those under an `if`."""
-    found: list[ast.stmt] = []
-    for statement in body:
-        if isinstance(statement, ast.Return) or (isinstance(statement, ast.Break) and not inner):
-            found.append(statement)
-        elif isinstance(statement, ast.With | ast.Try):
-            found += _exits(statement.body, conditions, inner)
-        elif isinstance(statement, ast.If) and conditions:
-            found += _exits([*statement.body, *statement.orelse], conditions, inner)
-        elif isinstance(statement, ast.For | ast.While) and conditions:
-            found += _exits(statement.body, conditions, inner=True)
-    return found

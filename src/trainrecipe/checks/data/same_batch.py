@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.subjects.leaving import leaving
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
-    from trainrecipe.subjects.run import Loader, Pass
+    from trainrecipe.subjects.run import Loader, Pass, Run
 
 ENOUGH = 4
 """Successive steps on one batch before anything is said: two can be chance in a tiny data set."""
@@ -42,9 +43,11 @@ class SameBatch(Check):
 
     When it is wrong
     ----------------
-    A script that overfits a single batch on purpose by taking the first batch of every pass does exactly this: silence
-    the check there. Taking a batch once and training on it, full-batch training, and data sets that repeat a handful of
-    examples are not reported. Batches that are cut out by hand, without a loader, are not seen.
+    A script that overfits a single batch on purpose by taking the first batch of every pass does exactly this. It is a note
+    where an option asks for it (`if args.fast_dev_run: break`), and where the same data are trained on batch by batch
+    elsewhere in the script, so that it was a sanity check. Taking a batch once and training on it, several steps on each
+    batch, full-batch training, and data sets that repeat a handful of examples are not reported. Batches that are cut out
+    by hand, without a loader, are not seen.
 
     Source
     ------
@@ -74,13 +77,14 @@ class SameBatch(Check):
             return Ruling.passed("the data set repeats the examples of one batch, so all batches are equal")
         if length is None and not evidence["more"]:
             return Ruling.unsure("every step took the same first batch of a stream whose length is not known")
+        purpose = evidence["purpose"]
         again = "; each step began a new pass over the loader and took its first batch" if restarted else ""
         observed = f"{evidence['different']} different in {evidence['batches']} steps{again}"
         return Ruling.found(
-            Severity.WARNING,
+            Severity.NOTE if purpose else Severity.WARNING,
             f"The same {'examples were' if evidence['augmented'] else 'batch was'} used in {longest} successive steps.",
             expected="different batches from step to step" + (f": the loader has {length}" if length else ""),
-            observed=observed + ("; inputs differ, labels do not" if evidence["augmented"] else ""),
+            observed=observed + ("; inputs differ, labels do not" if evidence["augmented"] else "") + purpose,
             fix="Loop with `for batch in loader:`, or create the iterator once, before the loop, and call next on that."
             if restarted
             else "Look at the sampler and at __getitem__: they give the same examples for every batch.",
@@ -109,19 +113,36 @@ def _look(data: Data, loader: Loader, passes: list[Pass]) -> Evidence:
             "restarted": restarted,
             "augmented": augmented,
             "more": more,
+            "purpose": _purpose(data.run, loader, at) if longest >= ENOUGH else "",
         },
         place=at.place,
     )
 
 
+def _purpose(run: Run, loader: Loader, at: Pass) -> str:
+    """A sign that the steps on one batch are meant: an option asks for them, or others train on all of these data."""
+    switch = leaving(at.place).switch
+    if switch:
+        return f"; `{switch}` asks for it"
+    alike = {n.number for n in run.loaders if n.dataset == loader.dataset or (n.examples, n.dataset_name) == _kind(loader)}
+    others = [p for p in run.train_passes() if p.place != at.place and p.loader in alike]
+    elsewhere = next((p for p in others if p.batches >= ENOUGH and len(set(p.batch_hashes)) != 1), None)
+    return f"; the loop at line {elsewhere.place.line} trains on all batches" if elsewhere and elsewhere.place else ""
+
+
+def _kind(loader: Loader) -> tuple[int | None, str]:
+    return loader.examples, loader.dataset_name
+
+
 def _longest(keys: list[tuple[Pass, int]]) -> tuple[int, Pass]:
-    """The longest row of equal keys and the pass in which it ends; the key 0 equals nothing."""
-    longest, length, at = 1, 1, keys[0][0] if keys else None
+    """The longest row of equal keys and the pass in which it begins; the key 0 equals nothing."""
+    longest, length = 1, 1
+    at = start = keys[0][0]
     for (_, before), (current, now) in itertools.pairwise(keys):
-        length = length + 1 if now == before and now else 1
+        same = now == before and now != 0
+        length, start = (length + 1, start) if same else (1, current)
         if length > longest:
-            longest, at = length, current
-    assert at is not None
+            longest, at = length, start
     return longest, at
 
 

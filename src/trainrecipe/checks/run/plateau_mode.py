@@ -1,21 +1,13 @@
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
+from trainrecipe.subjects.better import better
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.run import Run, Scheduler
-
-HIGHER = re.compile(
-    r"(?:^|[^a-z])(?:acc|accuracy|f1|auc|auroc|iou|miou|dice|bleu|rouge|r2|precision|recall|mrr|ndcg|psnr|ssim)(?:[^a-z]|$)"
-)
-LOWER = re.compile(r"(?:^|[^a-z])(?:loss|losses|err|error|mse|rmse|mae|nll|ppl|perplexity|bpc|wer|cer)(?:[^a-z]|$)")
-"""Names that the field gives to quantities that are better when they are higher, or lower."""
-PLAIN = re.compile(r"^[\w.\[\]'\"() ]*$")
-"""Sources without arithmetic: `-acc`, `1 - acc` and `100 * err` are decided for by who wrote them."""
 
 
 class PlateauMode(Check):
@@ -24,7 +16,8 @@ class PlateauMode(Check):
     What it checks
     --------------
     What `ReduceLROnPlateau` is given at each call, by the name and the values of the argument: a quantity that is better
-    when it is higher (accuracy, F1, AUC, IoU …) with mode `min`, which is the default, or a loss with mode `max`.
+    when it is higher (accuracy, F1, AUC, IoU, R² …) with mode `min`, which is the default, or a loss with mode `max`. A name
+    that says nothing, such as `score`, is followed back to what it was computed from.
 
     Why it matters
     --------------
@@ -41,8 +34,8 @@ class PlateauMode(Check):
 
     When it is wrong
     ----------------
-    It goes by the words of the field; where the argument is an expression, has another name, or its values do not fit the
-    word, nothing is said.
+    It goes by the words of the field, by functions such as `f1_score`, and by comparisons that are counted; where none of
+    these is found, or the values do not fit the word, nothing is said. `-accuracy` and `1 - accuracy` are better when lower.
 
     Source
     ------
@@ -64,6 +57,7 @@ class PlateauMode(Check):
         return Evidence(
             {
                 "metric": scheduler.metric,
+                "better": better(scheduler.metric, scheduler.step_place),
                 "mode": scheduler.mode,
                 "first": values[0],
                 "last": values[-1],
@@ -76,26 +70,18 @@ class PlateauMode(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         metric, mode = evidence["metric"], evidence["mode"]
-        higher, lower = _direction(metric)
-        share = isinstance(evidence["lowest"], float) and evidence["lowest"] >= 0 and evidence["highest"] <= 100
+        higher, lower = evidence["better"] > 0, evidence["better"] < 0
+        finite = isinstance(evidence["lowest"], float) and isinstance(evidence["highest"], float)
+        share = finite and (0 <= evidence["lowest"] <= evidence["highest"] <= 100 or evidence["highest"] <= 1)
         wrong = (higher and mode == "min" and share) or (lower and mode == "max")
         if not wrong:
             return Ruling.passed(f"a plateau of `{metric or 'its metric'}` is looked for with mode {mode!r}")
-        better = "higher" if higher else "lower"
+        side = "higher" if higher else "lower"
         return Ruling.found(
             Severity.WARNING,
-            f"The scheduler waits for `{metric}` with mode {mode!r}, but it is better when it is {better}.",
+            f"The scheduler waits for `{metric}` with mode {mode!r}, but it is better when it is {side}.",
             expected=f"mode={'max' if higher else 'min'!r}",
             observed=f"mode {mode!r}; the values went from {evidence['first']:.4g} to {evidence['last']:.4g} in "
             f"{evidence['calls']} calls",
             fix=f"Build it with ReduceLROnPlateau(optimizer, mode={'max' if higher else 'min'!r}).",
         )
-
-
-def _direction(source: str) -> tuple[bool, bool]:
-    """Whether the words of a source say that higher, or that lower values are better; both False where they do not."""
-    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", source).lower().replace("_", " ")
-    if not PLAIN.match(source):
-        return False, False
-    higher, lower = bool(HIGHER.search(words)), bool(LOWER.search(words))
-    return higher and not lower, lower and not higher

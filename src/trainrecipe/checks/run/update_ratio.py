@@ -29,6 +29,12 @@ LOW = 1e-7
 """Below it float32 rounds most updates away."""
 ELSEWHERE = frozenset({"LBFGS", "Rprop"})
 """Optimisers that choose the length of their steps themselves."""
+UNCORRECTED = frozenset({"RMSprop", "Adagrad"})
+"""PyTorch's optimisers that divide by an average or a sum of squares which starts at 0: their first update is ten times as
+long as the hundredth, on the same gradients. An optimiser of the script's own may do so too."""
+SETTLED = 100
+"""Their k-th update is judged as if it were this one: the average (with the usual alpha of 0.99) and the sum make the
+updates shorter by the square root of the number of steps until then."""
 NAMED = 3
 
 
@@ -55,7 +61,8 @@ class UpdateRatio(Check):
     When it is wrong
     ----------------
     Biases, small tensors, tensors that start at or near 0, and optimisers that choose their own step length are left out.
-    Only absurd values are reported.
+    Only absurd values are reported. The first updates of RMSprop, of Adagrad and of optimisers written by hand, such as Adam
+    without bias correction, are longer than the learning rate says; they are judged by the length that they settle to.
 
     Source
     ------
@@ -69,7 +76,9 @@ class UpdateRatio(Check):
 
     def measure(self, run: Run) -> Evidence:
         skip = {o.number for o in run.optimizers if o.name in ELSEWHERE}
-        rows = [_row(p) for p in run.parameters if _counts(p) and not skip & set(p.optimizers)]
+        long = {o.number for o in run.optimizers if o.name in UNCORRECTED or not o.standard}
+        counted = [p for p in run.parameters if _counts(p) and not skip & set(p.optimizers)]
+        rows = [_row(p, uncorrected=bool(long & set(p.optimizers))) for p in counted]
         if not rows:
             return Evidence(missing=f"no weight matrix was seen to be updated in {STEPS} steps")
         fast = [r for r in rows if (r["start"] > HIGH or r["peak"] > WIPED) and r["end"] > STILL]
@@ -86,6 +95,7 @@ class UpdateRatio(Check):
         fast = bool(evidence["fast"])
         worst = max(chosen, key=lambda r: r["start"]) if fast else min(chosen, key=lambda r: r["middle"])
         wiped = fast and worst["start"] <= HIGH
+        settled = " (as it will be after the first hundred steps)" if worst["settled"] and fast else ""
         seen = worst["peak"] if wiped else worst["start"] if fast else worst["middle"]
         named = ", ".join(r["name"] for r in chosen[:NAMED]) + (", …" if len(chosen) > NAMED else "")
         factor = seen / 1e-3
@@ -96,7 +106,7 @@ class UpdateRatio(Check):
             f"{'One step rewrites' if wiped else 'Each step rewrites' if fast else 'Each step hardly changes'} {named}: "
             f"the update is {seen:.2g} of the weight.",
             expected="an update of about 1e-3 of the weight's norm",
-            observed=f"{seen:.2g} {'in one of' if wiped else 'in'} the first steps and {worst['end']:.2g} in the last "
+            observed=f"{seen:.2g} {'in one of' if wiped else 'in'} the first steps{settled} and {worst['end']:.2g} in the last "
             f"for {worst['name']}",
             fix=f"{'Lower' if fast else 'Raise'} the learning rate of this parameter group{new}.",
         )
@@ -117,15 +127,19 @@ def _counts(p: Parameter) -> bool:
     return large and spread and len(p.ratios) >= STEPS and bool(p.optimizers)
 
 
-def _row(p: Parameter) -> dict[str, Any]:
+def _row(p: Parameter, uncorrected: bool) -> dict[str, Any]:
+    early = p.ratios[:EARLY]
+    if uncorrected:
+        early = [ratio * (step / SETTLED) ** 0.5 for step, ratio in enumerate(early, 1)]
     return {
         "name": p.name,
         "low": min(p.ratios),
         "middle": median(p.ratios),
         "high": max(p.ratios),
-        "start": median(p.ratios[:EARLY]),
-        "peak": max(p.ratios[:EARLY]),
+        "start": median(early),
+        "peak": max(early),
         "end": median(p.ratios[len(p.ratios) // 2 :]),
+        "settled": uncorrected,
         "steps": len(p.ratios),
         "rate": p.rate,
         "optimizers": p.optimizers,

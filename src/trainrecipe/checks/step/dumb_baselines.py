@@ -46,7 +46,9 @@ class DumbBaselines(Check):
     When it is wrong
     ----------------
     Only whole runs that have ended are judged, on examples that the net was itself trained on, which is in its favour. It is a
-    note while the loss is still falling: the run was simply short. Several losses and labels per position are skipped.
+    note while the loss is still falling: the run was simply short. Several losses and labels per position are skipped. Where
+    the script has several models of the same shapes (clients of federated learning, members of an ensemble, folds, a moving
+    average), one alone is not its result, and nothing is said.
 
     Source
     ------
@@ -82,6 +84,7 @@ class DumbBaselines(Check):
             "scores": {name: score.plain() for name, score in scores.items()},
             "final": final is not None,
             "flat": _is_flat([v for _, v in step.values_seen]),
+            "copies": step.copies,
             "whole": len(step.trained(step.twin())) >= len(step.tape.parameters),
         }
         return Evidence(data, place=_place(step))
@@ -98,6 +101,9 @@ class DumbBaselines(Check):
         far = abs(net[0] - best[0]) >= MARGIN
         if e["rows"] < ROWS or not far or not _beats(e, best, net):
             return Ruling.passed(text)
+        if e["copies"]:
+            others = f"{e['copies']} other{'s' if e['copies'] > 1 else ''} of the same shapes"
+            return Ruling.unsure(f"the net is one of several, with {others}, so its score is not the script's; {text}")
         return Ruling.found(
             Severity.WARNING if e["flat"] and e["whole"] else Severity.NOTE,
             f"At the end of the run the net is beaten by a {name}: {_told(e, net[0])} against {_told(e, best[0])}.",
