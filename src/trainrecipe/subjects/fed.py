@@ -22,7 +22,8 @@ class Batch:
     `module` identifies the model that was called, `kind` is its class; `trains` tells whether a backward followed.
     `in_pass` and `number` are the pass over a loader and the batch of it. `loss` is the PyTorch loss function that took
     the target, `outputs` the shape of the predictions it took. `moved`: the share of rows that lie at another place than
-    in the loader's batch, while the target lies where it was.
+    in the loader's batch, while the target lies where it was. `turned`: how rows of an image were turned since the loader
+    gave them, while the map of labels that they are compared with was not, `turned_at` where.
     """
 
     module: int
@@ -38,6 +39,8 @@ class Batch:
     outputs: tuple[int, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     moved: float = 0.0
+    turned: str = ""
+    turned_at: Place | None = None
 
     @property
     def signature(self) -> Signature:

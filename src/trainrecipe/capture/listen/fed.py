@@ -16,7 +16,9 @@ from trainrecipe.capture.listen.stream import target_of
 from trainrecipe.capture.tape import LOSSES, Op, Tape
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.where import Spot, is_user_file, place
+from trainrecipe.finding import Place
 from trainrecipe.subjects.fed import Batch, Held
+from trainrecipe.subjects.moves import MOVES, TURNS, is_labels, is_lopsided, shows
 from trainrecipe.subjects.names import RESHAPING
 
 _BYTES = 32 * 2**20
@@ -89,6 +91,7 @@ class Fed(Ear):
             batch.loss, batch.outputs = op.name, tuple(op.kept[0].shape)
             batch.settings = {k: v for k, v in (op.kwargs or {}).items() if isinstance(v, int | float | str | bool)}
         batch.moved = self._moved(batch)
+        batch.turned, batch.turned_at = self._turned(batch, tape)
         self.training.append(batch)
 
     @guarded
@@ -162,6 +165,28 @@ class Fed(Ear):
             return 0.0
         apart = [a != b for a, b in zip(fed, given, strict=True)]
         return sum(apart) / len(apart)
+
+    def _turned(self, batch: Batch, tape: Tape) -> tuple[str, Place | None]:
+        """How rows of the input were turned since the loader gave them, and where, if the maps of labels beside them were not.
+
+        Predictions that are turned back before they meet the labels are healthy.
+        """
+        images, maps = batch.inputs[0], batch.target
+        if images.ndim != 4 or maps is None or maps.shape[-2:] != images.shape[-2:] or maps.shape[0] != images.shape[0]:
+            return "", None
+        kept, now = hashing.row_hashes(maps), hashing.row_hashes(images)
+        if not is_labels(maps) or kept not in self._given or now in self._given:
+            return "", None
+        turns = [op for op in tape.history if op.name in TURNS]
+        if any(tape.values[n].requires_grad for op in turns for n in op.inputs):
+            return "", None
+        for how, move in MOVES.items():
+            back = hashing.row_hashes(move(images).contiguous())
+            for given in self._given:
+                rows = [i for i, (b, g, n) in enumerate(zip(back, given, now, strict=False)) if b == g != n]
+                if any(is_lopsided(maps[i], move(maps[i])) and not shows(maps[i], images[i]) for i in rows):
+                    return how, place(turns[-1].at) if turns else batch.place
+        return "", None
 
 
 def _fed(tape: Tape) -> tuple[Any, list[torch.Tensor], Spot | None]:
