@@ -13,12 +13,15 @@ from torch.utils.data import Dataset
 from trainrecipe.subjects.turning import Turning, _look
 
 Parts = tuple[Any, ...]
+Reader = Callable[[torch.Tensor, torch.Tensor], Parts]
 
 
 class Read(Dataset[Parts]):
     """Sixteen examples made of noise, read through a function."""
 
-    def __init__(self, read: Callable[[torch.Tensor, torch.Tensor], Parts], mask: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(
+        self, read: Callable[[torch.Tensor, torch.Tensor], Parts], mask: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
         generator = torch.Generator().manual_seed(0)
         self.images = torch.rand(16, 3, 12, 16, generator=generator)
         self.masks = [mask(image) for image in self.images]
