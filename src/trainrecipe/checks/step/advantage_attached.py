@@ -44,7 +44,7 @@ class AdvantageAttached(Check):
     """
 
     title = "The policy loss trains the values"
-    rows = ("S12", "S2")
+    rows = ("S12",)
     price = Price.BACKWARD
     explains = ("overfit-one-batch", "loss-term-dwarfed")
 

@@ -51,7 +51,7 @@ class TargetsNotNext(Check):
     """
 
     title = "The targets are not the next elements"
-    rows = ("S12", "S2")
+    rows = ("S12",)
     faults = (119,)
     price = Price.FORWARD
     explains = ("overfit-one-batch", "loss-at-init", "learning-rate-range", "dumb-baselines")
