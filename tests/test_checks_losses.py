@@ -254,6 +254,84 @@ def test_loss_sign_leaves_descent_and_adversaries_alone(outputs, loss):
     assert findings("loss-sign", model, loss, adam(model)) == []
 
 
+def overlap(z, b):
+    """Soft F1 over classes: a score."""
+    p = z.softmax(1)
+    return (2 * (p * b["o"]).sum(0) / (p.sum(0) + b["o"].sum(0))).mean()
+
+
+def pearson(p, b):
+    p, r = p - p.mean(), b["r"] - b["r"].mean()
+    return (p * r).sum() / (p.norm() * r.norm())
+
+
+def summed(first, second, sign):
+    def loss(m, b):
+        z = m(b["x"])
+        total = first(z, b)
+        total += sign * second(z, b)  # in place
+        return total
+
+    return loss
+
+
+def entropy(z, b):
+    return -(z.softmax(1) * z.log_softmax(1)).sum(1).mean()
+
+
+def mixed(z, b):
+    return focal_of(z, b["y"].flip(0))
+
+
+def focal_of(z, y):
+    p = z.softmax(1)[torch.arange(N), y]
+    return -((1 - p) ** 2 * p.log()).mean()
+
+
+def crossed(z, b):
+    return F.cross_entropy(z, b["y"])
+
+
+def squared_error(z, b):
+    return F.mse_loss(z[:, 0], b["r"])
+
+
+def multi(z, b):
+    return F.binary_cross_entropy_with_logits(z, b["m"])
+
+
+def dice_loss(z, b):
+    p = z.sigmoid()
+    return 1 - 2 * (p * b["m"]).sum() / (p.sum() + b["m"].sum())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "first", "second", "sign", "expected"),
+    [
+        (4, crossed, overlap, 0.5, [Severity.WARNING]),
+        (4, crossed, overlap, -0.5, []),
+        (4, multi, dice_loss, -1.0, [Severity.WARNING]),
+        (4, multi, dice_loss, 1.0, []),
+        (1, squared_error, lambda z, b: pearson(z[:, 0], b), 1.0, [Severity.WARNING]),
+        (1, squared_error, lambda z, b: pearson(z[:, 0], b), -1.0, []),
+        (4, crossed, entropy, -0.1, []),
+        (4, crossed, entropy, 0.1, []),
+        (4, crossed, mixed, 0.5, []),
+        (4, crossed, lambda z, b: focal_of(z, b["y"]), 0.5, []),
+        (4, crossed, lambda z, b: focal_of(z, b["y"]), -0.5, [Severity.WARNING]),
+        (4, crossed, lambda z, b: z.logsumexp(1).pow(2).mean(), 1e-3, []),
+    ],
+)
+def test_loss_sign_follows_every_term_to_the_targets(outputs, first, second, sign, expected):
+    model = net(outputs)
+    assert findings("loss-sign", model, summed(first, second, sign), adam(model)) == expected
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_terms_added_in_place_are_told_apart(sign):
+    assert ("cross_entropy", pytest.approx(1.0, rel=1e-4)) in known(net(), summed(crossed, overlap, sign))
+
+
 def test_loss_sign_leaves_an_adversary_of_a_fixed_classifier_alone():
     attack, classifier = nn.Linear(6, 6), net()
     both = nn.ModuleList([attack, classifier])

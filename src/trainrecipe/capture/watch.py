@@ -77,11 +77,30 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
         name = name_of(func)
+        if name in _APART and self._sums_up(args):  # `loss += term`: the sum so far stays a tensor of its own
+            func = _APART[name]
+        out = func(*args, **kwargs)
         if name in _SILENT or (name.endswith(".get") and name not in ("data.get", "T.get", "mT.get", "grad.get")):
             return out
         return self.watcher.note(name, args, kwargs, out)
+
+    def _sums_up(self, args: Any) -> bool:
+        """Whether one number is being altered in place at the step's top level, where replays find it by its number."""
+        op = self.watcher.op
+        if op is None or op.kind != "function" or self.watcher.stack or not args or not isinstance(args[0], torch.Tensor):
+            return False
+        one, others = args[0], [a for a in args[1:] if isinstance(a, torch.Tensor)]
+        return one.numel() == 1 and one.is_floating_point() and all(a.dtype == one.dtype and a.numel() == 1 for a in others)
+
+
+_APART: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("add_", "__iadd__"), torch.add),
+    **dict.fromkeys(("sub_", "__isub__"), torch.sub),
+    **dict.fromkeys(("mul_", "__imul__"), torch.mul),
+    **dict.fromkeys(("div_", "__itruediv__"), torch.div),
+}
+"""What gives the result of an operation in place without altering its first argument."""
 
 
 class _Watcher:

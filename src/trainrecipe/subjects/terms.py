@@ -204,22 +204,22 @@ def _known(graph: Graph, piece: Piece) -> tuple[Known | None, list[torch.Tensor]
     if len(last) != 1 or not last[0].outputs:
         return None, []
     head = weights_of(last[0])
-    prediction, at = _through_reshapes(graph, last[0])
+    prediction, at = through_reshapes(graph, last[0])
     maker = graph.maker(piece.tensor)
     if prediction.numel() > _MOST_ELEMENTS or not prediction.is_floating_point() or maker is None or maker.index <= at:
         return None, []
-    targets = list(_met(graph, piece.tensor, at))
+    targets = list(met(graph, piece.tensor, at))
     if not targets or piece.weight is None:
         return None, []
     number = next((n for n, t in graph.env.items() if t is prediction), None)
-    evaluate = functools.partial(_evaluate, graph, piece, at, maker)
+    evaluate = functools.partial(evaluate_with, graph, piece, at, maker)
     found = fit(evaluate, prediction.detach(), targets, number, None if piece.op is None else piece.op.place)
     if found is not None:
         (found.gradient,) = torch.autograd.grad(graph.root.sum(), [prediction], retain_graph=True, allow_unused=True)
     return found, head
 
 
-def _through_reshapes(graph: Graph, op: Seen) -> tuple[torch.Tensor, int]:
+def through_reshapes(graph: Graph, op: Seen) -> tuple[torch.Tensor, int]:
     """A layer's output, or what reshapes at once make of it, as far as it is a value of the step's top level."""
     tops = {id(t) for t in graph.env.values()}
     tensor, index = op.outputs[0], op.index
@@ -235,7 +235,7 @@ def _through_reshapes(graph: Graph, op: Seen) -> tuple[torch.Tensor, int]:
     return (tensor, index) if id(tensor) in tops else (op.outputs[0], op.index)
 
 
-def _met(graph: Graph, tensor: torch.Tensor, after: int) -> Iterator[torch.Tensor]:
+def met(graph: Graph, tensor: torch.Tensor, after: int) -> Iterator[torch.Tensor]:
     """Tensors without a gradient that operations between the prediction and a term take, and what those were made of."""
     found: set[int] = set()
     work = [t for op in graph.cone(tensor) if op.index > after for t in op.inputs if not t.requires_grad]
@@ -250,15 +250,15 @@ def _met(graph: Graph, tensor: torch.Tensor, after: int) -> Iterator[torch.Tenso
         work += [] if op is None else [t for t in op.inputs if not t.requires_grad]
 
 
-def _evaluate(graph: Graph, piece: Piece, at: int, made: Seen, prediction: torch.Tensor) -> float:
-    """The term's part of the loss with another prediction in place of the recorded one; NaN where other operations ran."""
+def evaluate_with(graph: Graph, piece: Piece, at: int, made: Seen, prediction: torch.Tensor) -> float:
+    """A term's part of the loss with another prediction in place of the recorded one; NaN where other operations ran."""
     values: list[torch.Tensor] = []
 
     def look(seen: Seen) -> Any:
         if seen.index == at:
             return prediction.to(seen.outputs[0].dtype)
         if seen.index == made.index and seen.name == made.name:
-            values.append(seen.outputs[0].detach())
+            values.append(seen.outputs[0].detach().clone())
         return None
 
     with torch.no_grad(), contextlib.suppress(Exception):

@@ -25,7 +25,8 @@ class LossSign(Check):
     prediction is replaced at random, and its value compared with cross-entropy, binary cross-entropy, squared and
     absolute error against the targets, so that hand-written losses are seen through. It is a finding when such a term
     enters with a negative sign and the optimiser goes down, or with a positive one and the optimiser goes up
-    (`maximize=True`, or weights that are moved along the gradient by hand).
+    (`maximize=True`, or weights that are moved along the gradient by hand). Beside such a loss, every other term of the same
+    predictions and targets, such as a Dice loss, is followed while the predictions are moved to the targets: it may not rise.
 
     Why it matters
     --------------
@@ -82,11 +83,13 @@ class LossSign(Check):
         up = _goes_up(step)
         if up is None:
             return Evidence(missing="in which direction the weights are moved cannot be told")
-        return [_look(step, whole, term, up) for term in known]
+        return [*(_look(step, whole, term, up) for term in known), *_opposed(step, up)]
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
         name = e["loss"]
+        if e["opposed"]:
+            return _rising(e)
         text = f"{name} enters the loss with weight {e['factor']:.3g} and the optimiser goes {'up' if e['up'] else 'down'}"
         if (e["factor"] < 0) == e["up"]:
             return Ruling.passed(f"{text}: it is driven down")
@@ -118,8 +121,30 @@ def _look(step: Step, whole: Parts, term: Term, up: bool) -> Evidence:
             "alone": not rivals,
             "excuse": excuse,
             "flipped": term.flipped is not None,
+            "opposed": "",
         },
         place=place or step.place,
+    )
+
+
+def _opposed(step: Step, up: bool) -> list[Evidence]:
+    """Terms that rise as the predictions of a known loss become right, where the optimiser goes down."""
+    from trainrecipe.subjects.opposing import opposed
+
+    if up:
+        return []
+    facts = ((o, {"loss": o.name, "opposed": o.known, "rise": o.rise, "fall": o.fall}) for o in opposed(step))
+    return [Evidence(found, place=one.place or step.place) for one, found in facts]
+
+
+def _rising(e: Evidence) -> Ruling:
+    return Ruling.found(
+        Severity.WARNING,
+        "A term of the loss rises as the predictions approach the targets.",
+        expected=f"every term that takes the targets falls, as {e['opposed']} does",
+        observed=f"with the predictions moved to the targets, {e['opposed']} falls by {e['fall']:.3g} and this term rises by "
+        f"{e['rise']:.3g}, all the way",
+        fix="Turn the sign of this term; a score such as Dice or a correlation is to be subtracted, a loss added.",
     )
 
 
