@@ -12,8 +12,8 @@ import torch
 
 from trainrecipe.subjects.moves import correlation
 from trainrecipe.subjects.names import plain_name
-from trainrecipe.subjects.summands import Graph, Piece, pieces_of, weighs
-from trainrecipe.subjects.terms import evaluate_with, met, parts, through_reshapes
+from trainrecipe.subjects.summands import Graph, Piece, pieces_of
+from trainrecipe.subjects.terms import behind_of, evaluate_with, met, parts
 
 if TYPE_CHECKING:
     from trainrecipe.capture.watch import Seen
@@ -54,25 +54,15 @@ def opposed(step: Step) -> Iterator[Opposed]:
     own = {(t.name, t.place) for t in parts(step).terms if t.known is not None}
     for piece, weight in zip(pieces, weights, strict=True):
         piece.weight = weight
-        layer = _layer(graph, piece)
-        if weight is None or piece.op is None or layer is None or (plain_name(piece.op), piece.op.place) in own:
+        behind = behind_of(graph, piece)
+        if weight is None or piece.op is None or behind is None or (plain_name(piece.op), piece.op.place) in own:
             continue
-        prediction, at, made = layer
+        _, prediction, at, made = behind
         for one in known:
             if one.prediction.shape == prediction.shape and torch.equal(one.prediction, prediction.detach()):
                 if _same_targets(list(met(graph, piece.tensor, at)), one):
                     yield from _followed(graph, piece, at, made, one)
                 break
-
-
-def _layer(graph: Graph, piece: Piece) -> tuple[torch.Tensor, int, Seen] | None:
-    """The predictions that a term is computed from, if one layer makes them, where, and the term's last operation."""
-    last = [op for op in graph.cone(piece.tensor, stop=weighs) if weighs(op)]
-    made = graph.maker(piece.tensor)
-    if len(last) != 1 or not last[0].outputs or made is None:
-        return None
-    prediction, at = through_reshapes(graph, last[0])
-    return (prediction, at, made) if made.index > at else None
 
 
 def _same_targets(found: list[torch.Tensor], known: Known) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,13 @@ class Reading:
 
 def reading(data: Data, number: int) -> Reading | str:
     """Read a few examples of a loader's data set again; a text that says why, where that is not possible."""
+    found: Reading | str = read_apart(data, number, "reading", _read)
+    return found
+
+
+def read_apart(data: Data, number: int, name: str, look: Callable[[Any, int], Any]) -> Any:
+    """What `look` sees in a loader's data set of so many examples, in a process of its own; a text that says why, where it
+    may not or cannot. The answer is remembered under `name`."""
     dataset = data.loader(number).dataset
     if not data.may_read:
         return "examples are read again after a rehearsal only"
@@ -59,15 +66,14 @@ def reading(data: Data, number: int) -> Reading | str:
         return "the data set cannot be read by index"
     if is_plain(dataset):
         return "the data set holds tensors and does nothing to them when they are read"
-    key = f"reading {id(dataset)}"
+    key = f"{name} {id(dataset)}"
     if key not in data.memo:
         length = int(data.loaders[number][0].examples or 0)
         try:
-            data.memo[key] = apart(data, lambda: _read(dataset, length), patience=8)
+            data.memo[key] = apart(data, lambda: look(dataset, length), patience=8)
         except Unreadable as error:
             data.memo[key] = str(error)
-    found: Reading | str = data.memo[key]
-    return found
+    return data.memo[key]
 
 
 def is_plain(dataset: Any) -> bool:

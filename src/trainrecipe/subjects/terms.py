@@ -200,14 +200,11 @@ def _origins(graph: Graph, group: list[Piece]) -> tuple[bool, bool]:
 def _known(graph: Graph, piece: Piece) -> tuple[Known | None, list[torch.Tensor]]:
     """The loss of PyTorch's that a term equals, as a function of the output of its last layer (None where unsure), and the
     weights of that layer."""
-    last = [op for op in graph.cone(piece.tensor, stop=weighs) if weighs(op)]
-    if len(last) != 1 or not last[0].outputs:
+    behind = behind_of(graph, piece)
+    if behind is None:
         return None, []
-    head = weights_of(last[0])
-    prediction, at = through_reshapes(graph, last[0])
-    maker = graph.maker(piece.tensor)
-    if prediction.numel() > _MOST_ELEMENTS or not prediction.is_floating_point() or maker is None or maker.index <= at:
-        return None, []
+    layer, prediction, at, maker = behind
+    head = weights_of(layer)
     targets = list(met(graph, piece.tensor, at))
     if not targets or piece.weight is None:
         return None, []
@@ -219,7 +216,22 @@ def _known(graph: Graph, piece: Piece) -> tuple[Known | None, list[torch.Tensor]
     return found, head
 
 
-def through_reshapes(graph: Graph, op: Seen) -> tuple[torch.Tensor, int]:
+def behind_of(graph: Graph, piece: Piece) -> tuple[Seen, torch.Tensor, int, Seen] | None:
+    """The one layer whose predictions a term is computed from, these, the operation they are made by, and the term's last one.
+
+    None where several layers go into the term, or where nothing can be tried on it.
+    """
+    last = [op for op in graph.cone(piece.tensor, stop=weighs) if weighs(op)]
+    maker = graph.maker(piece.tensor)
+    if len(last) != 1 or not last[0].outputs or maker is None:
+        return None
+    prediction, at = _through_reshapes(graph, last[0])
+    if prediction.numel() > _MOST_ELEMENTS or not prediction.is_floating_point() or maker.index <= at:
+        return None
+    return last[0], prediction, at, maker
+
+
+def _through_reshapes(graph: Graph, op: Seen) -> tuple[torch.Tensor, int]:
     """A layer's output, or what reshapes at once make of it, as far as it is a value of the step's top level."""
     tops = {id(t) for t in graph.env.values()}
     tensor, index = op.outputs[0], op.index

@@ -10,12 +10,11 @@ import time
 from typing import Any
 
 import torch
-from torch.utils.data import IterableDataset
 
 from trainrecipe.subjects.data import Data
-from trainrecipe.subjects.examples import Unreadable, apart, numbers, seed_all
+from trainrecipe.subjects.examples import numbers, seed_all
 from trainrecipe.subjects.moves import ALIKE, MOVES, correlation, is_labels, is_lopsided, move, plane, shows
-from trainrecipe.subjects.rereading import is_plain
+from trainrecipe.subjects.rereading import read_apart
 
 PROBES = 6
 DRAWS = 10
@@ -25,15 +24,13 @@ SECONDS = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Turning:
-    """What two parts of the examples do: `image` and `labels` number the parts of an example.
+    """What an image and its labels do, two parts of each example.
 
     `move` tells how the image was seen turned. Of the examples seen turned, whose labels are not symmetric under it, they
     stayed where they were in `stays`, turned as well in `follows`, and changed in another way in `other`. `boxes`: the
     labels are boxes with corners (x1, y1, x2, y2) instead of a map.
     """
 
-    image: int
-    labels: int
     boxes: bool
     move: str
     stays: int
@@ -43,21 +40,7 @@ class Turning:
 
 def turning(data: Data, number: int) -> list[Turning] | str:
     """How images and labels of a loader's data set turn; a text that says why, where that cannot be told."""
-    dataset = data.loader(number).dataset
-    length = int(data.loaders[number][0].examples or 0)
-    if not data.may_read:
-        return "examples are read again after a rehearsal only"
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not length:
-        return "the data set cannot be read by index"
-    if is_plain(dataset):
-        return "the data set holds tensors and does nothing to them when they are read"
-    key = f"turning {id(dataset)}"
-    if key not in data.memo:
-        try:
-            data.memo[key] = apart(data, lambda: _look(dataset, length), patience=8)
-        except Unreadable as error:
-            data.memo[key] = str(error)
-    found: list[Turning] | str = data.memo[key]
+    found: list[Turning] | str = read_apart(data, number, "turning", _look)
     return found
 
 
@@ -67,19 +50,21 @@ def _look(dataset: Any, length: int) -> list[Turning]:
     names: dict[tuple[int, int, bool], str] = {}
     for i in sorted({(2 * k + 1) * length // (2 * PROBES) for k in range(PROBES)}):
         draws: list[list[torch.Tensor]] = []
+        pairs: list[tuple[int, int, bool]] = []
         for seed in range(DRAWS):
             seed_all(seed)
             draws.append(numbers(dataset[i]))
-            if not _pairs(draws[0]) or time.perf_counter() > until:
+            pairs = pairs or _pairs(draws[0])
+            if not pairs or time.perf_counter() > until:
                 break
         if len({tuple(t.shape for t in d) for d in draws}) > 1 or len(draws) < 2:
             continue
-        for pair in _pairs(draws[0]):
+        for pair in pairs:
             outcome, how = _outcome(draws, *pair)
             if outcome is not None:
                 counts.setdefault(pair, [0, 0, 0])[outcome] += 1
                 names.setdefault(pair, how)
-    return [Turning(*pair, names[pair], *found) for pair, found in counts.items()]
+    return [Turning(pair[2], names[pair], *found) for pair, found in counts.items()]
 
 
 def _pairs(parts: list[torch.Tensor]) -> list[tuple[int, int, bool]]:
