@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainrecipe import progress
 from trainrecipe.capture.exchange import STALLED, Exchange
 from trainrecipe.journal.events import append_to
 
@@ -331,8 +332,5 @@ class Session:
 
 
 def _show_progress(check: str = "", share: float = 0.0) -> None:
-    """A line on the terminal that tells which check is being made, and that is wiped when there is none."""
-    if os.isatty(2):
-        text = f"recipe: examining, {share:.0%}: {check}" if check else ""
-        with contextlib.suppress(OSError):
-            os.write(2, f"\r\x1b[2K{text}".encode())
+    """Tell which check is being made; without one, that none is."""
+    progress.show(f"examining, {share:.0%}: {check}" if check else "")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainrecipe import progress
 from trainrecipe.capture import trials
 from trainrecipe.capture.exchange import Exchange
 from trainrecipe.capture.launch import Order
@@ -158,15 +159,8 @@ def _try(order: Order, knob: Knob, temporary: Path) -> Order:
             return _start(planned.order, defaults={"OMP_NUM_THREADS": str(threads)}, **quiet)
 
     kept = temporary / "trials.json"
-    trials.write(kept, knob, trials.make(trials.plan(order, knob, temporary), start, _show_trial))
+    trials.write(kept, knob, trials.make(trials.plan(order, knob, temporary), start, progress.show))
     return dataclasses.replace(order, trials_from=str(kept))
-
-
-def _show_trial(text: str) -> None:
-    """A line on the terminal that tells which trial is being made, and that is wiped when there is none."""
-    if os.isatty(2):
-        with contextlib.suppress(OSError):
-            os.write(2, (f"\r\x1b[2Krecipe: {text}" if text else "\r\x1b[2K").encode())
 
 
 def _run(order: Order, wish: Wish, temporary: Path) -> int:

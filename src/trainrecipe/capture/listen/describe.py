@@ -163,35 +163,32 @@ def horizon(scheduler: Any) -> dict[str, float]:
 def graph_size(node: Any, number: int = 0, most: int = 20000) -> tuple[int, int]:
     """How many nodes the autograd graph behind `node` has, counted up to `most`, and how many of them belong to an earlier
     graph. Nodes are marked with `number`; those that stand for parameters belong to every graph and do not count."""
-    seen = {node}
-    work = [node]
-    shared = 0
-    while work and len(seen) < most:
-        node = work.pop()
-        if node.next_functions:
-            mark = node.metadata.setdefault("trainrecipe graph", number)
-            shared += mark < number
-        for child, _ in node.next_functions:
-            if child is not None and child not in seen:
-                seen.add(child)
-                work.append(child)
-    return len(seen), shared
+    size = shared = 0
+    for one in _nodes(node, most):
+        size += 1
+        if one.next_functions:
+            shared += one.metadata.setdefault("trainrecipe graph", number) < number
+    return size, shared
 
 
 def leaves(root: torch.Tensor, most: int = 20000) -> list[torch.Tensor]:
     """The tensors that a loss sends gradients to, found in its autograd graph of at most so many nodes."""
-    work: list[Any] = [root.grad_fn] if root.grad_fn is not None else []
+    return [node.variable for node in _nodes(root.grad_fn, most) if hasattr(node, "variable")]
+
+
+def _nodes(root: Any, most: int) -> Iterator[Any]:
+    """The nodes of an autograd graph, each once, at most so many."""
+    work = [root] if root is not None else []
     seen = set(work)
-    found = []
-    while work and len(seen) < most:
+    for _ in range(most):
+        if not work:
+            return
         node = work.pop()
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        for child, _ in node.next_functions:
+        yield node
+        for child, _index in node.next_functions:
             if child is not None and child not in seen:
                 seen.add(child)
                 work.append(child)
-    return found
 
 
 def flows(tape: Tape, held_by: Mapping[int, Iterable[int]]) -> set[tuple[int, int]]:
