@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "src" / "trainrecipe"
 FLOORS = {
     "wrong_use": 0,
+    "progress": 0,
     "finding": 0,
     "picture": 0,
     "waivers": 1,
@@ -38,7 +39,7 @@ ALLOWED_UP = {
     # The session is the whole job in one process: it is in capture since it runs beside the script.
     "capture/session.py",
 }
-TORCH_FREE = ("finding", "picture", "check", "config", "waivers", "journal", "view", "cli", "exam", "checks")
+TORCH_FREE = ("finding", "progress", "picture", "check", "config", "waivers", "journal", "view", "cli", "exam", "checks")
 
 
 def _modules() -> list[Path]:
