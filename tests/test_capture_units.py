@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import random
 import weakref
 from collections.abc import Callable
@@ -16,10 +17,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from trainrecipe import Step, examine
+from trainrecipe import Step, examine, watch
 from trainrecipe.capture import memory
 from trainrecipe.capture.listen.listener import Listener
+from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.replay import GRADIENT_TOLERANCE, Twin, verify
 from trainrecipe.capture.subjects import fill_parameters, steps
 from trainrecipe.capture.tape import LANES, Gained
@@ -594,3 +597,46 @@ def test_every_element_of_a_gradient_takes_part_in_the_comparison() -> None:
     assert Gained.of(torch.zeros(3)).difference(Gained.of(torch.ones(3))) == 1
     assert Gained.of(torch.eye(4).to_sparse()).largest == 1
     assert Gained.of(torch.full((9000,), 300.0, dtype=torch.float16)).difference(Gained.of(torch.zeros(9000).half())) > 1
+
+
+def test_whatever_a_program_passes_by_name_reaches_the_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that calls its first argument `sampler` would take the `sampler=` meant for the original."""
+    put, made = Patches.put, []
+
+    def keep(self: Patches, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name)
+        put(self, owner, name, make)
+        made.append((f"{getattr(owner, '__name__', type(owner).__name__)}.{name}", original, vars(owner)[name]))
+
+    monkeypatch.setattr(Patches, "put", keep)
+    with watch():
+        pass
+    assert len(made) > 50
+    for name, original, new in made:
+        mine = list(inspect.signature(getattr(new, "__func__", new), follow_wrapped=False).parameters.values())
+        theirs = list(inspect.signature(original).parameters)
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in mine)
+        for at, parameter in enumerate(mine):
+            free = at == 0 and theirs[0] == "self" and not takes_more
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not free:
+                assert parameter.name == theirs[at], f"{name}: {parameter.name}"
+
+
+def test_arguments_by_name_reach_samplers_models_and_functional_calls() -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mlp()
+
+        def forward(self, module: torch.Tensor) -> torch.Tensor:
+            return self.inner(module)
+
+    with watch():
+        batches = BatchSampler(sampler=SequentialSampler(range(5)), batch_size=2, drop_last=False)
+        assert len(list(DataLoader(dataset=list(range(5)), batch_sampler=batches))) == 3
+        model = Wrapped()
+        assert model(module=torch.ones(1, 6)).shape == (1, 3)
+        out = torch.func.functional_call(
+            module=model, parameter_and_buffer_dicts=dict(model.named_parameters()), args=(torch.ones(1, 6),)
+        )
+        assert out.shape == (1, 3)

@@ -213,7 +213,7 @@ class Recorder:
         """What takes the place of `torch.autograd.Function.apply`, so that a hand-written function is one operation."""
         recorder, raw = self, original.__func__
 
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        def apply(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
             if torch.compiler.is_compiling() or not recorder.here() or not torch.is_grad_enabled():
                 return raw(cls, *args, **kwargs)
             bound = functools.partial(raw, cls)

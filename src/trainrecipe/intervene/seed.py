@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+_SEED = ("seed", "a")
+"""What these functions call their seed."""
+
 
 def shift_seeds(offset: int) -> None:
     """Add `offset` to what the script passes to torch.manual_seed, numpy.random.seed, default_rng and random.seed."""
@@ -14,8 +17,12 @@ def shift_seeds(offset: int) -> None:
     for owner, name in ((torch, "manual_seed"), (np.random, "seed"), (random, "seed"), (np.random, "default_rng")):
         original = getattr(owner, name)
 
-        def shifted(seed: Any = None, *args: Any, _original: Any = original, **kwargs: Any) -> Any:
-            moved = (seed + offset) % 2**32 if isinstance(seed, int) else seed
-            return _original(moved, *args, **kwargs)
+        def shifted(*args: Any, _original: Any = original, **kwargs: Any) -> Any:
+            def moved(seed: Any) -> Any:
+                return (seed + offset) % 2**32 if isinstance(seed, int) else seed
+
+            if args:
+                return _original(moved(args[0]), *args[1:], **kwargs)
+            return _original(**{key: moved(value) if key in _SEED else value for key, value in kwargs.items()})
 
         setattr(owner, name, shifted)

@@ -482,7 +482,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
     apply = vars(torch.autograd.Function)["apply"]
     depth = 0
 
-    def watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def watched(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         nonlocal depth
         if not recorder.here() or (depth == 0 and next(module.parameters(), None) is None):
             return call(module, *args, **kwargs)

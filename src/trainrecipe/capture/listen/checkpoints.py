@@ -76,7 +76,7 @@ class CheckpointCalls(Ear):
     def _wrap_take(self, original: Any) -> Any:
         ear = self
 
-        def state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def state_dict(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             if ear._inside or args or kwargs.get("destination") is not None:
                 return original(module, *args, **kwargs)
             ear._inside += 1
@@ -131,7 +131,7 @@ class CheckpointCalls(Ear):
     def _wrap_load(self, original: Any) -> Any:
         ear = self
 
-        def load_state_dict(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        def load_state_dict(module: nn.Module, /, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
             before = ear._before_load(module, state_dict) if not ear._inside else None
             result = original(module, state_dict, *args, **kwargs)
             if before is not None:
@@ -182,7 +182,7 @@ class CheckpointCalls(Ear):
     def _wrap_restore(self, original: Any) -> Any:
         ear = self
 
-        def load_state_dict(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        def load_state_dict(optimizer: torch.optim.Optimizer, /, *args: Any, **kwargs: Any) -> Any:
             result = original(optimizer, *args, **kwargs)
             ear._note_restored(optimizer)
             return result

@@ -42,7 +42,7 @@ class Draws(Ear):
     def _wrap_birth(self, original: Any) -> Any:
         births = self.births
 
-        def __init__(sampler: Any, *args: Any, **kwargs: Any) -> None:
+        def __init__(sampler: Any, /, *args: Any, **kwargs: Any) -> None:
             original(sampler, *args, **kwargs)
             with contextlib.suppress(Exception):
                 births[sampler] = spot(2)

@@ -80,7 +80,7 @@ class InitCalls(Ear):
     def _wrap_apply(self, original: Any) -> Any:
         ear = self
 
-        def apply(module: nn.Module, fn: Any) -> Any:
+        def apply(module: nn.Module, /, fn: Any) -> Any:
             if ear._within or ear._applies >= _MOST or (code := _code(fn)) is None or not _initialises(code):
                 return original(module, fn)
             ear._within, ear._applies = True, ear._applies + 1
@@ -127,7 +127,7 @@ class InitCalls(Ear):
     def _wrap_load(self, original: Any) -> Any:
         ear = self
 
-        def load_state_dict(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        def load_state_dict(module: nn.Module, /, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(module, state_dict, *args, **kwargs)
             if ear._loads < _MOST:
                 ear._note_load(module, state_dict, spot(2))

@@ -50,7 +50,7 @@ class Loaders(Ear):
     def _wrap_birth(self, original: Any) -> Any:
         ear = self
 
-        def __init__(loader: DataLoader[Any], *args: Any, **kwargs: Any) -> None:
+        def __init__(loader: DataLoader[Any], /, *args: Any, **kwargs: Any) -> None:
             original(loader, *args, **kwargs)
             with contextlib.suppress(Exception):
                 ear.run.loaders_built += 1

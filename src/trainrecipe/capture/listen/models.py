@@ -72,7 +72,7 @@ class Models(Ear):
     def _wrap_birth(self, original: Any) -> Any:
         births, models = self.births, self
 
-        def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        def __init__(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
             original(module, *args, **kwargs)
             if not torch.compiler.is_compiling():
                 with contextlib.suppress(Exception):
@@ -85,7 +85,7 @@ class Models(Ear):
     def _wrap_load(self, original: Any) -> Any:
         loaded = self.loaded
 
-        def load_state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def load_state_dict(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             result = original(module, *args, **kwargs)
             with contextlib.suppress(Exception):
                 loaded.add(module)
@@ -96,7 +96,7 @@ class Models(Ear):
     def _wrap_call(self, original: Any) -> Any:
         models, compiling, recorder = self, torch.compiler.is_compiling, self.recorder
 
-        def __call__(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        def __call__(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             if compiling():
                 return original(module, *args, **kwargs)
             if type(module) in _WEIGHTED:
@@ -181,18 +181,17 @@ class Models(Ear):
     def _wrap_functional_call(self, original: Any) -> Any:
         models, recorder = self, self.recorder
 
-        def functional_call(module: Any, parameters: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        def functional_call(*args: Any, **kwargs: Any) -> Any:
             def call() -> Any:
                 models.listener.evaluations.close()
                 models.depth += 1
                 try:
-                    return original(module, parameters, args, kwargs, **options)
+                    return original(*args, **kwargs)
                 finally:
                     models.depth -= 1
 
-            given = (module, parameters, args, kwargs)
             if recorder.here() and torch._C._functorch.maybe_current_level() is None:
-                return recorder.opaque("functional_call", original, given, options, call)
+                return recorder.opaque("functional_call", original, args, kwargs, call)
             return call()
 
         return functional_call

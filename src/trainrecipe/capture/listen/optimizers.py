@@ -111,7 +111,7 @@ class Optimizers(Ear):
     def _wrap_init(self, original: Any) -> Any:
         ear = self
 
-        def __init__(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        def __init__(optimizer: torch.optim.Optimizer, /, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
             ear._watch(optimizer, spot(2))
 
@@ -166,7 +166,7 @@ class Optimizers(Ear):
     def _wrap_add_group(self, original: Any) -> Any:
         ear = self
 
-        def add_param_group(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        def add_param_group(optimizer: torch.optim.Optimizer, /, *args: Any, **kwargs: Any) -> None:
             original(optimizer, *args, **kwargs)
             watched = ear.watched.get(id(optimizer))
             if watched is not None:
@@ -188,7 +188,7 @@ class Optimizers(Ear):
     def _wrap_zero(self, original: Any) -> Any:
         ear, listener = self, self.listener
 
-        def zero_grad(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        def zero_grad(optimizer: torch.optim.Optimizer, /, *args: Any, **kwargs: Any) -> None:
             if not listener.detail and not ear.recorder.active:
                 original(optimizer, *args, **kwargs)
                 return  # what happens to gradients is looked at in detailed steps only
@@ -201,7 +201,7 @@ class Optimizers(Ear):
     def _wrap_module_zero(self, original: Any) -> Any:
         ear = self
 
-        def zero_grad(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        def zero_grad(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
             with ear.recorder.pause():
                 original(module, *args, **kwargs)
             own = {id(p) for p in module.parameters()}

@@ -104,7 +104,7 @@ class Replicas(Ear):
     def _wrap_wrapping(self, original: Any) -> Any:
         ear = self
 
-        def __init__(wrapper: Any, module: Any, *args: Any, **kwargs: Any) -> None:
+        def __init__(wrapper: Any, /, module: Any, *args: Any, **kwargs: Any) -> None:
             original(wrapper, module, *args, **kwargs)
             ear._note_wrapper(module, spot(2))
 

@@ -56,7 +56,7 @@ class Scalers(Ear):
     def _wrap_step(self, original: Any) -> Any:
         ear = self
 
-        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        def step(scaler: Any, /, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             if not scaler.is_enabled():
                 return original(scaler, optimizer, *args, **kwargs)
             noted = ear._before_step(scaler, optimizer, spot(2))

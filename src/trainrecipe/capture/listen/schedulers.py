@@ -62,7 +62,7 @@ class Schedulers(Ear):
     def _wrap_init(self, original: Any) -> Any:
         ear = self
 
-        def __init__(scheduler: Any, *args: Any, **kwargs: Any) -> None:
+        def __init__(scheduler: Any, /, *args: Any, **kwargs: Any) -> None:
             outermost = id(scheduler) not in ear._building
             if outermost:
                 ear._note_built(scheduler, args, kwargs, spot(2))
@@ -102,7 +102,7 @@ class Schedulers(Ear):
     def _wrap_step(self, original: Any) -> Any:
         ear = self
 
-        def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+        def step(scheduler: Any, /, *args: Any, **kwargs: Any) -> Any:
             if id(scheduler) in ear._built and id(scheduler) not in ear._building:
                 ear._built[id(scheduler)].stepped = True
             if id(scheduler) not in ear._building and ear._depth == 0:
