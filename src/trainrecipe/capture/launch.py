@@ -121,14 +121,17 @@ def _run(order: Order, session: Session) -> Outcome:
         _execute(order)
     except SystemExit as leaving:
         code = _exit_code(leaving)
+        if code and session.enough:
+            return Outcome("rehearsed", 0)
         return Outcome("finished" if code == 0 else "exited", code)
     except KeyboardInterrupt as error:
         session.end()
         _print_traceback(error)
         return Outcome("interrupted", 130, error)
     except BaseException as error:
+        enough = session.enough
         session.end()
-        if type(error).__name__ == "RehearsalOver" or session.over:
+        if type(error).__name__ == "RehearsalOver" or enough:
             return Outcome("rehearsed", 0)
         if _expects_ranks(error):
             session.log("message", level="error", text=ALONE)

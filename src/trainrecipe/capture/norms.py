@@ -38,6 +38,23 @@ def untouched(module: nn.Module) -> list[str]:
     return found
 
 
+def adapting(module: nn.Module) -> tuple[str, ...]:
+    """Names of frozen batch-norm layers whose statistics, not those they were built with, a forward changes now.
+
+    Only where other parameters of the module are trained: a network that is frozen as a whole is somebody's reference.
+    """
+    found = [
+        name
+        for name, layer in layers(module)
+        if layer.affine
+        and layer.training
+        and layer.momentum != 0
+        and not layer.weight.requires_grad
+        and bool(layer.running_mean.any())
+    ]
+    return tuple(found) if found and any(p.requires_grad for p in module.parameters()) else ()
+
+
 @dataclasses.dataclass(slots=True)
 class HollowForward:
     """A forward in eval mode, after training began, through batch-norm layers that never saw a batch."""

@@ -3,12 +3,21 @@ Where gradients are accumulated over more batches than that, passes are as long 
 
 Enough is: training, evaluation, training, evaluation; or two passes over the training data where nothing is evaluated; or
 a number of optimiser steps, or of seconds, where there is no loader.
+
+What a script does at its end is seen as well where the end is near: the best weights are restored, the test set is
+evaluated, the next fold begins. If the loops around the training tell that this takes less than `ENDING` seconds, the
+script goes on, lightly observed, and is stopped when it takes longer, fails, or reaches out: for another program, the
+network, or a person.
 """
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from trainrecipe.subjects.run import Run
@@ -22,6 +31,18 @@ STEPS = 240
 SECONDS = 20.0
 """Seconds after the first step, beyond which a rehearsal is stopped once it has seen eight steps."""
 
+ENDING = 4.0
+"""Seconds within which the end must be expected for a script to go on once enough was seen; stopped after half as many more."""
+_DETAIL = 30
+"""How many times as long as another one a step may take that is looked at in detail, and small."""
+_LOOK = 0.4
+"""Seconds between looks at the pace."""
+_REACHES_OUT = frozenset(
+    {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "builtins.input", "webbrowser.open"}
+)
+"""Audit events at which a script that is on its way to its end is stopped, besides connections to other machines."""
+_HERE = ("127.0.0.1", "::1", "localhost")
+
 
 class RehearsalOver(BaseException):
     """Raised inside the script to stop it. Not an `Exception`, so that `except Exception` in the script lets it pass."""
@@ -31,7 +52,8 @@ class Rehearsal:
     """Decides when a rehearsal is over, and cuts loaders short. `run` is what the listener has seen so far.
 
     Where several ranks train together one of them decides for all: it will `tell` them, and to the others it is `told`.
-    Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed.
+    Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed. With `way`, which
+    tells the share of the whole training that is over by now, it goes on to an end that is near; `lighten` is called then.
     """
 
     def __init__(
@@ -43,6 +65,8 @@ class Rehearsal:
         rounds: bool = True,
         told: Callable[[], bool] | None = None,
         tell: Callable[[], None] | None = None,
+        way: Callable[[], float | None] | None = None,
+        lighten: Callable[[], None] | None = None,
     ) -> None:
         self.run = run
         self.batches = batches
@@ -51,8 +75,13 @@ class Rehearsal:
         self.rounds = rounds
         self.told = told
         self.tell = tell
+        self.way = way
+        self.lighten = lighten
         self.over = ""
         self.raised = 0
+        self.going_on = False
+        self._look_again = 0.0
+        self._pace_from: tuple[float, float] | None = None
         self._first_step: float | None = None
         self._backwards = 0
         self._window = 0
@@ -64,10 +93,70 @@ class Rehearsal:
             self._first_step = self._first_step or time.perf_counter()
         elif kind == "step" and not self._window:
             self._window = max(1, self._trained_on())
+        if self.going_on:
+            if time.process_time() >= self._look_again:
+                self._end_stays_near()
+            return
         if not self.over:
             self.over = self._enough(kind)
+            if self.over and self._end_is_near():
+                self._go_on()
+                return
         if (self.over and kind != "backward") or (self.over and self._backwards > self.steps):
             self._stop()
+
+    # ---- the way to an end that is near
+
+    def _end_is_near(self) -> bool:
+        """Whether it is worth a try: steps that are looked at in detail tell little about the others' pace."""
+        if self.way is None or self._first_step is None or threading.current_thread() is not threading.main_thread():
+            return False
+        if not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+            return False
+        share = self.way()
+        return share is not None and (time.perf_counter() - self._first_step) * (1 - share) < _DETAIL * ENDING * share
+
+    def _end_stays_near(self) -> None:
+        """Stop the script where its pace, lightly observed, is too slow: in its own time, since others may be busy as well."""
+        assert self.way is not None
+        now, share = time.process_time(), self.way()
+        if share is None:
+            return
+        if self._pace_from is None or share < self._pace_from[1]:  # the next fold has begun
+            self._pace_from = now, share
+        elif (now - self._pace_from[0]) * (1 - share) > ENDING * (share - self._pace_from[1]):
+            self._stop()
+        self._look_again = now + _LOOK
+
+    def _go_on(self) -> None:
+        self.going_on = True
+        if self.lighten is not None:
+            self.lighten()
+        sys.addaudithook(self._heard)
+        signal.signal(signal.SIGALRM, self._late)
+        signal.setitimer(signal.ITIMER_REAL, ENDING * 1.5, 0.5)
+
+    def _late(self, number: int, frame: FrameType | None) -> None:
+        """It takes longer than expected: stop the script, if this interrupts the script and not ourselves."""
+        while frame is not None:
+            if frame.f_code.co_name == "_execute" and frame.f_globals.get("__name__") == "trainrecipe.capture.launch":
+                self._stop()
+            frame = frame.f_back
+
+    def _heard(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self.going_on or threading.current_thread() is not threading.main_thread():
+            return
+        if event in _REACHES_OUT or (event == "socket.connect" and _is_elsewhere(args[1])):
+            self._stop()
+
+    def close(self) -> None:
+        """The script is over."""
+        if self.going_on:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            self.going_on = False
+
+    # ---- enough
 
     def _stop(self) -> None:
         self.raised += 1
@@ -146,6 +235,11 @@ class Rehearsal:
         if not isinstance(iterator._sampler_iter, _Shortened):
             iterator._sampler_iter = _Shortened(iterator._sampler_iter, self.most, length)
         return True
+
+
+def _is_elsewhere(address: Any) -> bool:
+    """Whether a socket's address is one of another machine; those of files are not."""
+    return isinstance(address, tuple) and bool(address) and str(address[0]) not in _HERE
 
 
 class _Shortened:

@@ -57,6 +57,11 @@ class Session:
             return "rank 0 has seen enough"
         return self.rehearsal.over if self.rehearsal is not None and self.rehearsal.raised else ""
 
+    @property
+    def enough(self) -> bool:
+        """Whether a rehearsal has seen what it must: how the script ends is its own affair."""
+        return bool(self.over) or (self.rehearsal is not None and self.rehearsal.going_on)
+
     def begin(self) -> None:
         """Start to listen. Whatever goes wrong here is reported, and the script runs on unobserved."""
         try:
@@ -91,7 +96,11 @@ class Session:
             listener = Listener(detail_always=True, ranks=bool(order.exchange), follow=follow)
             told = self.exchange.over if self.exchange is not None and order.rank else None
             tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
-            self.rehearsal = Rehearsal(listener.run, steps=order.steps or STEPS, told=told, tell=tell)
+            alone = self.exchange is None and order.steps is None and bool(order.log)
+            way = listener.horizon.way if alone else None
+            self.rehearsal = Rehearsal(
+                listener.run, steps=order.steps or STEPS, told=told, tell=tell, way=way, lighten=listener.lighten
+            )
             listener.on_event = self.rehearsal.event
             listener.limit_batches = self.rehearsal.cut
         else:
@@ -109,6 +118,8 @@ class Session:
 
     def end(self) -> None:
         """The script is over, however it ended: stop listening."""
+        if self.rehearsal is not None:
+            self.rehearsal.close()
         if self.listener is not None:
             self.listener.remove()
         if self.sampler is not None and self.listener is not None:

@@ -339,7 +339,7 @@ class Tape:
             for original, frozen in op.memo.pairs() if op.memo is not None else ():
                 if isinstance(original, torch.Tensor):
                     yield original, frozen
-        for value in self.values.values():
+        for value in (self.values[number] for number in self.constants()):
             if value.parameter is not None and value.constant is not None:
                 yield value.parameter, value.constant
         for parameter in self.parameters:

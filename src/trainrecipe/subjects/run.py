@@ -60,7 +60,8 @@ class Forward:
     `rows` are content hashes of the rows of its first input, `looks` the same call by call, each with its event
     and the number of rows. `stepped` counts the optimiser steps that followed such a backward, `at_steps` the different
     optimiser steps at which it was called, the last of them `last_step`. `weights` is a hash of some of the model's trainable
-    weights at the first of these calls, taken where it came in a pass.
+    weights at the first of these calls, taken where it came in a pass. `adapting` names the batch-norm layers that were
+    frozen by then, had statistics of an earlier training, and go on averaging.
     """
 
     model: int
@@ -80,6 +81,7 @@ class Forward:
     at_steps: int = 0
     last_step: int = -1
     weights: int | None = None
+    adapting: tuple[str, ...] = ()
     rows: set[int] = dataclasses.field(default_factory=set)
     batches: list[int] = dataclasses.field(default_factory=list)
     looks: list[tuple[int, frozenset[int], int]] = dataclasses.field(default_factory=list)

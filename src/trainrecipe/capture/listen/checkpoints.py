@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -45,6 +46,22 @@ class _Live:
         return all(storage_of(t) in own for t in alive)
 
 
+class _Kept(NamedTuple):
+    """A state that was assigned to a variable: what its name holds later tells whether it is a copy."""
+
+    record: Taken
+    module: weakref.ref[nn.Module]
+
+    def live(self, value: Any) -> bool:
+        """Whether a variable's value is a state whose tensors all are the model's own memory, perhaps by other objects."""
+        module = self.module()
+        if module is None or not isinstance(value, Mapping):
+            return False
+        tensors = [t for t in value.values() if isinstance(t, torch.Tensor) and t.numel()]
+        own = {storage_of(t) for t in (*module.parameters(), *module.buffers())}
+        return bool(tensors) and all(storage_of(t) in own for t in tensors)
+
+
 class CheckpointCalls(Ear):
     """The program's state dicts. `record` is what is known of them."""
 
@@ -53,6 +70,7 @@ class CheckpointCalls(Ear):
         self.record = listener.run.checkpoints
         self._live: list[_Live] = []
         self._by_line: dict[Any, Taken] = {}
+        self._kept: dict[tuple[str, str], dict[str, _Kept]] = {}
         self._last_taken: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         self._saved: dict[Any, Saved] = {}
         self._read: dict[int, weakref.ref[torch.Tensor]] = {}
@@ -109,6 +127,8 @@ class CheckpointCalls(Ear):
             self.record.taken.append(record)
         record.step, record.count = self.run.steps, record.count + 1
         record.trained = self._is_trained(module)
+        if record.target:
+            self._kept.setdefault((at[0], at[2]), {})[record.target] = _Kept(record, weakref.ref(module))
         self._live = [live for live in self._live if live.record is not record or live.shared()][-_MOST:]
         self._live.append(_Live(record, module, state))
 
@@ -269,8 +289,20 @@ class CheckpointCalls(Ear):
             if frame is None:
                 return
             if is_user_file(frame.f_code.co_filename):
+                self._look_at_kept(frame)
                 self._look_for_aliases(frame)
             frame = frame.f_back
+
+    def _look_at_kept(self, frame: FrameType) -> None:
+        for target, kept in self._kept.get((frame.f_code.co_filename, frame.f_code.co_name), {}).items():
+            if self.run.steps <= kept.record.step:
+                continue
+            try:
+                value = evaluate(ast.parse(target, mode="eval").body, frame)
+            except Exception:
+                continue
+            if kept.live(value):
+                kept.record.held, kept.record.since = True, self.run.steps - kept.record.step
 
     def _look_for_aliases(self, frame: FrameType) -> None:
         file = frame.f_code.co_filename

@@ -7,6 +7,7 @@ unknown. Loops that also enclosed the optimiser's construction (folds, seeds) do
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import itertools
 import math
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainrecipe.capture.listen.loops import Guard, Key, Loop, enclosing, guards_of, loop_of
-from trainrecipe.subjects.run import Run
+from trainrecipe.subjects.run import Pass, Run
 
 _LOOKS = 400
 """Observations kept per optimiser."""
@@ -37,6 +38,7 @@ class Horizon:
         self.born: dict[int, set[tuple[int, Key]]] = {}
         self.around_pass: dict[int, set[Key]] = {}
         self.looks: dict[int, list[Look]] = {}
+        self.closed = False
 
     def birth(self, optimizer: int) -> None:
         """An optimiser was built."""
@@ -49,7 +51,7 @@ class Horizon:
     def step(self, optimizer: int, step: int, in_pass: int | None) -> None:
         """An optimiser takes its step number `step` (from 0)."""
         looks = self.looks.setdefault(optimizer, [])
-        if len(looks) >= _LOOKS:
+        if self.closed or len(looks) >= _LOOKS:
             return
         loops: list[Loop] = []
         guards: list[Guard] = []
@@ -57,6 +59,28 @@ class Horizon:
             loops.append(loop_of(node, frame, key))
             guards += guards_of(node, frame, key[0])
         looks.append(Look(step, in_pass, loops, guards))
+
+    def way(self) -> float | None:
+        """The share of the whole training, folds and seeds included, that is over; None where the loops do not tell.
+
+        Where the folds come from a generator, whose length nobody knows, it is the share of the present one.
+        """
+        share, whole = 0.0, 1.0
+        for _, key, node, frame in enclosing():
+            loop = loop_of(node, frame, key)
+            if loop.total is None and whole == 1 and isinstance(node, ast.For):
+                continue
+            if loop.total is None or loop.index is None or not 0 <= loop.index <= loop.total:
+                break
+            whole /= max(1, loop.total)
+            share += loop.index * whole
+        return share if whole < 1 else None
+
+    def close(self, passes: list[Pass]) -> None:
+        """No further steps are to be looked at; a pass that is not over counts no more."""
+        self.closed = True
+        open_now = {p.number for p in passes if not p.finished}
+        self.looks = {number: [x for x in looks if x.in_pass not in open_now] for number, looks in self.looks.items()}
 
     # ---- conclusions
 

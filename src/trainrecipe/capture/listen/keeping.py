@@ -62,6 +62,10 @@ def keeping_at(frame: FrameType) -> Keeping:
     target = ""
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         first = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+        value = statement.value
+        if isinstance(first, ast.Tuple) and isinstance(value, ast.Tuple) and len(first.elts) == len(value.elts):
+            parts = zip(first.elts, value.elts, strict=True)
+            first = next((to for to, what in parts if what is call or what in above), first)
         target = ast.unparse(first) if isinstance(first, ast.Name | ast.Attribute | ast.Subscript) else ""
     best = any(isinstance(n, ast.If) and is_best_so_far(n) for n in above)
     return Keeping(owner, target, best, tuple(_uses(file, target, statement)) if target and statement is not None else ())

@@ -46,6 +46,8 @@ IDLE = 64
 _STEPS_KEPT = 4
 """Steps back to which the recorder keeps its operations."""
 _TROUBLE = 50
+_HEEDED = 12
+"""Kinds of evaluations, by model, line and loader, up to which one that was not seen before is looked at."""
 
 
 class Listener:
@@ -123,6 +125,8 @@ class Listener:
             self.replicas,
         )
         self.resumes = False
+        self.ending = False
+        self._heeded: set[Any] = set()
         self.released = False
         self._patches = Patches()
         self._handles: list[Any] = []
@@ -163,7 +167,11 @@ class Listener:
     def tell(self, kind: str) -> None:
         """Tell who asked for it that a batch is to be taken (`batch`), or that a `backward` or `step` is over."""
         if self.on_event is not None:
-            self.on_event(kind)
+            try:
+                self.on_event(kind)
+            except BaseException:
+                self.checkpoints.look()  # what the script holds is out of reach once its frames are gone
+                raise
 
     # ---- which steps are looked at in detail, as the ears tell of them
 
@@ -191,6 +199,9 @@ class Listener:
 
     def about_to_train(self) -> None:
         """A backward or an optimiser's step comes: what was evaluated or loaded before it is over."""
+        if self.ending and self.detail:
+            self.detail = False
+            self._rest()
         if self.inits.pending:
             self.inits.compare()
         evaluations = self.evaluations
@@ -216,7 +227,7 @@ class Listener:
         self.models.stepped()
         self._idle = 0
         if self.run.steps & (self.run.steps - 1):
-            self.stopwatch.commit()
+            self._time()
             if not self.run.steps & 7:
                 self.following.stepped(self.run.steps)
             return False
@@ -239,11 +250,18 @@ class Listener:
         self._choose_detail()
         self.following.stepped(self.run.steps)
 
+    def _time(self) -> None:
+        """A step without a detailed look is over; on the way to the end evaluations are looked at in between."""
+        if self.ending:
+            self.stopwatch.restart()
+        else:
+            self.stopwatch.commit()
+
     def _choose_detail(self) -> None:
         if self.detail_always:
             return
         if self.detail_never:
-            self.stopwatch.commit()
+            self._time()
             return
         self.stopwatch.restart()
         step = self.run.steps
@@ -256,6 +274,20 @@ class Listener:
             self._rest()
         if not early:
             self._tapes_are_there()
+
+    def lighten(self) -> None:
+        """From now on no step is looked at in detail: enough was seen, and the script goes on to its end."""
+        self.horizon.close(self.run.passes)
+        self.detail_always, self.detail_never, self.detail = False, True, False
+        self.ending = True
+        self._rest()
+
+    def heed(self, kind: Any) -> None:
+        """On the way to the end a model is evaluated: look in detail at what is new, until training goes on."""
+        if self.ending and not self.detail and len(self._heeded) < _HEEDED and kind not in self._heeded:
+            self.detail, self.recorder.copying = True, False
+            self.recorder.start()
+        self._heeded.add(kind)
 
     def _rest(self) -> None:
         if self.recorder.active:

@@ -165,7 +165,8 @@ class Loaders(Ear):
         self.listener.models.new_batch(first)
         if not current.backwards:
             self.listener.evaluations.new_batch(batch)
-        if self.listener.detail and current.batches <= _BATCHES:
+        first_of_last = self.listener.ending and current.batches == 1  # perhaps of an evaluation that is looked at
+        if (self.listener.detail and current.batches <= _BATCHES) or first_of_last:
             with self.recorder.pause(), torch.no_grad():
                 given = list(tensors_in(batch))
                 current.batch_hashes.append(hashing.batch_hash(given))

@@ -209,6 +209,8 @@ class Models(Ear):
         forward = self._forwards.get(key)
         most = _LOOKS if number is not None else _LOOKS_WITHOUT_LOADER
         looked = False
+        if forward is None and not (grad and module.training):
+            self.listener.heed((id(module), at, None if current is None else current.loader))
         if forward is None or (self.listener.detail and forward.count < most):
             forward = forward or self._new_forward(key, module, at, grad, number)
             self._look_at_input(forward, module, args, kwargs)
@@ -235,6 +237,9 @@ class Models(Ear):
         if number is not None:
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():  # lazy weights cannot be read
                 forward.weights = hashing.weights_hash(module)
+        if module.training and grad:
+            with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():
+                forward.adapting = norms.adapting(module)
         seen = norms.look(self.listener, module, forward) if len(self.hollow_norms) < _INPUTS else None
         if seen is not None:
             self.hollow_norms.append(seen)

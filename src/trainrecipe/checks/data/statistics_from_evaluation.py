@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
@@ -18,6 +18,10 @@ sample of a hundred examples misses them by a tenth."""
 FEATURES = 0.9
 """Share of the features that vary, for which it must hold."""
 FEW = 10
+RANGED = 4
+"""Features with a single largest value, from which a common range is no chance."""
+LAGS = 0.5
+"""Share of the first feature's values that the second has, too, beyond which the features are lags of one series."""
 LOOSE = 0.02
 """The same for single examples, whose deviation may be guarded by a small constant."""
 
@@ -30,7 +34,8 @@ class StatisticsFromEvaluation(Check):
     Where all examples of both splits are known: whether the evaluation examples alone have a mean of 0 and a standard
     deviation of 1 in each feature up to rounding, so that they were normalised by their own statistics; or the training and
     evaluation examples together have it while the training examples alone have not, so that statistics were computed over
-    both. By chance neither happens.
+    both. By chance neither happens. The same for scaling between a minimum and a maximum, told by features whose maximum
+    belongs to one example: where the training set's extremes are used, other examples never reach them exactly.
 
     Why it matters
     --------------
@@ -48,7 +53,7 @@ class StatisticsFromEvaluation(Check):
     When it is wrong
     ----------------
     Data that come normalised as a whole from elsewhere look as if the script had done it. Splits of which only a part was
-    seen, and scaling between minimum and maximum, are not judged. With many examples the harm is small: statistics over
+    seen are not judged. With many examples the harm is small: statistics over
     everything are a note.
 
     Source
@@ -76,9 +81,15 @@ class StatisticsFromEvaluation(Check):
 
         whole = torch.cat([train.x, *(t.x for t in others)])
         trained = standardised(train.x)
-        shared = {"train": trained, "whole": standardised(whole), "train_off": _off(train.x), "rows": len(whole)}
+        shared: dict[str, Any] = {"train": trained, "whole": standardised(whole), "train_off": _off(train.x)}
+        shared |= {"rows": len(whole)}
+        shared |= {"train_stretched": stretched(train.x), "whole_stretched": stretched(whole)}
         return [
-            Evidence({**shared, "own": standardised(t.x), "examples": t.rows, "off": _off(t.x)}, place=t.place) for t in others
+            Evidence(
+                {**shared, "own": standardised(t.x), "own_stretched": stretched(t.x), "examples": t.rows, "off": _off(t.x)},
+                place=t.place,
+            )
+            for t in others
         ]
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -90,6 +101,24 @@ class StatisticsFromEvaluation(Check):
                 expected="evaluation inputs normalised by the training set's statistics, and so a mean that is only near 0",
                 observed=f"mean 0 and deviation 1 in each feature up to {e['off']:.1g}",
                 fix="Fit the scaler on the training examples only, and use transform (not fit_transform) for the others.",
+            )
+        if e["own_stretched"] and not e["whole_stretched"]:
+            low, high = e["own_stretched"]
+            return Ruling.found(
+                Severity.WARNING,
+                f"The {e['examples']} evaluation examples are scaled between their own smallest and largest values.",
+                expected="evaluation inputs scaled by the training set's range, which other examples do not reach exactly",
+                observed=f"from exactly {low:.3g} to exactly {high:.3g} in each feature, by a single example",
+                fix="Fit the scaler on the training examples only, and use transform (not fit_transform) for the others.",
+            )
+        if e["whole_stretched"] and not e["train_stretched"]:
+            return Ruling.found(
+                Severity.NOTE,
+                "The range that the inputs are scaled by was computed over training and evaluation examples together.",
+                expected="the range of the training examples only",
+                observed=f"all {e['rows']} examples together reach exactly from {e['whole_stretched'][0]:.3g} to "
+                f"{e['whole_stretched'][1]:.3g} in each feature, the training examples alone do not",
+                fix="Split first, then fit the scaler on the training examples.",
             )
         if e["whole"] and not e["train"]:
             return Ruling.found(
@@ -140,3 +169,26 @@ def standardised(x: torch.Tensor) -> bool:
     one = ((spread - 1).abs() < EXACT) | ((spread * (n / (n - 1)) ** 0.5 - 1).abs() < EXACT)
     good = (mean.abs() < EXACT) & one
     return bool(good[alive].double().mean() >= FEATURES)
+
+
+def stretched(x: torch.Tensor) -> tuple[float, float] | None:
+    """The range, if all features have exactly the same smallest and the same largest value, up to rounding.
+
+    Only features count whose largest value belongs to one example, in `RANGED` of them at least: pixels, counts and flags
+    reach the same extremes in every sample.
+    """
+    import torch
+
+    if x.ndim != 2 or x.shape[0] < FEW:
+        return None
+    values = x.double()
+    if bool(torch.isin(values[:, 0], values[:, 1]).double().mean() > LAGS):
+        return None
+    high, low = values.amax(0), values.amin(0)
+    alone = ((values == high).sum(0) == 1) & (high > low)
+    if int(alone.sum()) < RANGED:
+        return None
+    top, bottom = float(high[alone].median()), float(low[alone].median())
+    near = EXACT * 0.1 * max(abs(top), abs(bottom))
+    same = ((high[alone] - top).abs() <= near) & ((low[alone] - bottom).abs() <= near)
+    return (bottom, top) if bool(same.double().mean() >= FEATURES) else None

@@ -64,7 +64,7 @@ class DropoutPlacement(Check):
         if not found:
             return Evidence(missing="no dropout is active in the step")
         strong = [d for d in found if d.rate >= STRONG]
-        falls = weakened(step, STRONG) if strong and step.optimizer is not None else None
+        falls = weakened(step, STRONG, found) if strong and step.optimizer is not None else None
         kinds = [("prediction", [d for d in found if d.loss]), ("strong", strong), ("norm", [d for d in found if d.norm])]
         made = [self._look(kind, some, len(found), falls, STEPS) for kind, some in kinds if some]
         return made or Evidence({"kind": "", "rate": max(d.rate for d in found), "count": 0, "of": len(found)})
