@@ -182,7 +182,7 @@ class Scheduler:
 
     `bounded`: a comparison guards the calls of its step, so that they may end before the run does. Of a schedule that waits
     for a plateau `metrics` are the values it was given, `metric` the source of the argument, and `mode` tells whether the
-    least or the greatest is best.
+    least or the greatest is best. Of a rate that is set by hand the plan is what was seen; `shortened` tells that passes were.
     """
 
     number: int
@@ -216,6 +216,7 @@ class Scheduler:
     metric: str = ""
     metrics: list[float] = dataclasses.field(default_factory=list)
     bounded: bool = False
+    shortened: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -444,8 +445,9 @@ class Run:
     `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
-    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `idle_schedulers` are
-    those that were built and never stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
+    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `own_rates` are
+    learning rates that the script sets by hand, as they were seen, `idle_schedulers` schedulers that were built and never
+    stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
     the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
     known. `trials` are short trainings with other values of the `knob` that was named.
     """
@@ -495,6 +497,7 @@ class Run:
     inits: Inits = dataclasses.field(default_factory=Inits)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
+    own_rates: list[Scheduler] = dataclasses.field(default_factory=list)
     criteria: list[Criterion] = dataclasses.field(default_factory=list)
     loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
     knob: Knob | None = None

@@ -101,7 +101,12 @@ class Horizon:
             if epochs is not None and optimizer.steps > best:
                 best, run.planned_epochs = optimizer.steps, epochs
         if complete and run.planned_epochs is None:
-            run.planned_epochs = len({p.number for p in run.passes if p.trains}) or None
+            run.planned_epochs = len({p.number for p in run.passes if p.trains}) or self._turns_of_outer_loop()
+
+    def _turns_of_outer_loop(self) -> int | None:
+        """How often the outermost of several loops around the last step turns, where no loader tells epochs."""
+        last = max((looks[-1] for looks in self.looks.values() if looks), key=lambda look: look.step, default=None)
+        return last.loops[0].total if last is not None and len(last.loops) > 1 else None
 
     def _steps_per_pass(self, run: Run, optimizer: int) -> dict[int, float]:
         """Steps that this optimiser takes in each finished training pass, as they would be with no batch left out."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from trainrecipe.capture.listen import own_rates
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.checkpoints import CheckpointCalls
 from trainrecipe.capture.listen.clips import Clips
@@ -335,6 +336,7 @@ class Listener:
         self.following.end()
         self._fill(self.horizon.fill)
         self.schedulers.fill()
+        self._fill(own_rates.fill)
         self.evaluations.reports.at_end()
         self.checkpoints.fill()
         self._fill(self.sources.fill)

@@ -293,6 +293,22 @@ class Models(Ear):
                 fed[id(forward)] = forward
         self._pending.clear()
 
+    @property
+    def has_fed(self) -> bool:
+        """Whether a forward has fed a backward since the last step."""
+        return bool(self._fed_since_step)
+
+    def cleared(self, optimizers: set[int]) -> None:
+        """The gradients of these optimisers' parameters are cleared: what fed them so far is part of no step."""
+        held = self.listener.optimizers.held_by
+        for key, forward in list(self._fed_since_step.items()):
+            owned = [held[id(p)] for p in self._root(forward).parameters() if id(p) in held]
+            if owned and all(optimizers & numbers.keys() for numbers in owned):
+                del self._fed_since_step[key]
+
+    def _root(self, forward: Forward) -> nn.Module:
+        return list(self.roots.values())[forward.model]
+
     def stepped(self) -> None:
         """An optimiser step follows the forwards that fed a backward since the last one."""
         for forward in self._fed_since_step.values():

@@ -191,7 +191,9 @@ class Optimizers(Ear):
         def zero_grad(optimizer: torch.optim.Optimizer, /, *args: Any, **kwargs: Any) -> None:
             if not listener.detail and not ear.recorder.active:
                 original(optimizer, *args, **kwargs)
-                return  # what happens to gradients is looked at in detailed steps only
+                if listener.models.has_fed:
+                    ear._note_wiped([ear.find(optimizer)])
+                return  # what else happens to gradients is looked at in detailed steps only
             with ear.recorder.pause():
                 original(optimizer, *args, **kwargs)
             ear._note_cleared([ear.find(optimizer)], spot(2))
@@ -216,6 +218,12 @@ class Optimizers(Ear):
             watched.cleared_event = self.listener.event()
             watched.clear_spot = at
             watched.fresh = True
+        self._note_wiped(cleared)
+
+    @guarded
+    def _note_wiped(self, cleared: list[Watched]) -> None:
+        if self.listener.models.has_fed:
+            self.listener.models.cleared({w.record.number for w in cleared})
 
     def before_backward(self) -> list[tuple[Watched, Mark]]:
         """Look at what is left in the gradients; the marks tell afterwards whom the backward reached."""

@@ -119,7 +119,7 @@ class PlannedRates:
         record.peaks = [max(r[i] for r in rates) for i in range(len(dummy.param_groups))]
         record.largest = largest
         curve = [r[largest] for r in rates]
-        _measure(record, positions, curve, needed)
+        measure(record, positions, curve, needed)
         many = min(POINTS, len(curve))
         keep = sorted({round(i * (len(curve) - 1) / max(1, many - 1)) for i in range(many)})
         record.planned = [(positions[i], curve[i]) for i in keep]
@@ -250,7 +250,7 @@ def _ahead(dummy: _Empty, scheduler: Any, steps: int, interval: float) -> tuple[
     return rates, positions, True
 
 
-def _measure(record: Scheduler, positions: list[float], curve: list[float], steps: int) -> None:
+def measure(record: Scheduler, positions: list[float], curve: list[float], steps: int) -> None:
     """How the planned rates spread over the planned steps."""
     peak = max(curve)
     record.lowest = min(curve)
@@ -289,7 +289,8 @@ ZERO = 1e-6
 def _turns(curve: list[float]) -> int:
     """How often the rate, after falling to a tenth of its peak, climbs back to nine tenths."""
     peak, low, count = max(curve), False, 0
-    for value in curve[curve.index(peak) :]:
+    first = next(i for i, value in enumerate(curve) if value >= 0.999 * peak)
+    for value in curve[first:]:
         if value < 0.1 * peak:
             low = True
         elif low and value > 0.9 * peak:

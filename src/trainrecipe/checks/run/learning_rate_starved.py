@@ -49,7 +49,8 @@ class LearningRateStarved(Check):
 
     When it is wrong
     ----------------
-    Schedules that follow a metric, take an epoch number, or are set by hand are not run ahead. Where the length of the run
+    Schedules that follow a metric or take an epoch number are not run ahead; of rates that are set by hand only those that
+    were seen count, and where they change between epochs only, by a metric perhaps, it is a note. Where the length of the run
     is unknown, the part that was seen counts as the shortest it can be. Steep decay that is meant is reported all the same.
 
     Source
@@ -64,9 +65,9 @@ class LearningRateStarved(Check):
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         called = [s for s in run.schedulers if s.calls]
-        if not called:
-            return Evidence(missing="no learning-rate scheduler was stepped while the script was observed")
-        return [self._look(run, run.optimizers[s.optimizer], s) for s in called]
+        if not called and not run.own_rates:
+            return Evidence(missing="no learning rate changed while the script was observed")
+        return [self._look(run, run.optimizers[s.optimizer], s) for s in (*called, *run.own_rates)]
 
     def _look(self, run: Run, optimizer: Optimizer, scheduler: Scheduler) -> Evidence:
         if not scheduler.planned:
@@ -74,6 +75,8 @@ class LearningRateStarved(Check):
         planned = optimizer.planned_steps if optimizer.certain else None
         data: dict[str, Any] = {
             "scheduler": scheduler.name,
+            "by_hand": scheduler in run.own_rates,
+            "by_metric": scheduler in run.own_rates and scheduler.conditional,
             "known": planned is not None,
             "complete": scheduler.complete,
             "steps": optimizer.planned_steps,
@@ -103,6 +106,8 @@ class LearningRateStarved(Check):
         return Ruling.passed(f"{evidence['scheduler']} keeps a rate to learn with over {length}, with a peak of {peak:.3g}")
 
     def _squared(self, evidence: Evidence) -> Ruling | None:
+        if evidence["by_hand"]:
+            return None
         built, reached = evidence["built"], max(evidence["peak"], evidence["beyond"] or 0.0)
         rising = evidence["beyond"] is None and evidence["curve"][-1][1] >= evidence["peak"]
         if built <= 0 or built > ABSOLUTE or reached > SMALL * built or rising or reached == 0:
@@ -125,14 +130,14 @@ class LearningRateStarved(Check):
             return None
         of = f"{evidence['steps']}" if evidence["known"] else f"at least {evidence['least_steps']}"
         return Ruling.found(
-            Severity.WARNING,
+            Severity.NOTE if evidence["by_metric"] else Severity.WARNING,
             "The learning rate is all but zero long before the training is over.",
             expected="a rate that lasts for the whole run",
             observed=f"less than a thousandth of the peak rate {evidence['peak']:g} from step {begins:.0f} of {of} on: "
             f"{max(dead, zero):.0%} of the run",
             fix=self._unit(evidence),
             causes=(
-                "The scheduler is stepped with every batch while its lengths are given in epochs.",
+                "The schedule counts batches while its lengths are given in epochs.",
                 "Its total number of steps was computed for a shorter run.",
             ),
         )
@@ -171,6 +176,8 @@ class LearningRateStarved(Check):
         )
 
     def _unit(self, evidence: Evidence) -> str:
+        if evidence["by_hand"]:
+            return "Compute the rate from the number that its lengths are given in: epochs or batches."
         if evidence["interval"] <= 1:
             return "Call scheduler.step() once per epoch, outside the loop over batches, or give its lengths in batches."
         return "Give the scheduler the real number of its steps over the whole run."
