@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from trainrecipe.subjects.run import Reseed, Run
 
 _STREAMS = {"torch.manual_seed": "torch", "numpy.random.seed": "numpy", "random.seed": "python"}
 _RESEEDS = 2000
+_OWN = "a generator of the script's own, line "
+"""Stream of a generator that is made from a number; its state is not followed, only what the training is fed with."""
 SEEDED_BY = {"numpy.random.seed": "NumPy's", "random.seed": "Python's"}
 """The functions that seed a global generator, and whose it is."""
 
@@ -33,20 +36,24 @@ class Seeds(Ear):
         self._before = _states()
         self.pending: dict[str, _Pending] = {}
         self._last: dict[tuple[str, int], Reseed] = {}
+        self._fed: dict[str, weakref.ref[torch.Tensor] | None] = {}
 
     def install(self, put: Put) -> None:
         """Hear `torch.manual_seed`, `numpy.random.seed`, `random.seed`, and generators that are made without a seed."""
-        run = self.run
+        run, ear = self.run, self
         for owner in (torch, torch.random):
             put(owner, "manual_seed", lambda original: self._seeding("torch.manual_seed", original))
         put(np.random, "seed", lambda original: self._seeding("numpy.random.seed", original))
         put(random, "seed", lambda original: self._seeding("random.seed", original))
-        put(np.random, "default_rng", lambda original: _making("numpy.random.default_rng()", original, run))
+        put(np.random, "default_rng", self._making)
 
         def make_init(original: Any) -> Any:
             def __init__(self: Any, x: Any = None) -> None:
-                if x is None and type(self) is random.Random:
-                    _note(run, "random.Random()", sys._getframe(1))
+                if type(self) is random.Random:
+                    if x is None:
+                        _note(run, "random.Random()", sys._getframe(1))
+                    else:
+                        ear._note_made(x, spot(2))
                 original(self, x)
 
             return __init__
@@ -72,7 +79,26 @@ class Seeds(Ear):
 
         return seed
 
+    def _making(self, original: Any) -> Any:
+        ear = self
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            value = args[0] if args else kwargs.get("seed")
+            if value is None:
+                _note(ear.run, "numpy.random.default_rng()", sys._getframe(1))
+            else:
+                ear._note_made(value, spot(2))
+            return original(*args, **kwargs)
+
+        return make
+
     # ---- what follows a seeding
+
+    @guarded
+    def _note_made(self, seed: Any, at: Spot | None) -> None:
+        """A generator of the program's own is made from a number, while an optimiser trains."""
+        if isinstance(seed, int) and at is not None and self.run.steps and len(self.run.reseeds) < _RESEEDS:
+            self.pending[f"{_OWN}{at[1]}"] = _Pending(repr(seed), at, 0, self.run.events)
 
     @guarded
     def _note_seeded(self, stream: str, value: str, at: Spot | None) -> None:
@@ -83,9 +109,15 @@ class Seeds(Ear):
         """A model is called, for the first time since a stream was seeded."""
         for stream, pending in self.pending.items():
             if pending.forward is None:
-                pending.forward, pending.trains = hash_of(stream), torch.is_grad_enabled()
+                own = stream.startswith(_OWN)
+                pending.forward, pending.trains = (1 if own else hash_of(stream)), torch.is_grad_enabled()
+                first = next(iter(tensors_in(given)), None)
+                known = self._fed.get(stream)
+                self._fed[stream] = None if first is None else weakref.ref(first)
+                if first is None or (own and known is not None and known() is first):
+                    continue  # one tensor for every step is no draw
                 with self.recorder.pause(), torch.no_grad():
-                    pending.batch = hashing.batch_hash(list(tensors_in(given))[:1])
+                    pending.batch = hashing.batch_hash([first])
 
     @property
     def awaits(self) -> bool:
@@ -97,7 +129,7 @@ class Seeds(Ear):
         """An optimiser has stepped: keep the state of what was seeded before, and of what was seeded before the last step."""
         for (stream, number), entry in list(self._last.items()):
             if number == optimizer:
-                if stream not in self.pending:
+                if stream not in self.pending and not stream.startswith(_OWN):
                     entry.later = hash_of(stream)
                 del self._last[stream, number]
         current = self.listener.loaders.open
@@ -115,7 +147,7 @@ class Seeds(Ear):
                 trains=pending.trains,
                 batch=pending.batch,
                 evaluated=evaluated,
-                state=hash_of(stream),
+                state=hash(pending.value) if stream.startswith(_OWN) else hash_of(stream),
             )
             self.run.reseeds.append(entry)
             self._last[stream, optimizer] = entry
@@ -149,15 +181,6 @@ def hash_of(stream: str) -> int:
         kind, keys, *rest = np.random.get_state(legacy=True)
         return xxhash.xxh3_64_intdigest(np.asarray(keys).tobytes() + repr((kind, *rest)).encode())
     return xxhash.xxh3_64_intdigest(repr(random.getstate()).encode())
-
-
-def _making(name: str, original: Any, run: Run) -> Any:
-    def make(seed: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if seed is None:
-            _note(run, name, sys._getframe(1))
-        return original(seed, *args, **kwargs)
-
-    return make
 
 
 def _note(run: Run, name: str, frame: Any) -> None:

@@ -17,6 +17,10 @@ SHARE = 0.8
 MOST_STALE = 0.5
 """Where more of the gradients than this were used by the same optimiser before, they are never cleared: another fault."""
 
+AGAINST = -0.5
+"""Cosine between its own gradient and the leftovers, up to which an optimiser and the other one are adversaries; tasks in
+conflict over shared weights stay near zero."""
+
 
 class GradientsFromAnotherOptimizer(Check):
     """An optimiser steps with gradients of its own losses only.
@@ -46,7 +50,8 @@ class GradientsFromAnotherOptimizer(Check):
     ----------------
     Parameters that are meant to follow several losses, such as a shared encoder, look similar: they are not reported unless
     the leftover belongs to an earlier iteration, or the other optimiser's parameters come before these on the way to the
-    loss, so that these only judge what those made, and have a backward of their own.
+    loss, so that these only judge what those made, and have a backward of their own, or the two gradients point against
+    each other, as those of adversaries do.
 
     Source
     ------
@@ -80,6 +85,7 @@ class GradientsFromAnotherOptimizer(Check):
         place = run.backwards[own[0].backward].place if own else optimizer.place
         others = sorted({o for c in contributions for o in c.others if o in strangers})
         sizes = [c.norm / o.norm for (_, cs), o in zip(foreign, own, strict=True) for c in cs if c.norm and o.norm]
+        cosines = [c.cosine for c in own if c.cosine is not None]
         return Evidence(
             {
                 "optimizer": optimizer.name,
@@ -92,6 +98,7 @@ class GradientsFromAnotherOptimizer(Check):
                 "others": [run.optimizers[o].name for o in others],
                 "lines": lines(run, contributions)[:3],
                 "size": median(sizes) if sizes else None,
+                "cosine": median(cosines) if cosines else None,
                 "passed_through": all(_passed_through(run, optimizer.number, c, strangers) for c in contributions),
             },
             place=place,
@@ -102,7 +109,8 @@ class GradientsFromAnotherOptimizer(Check):
         if foreign < SHARE * (steps - 1) or foreign < FEWEST - 1:
             return Ruling.passed(f"{steps - foreign} of {steps} steps of {name} used gradients of its own backward calls only")
         crossing = evidence["crossing"] >= SHARE * evidence["contributions"]
-        if not crossing and not (evidence["dedicated"] and evidence["passed_through"]):
+        against = evidence["cosine"] is not None and evidence["cosine"] <= AGAINST
+        if not (crossing or against or (evidence["dedicated"] and evidence["passed_through"])):
             return Ruling.unsure(
                 f"{name} steps with gradients of several losses, one of which another optimiser has used before "
                 f"({'; '.join(evidence['lines'])}): right if these parameters are meant to follow all of them"
@@ -114,7 +122,8 @@ class GradientsFromAnotherOptimizer(Check):
             expected="gradients of its own backward calls only",
             observed=f"at {foreign} of {steps} steps its gradients also held {' and '.join(evidence['lines'])}, which "
             f"{' and '.join(evidence['others'])} had already stepped with{size}"
-            + (", left over from an earlier batch" if crossing else ""),
+            + (", left over from an earlier batch" if crossing else "")
+            + (f"; the two point against each other (cosine {evidence['cosine']:.2g})" if against else ""),
             fix="Call zero_grad() of this optimiser (or of its network) right before its own backward.",
             causes=(
                 "zero_grad() comes after the step, so that gradients of the other loss come in between: move it before the "

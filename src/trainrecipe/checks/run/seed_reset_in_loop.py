@@ -20,7 +20,8 @@ class SeedResetInLoop(Check):
     What it checks
     --------------
     Where a global random stream is seeded again while an optimiser trains: whether its state at the steps that follow is the
-    same each time, and whether the training draws from it (dropout, noise, augmentation, the order of the data).
+    same each time, and whether the training draws from it (dropout, noise, augmentation, the order of the data). The same
+    where a generator of the script's own is made anew from one seed at each step, and the model is fed equal batches then.
 
     Why it matters
     --------------
@@ -69,12 +70,20 @@ class SeedResetInLoop(Check):
         equal = [e for e in entries if e.state == common]
         passes = {e.in_pass for e in equal}
         each_step = len(equal) > len(passes) or passes == {None}
-        noise = [e for e in equal if e.later not in (None, e.state) or (e.trains and not e.evaluated and e.state != e.forward)]
+        own = not entries[0].seeded  # a generator of the script's own: told by the batch only
+        noise = [
+            e
+            for e in equal
+            if not own and (e.later not in (None, e.state) or (e.trains and not e.evaluated and e.state != e.forward))
+        ]
         drawn = [e for e in equal if e.trains and not e.evaluated and e.forward != e.seeded]
         fed = {e.batch for e in drawn}
         order = len(drawn) == len(equal) and len(fed) == 1 and None not in fed
+        if own:
+            fresh = [e for e in drawn if e.batch is not None]
+            order = len(fresh) >= SHARE * len(equal) and len({e.batch for e in fresh}) == 1
         loaders = {run.passes[p].loader for p in passes if p is not None}
-        if loaders:
+        if loaders and not own:
             order = all(run.loaders[n].shuffled for n in loaders) and _same_order(run, equal)
         return Evidence(
             {
@@ -82,10 +91,11 @@ class SeedResetInLoop(Check):
                 "equal": len(equal),
                 "each_step": each_step,
                 "passes": len(passes - {None}),
-                "noise": len(noise) == len(equal),
+                "noise": bool(noise) and len(noise) == len(equal),
                 "order": order,
                 "stream": entries[0].stream,
                 "seed": equal[0].seed,
+                "own": own,
                 "evaluation": all(e.evaluated for e in equal),
             },
             place=entries[0].place,
@@ -112,6 +122,15 @@ class SeedResetInLoop(Check):
         )
         often = f"{equal} steps" if evidence["each_step"] else f"{equal} epochs"
         by = ", after an evaluation" if evidence["evaluation"] else ""
+        if evidence["own"]:
+            return Ruling.found(
+                Severity.WARNING,
+                f"A generator is made anew from seed {evidence['seed']} again and again, and the training is fed the same "
+                "batch each time.",
+                expected="one generator, made before the loop, that moves on with every draw",
+                observed=f"equal batches at {often} after it was made from the same seed",
+                fix="Make the generator once, outside the loop and outside the function that draws a batch.",
+            )
         return Ruling.found(
             Severity.WARNING,
             f"{stream}'s random stream is set back to seed {evidence['seed']} during the training{by}: {what} each time.",

@@ -215,11 +215,13 @@ def _added(step: Step, number: int, before: int) -> bool:
         op = step.producer(number, before)
         if op is None or weighs(step, op) or op.name in CREATION:
             return False
-        if op.name in EXPLICIT or op.argument(2, "keepdim") is True:
+        several = op.name == "stack" and len(op.inputs) > 1  # such as the steps of an episode: that axis is no 1
+        if not several and (op.name in EXPLICIT or op.argument(2, "keepdim") is True):
             taken = values.get(op.inputs[0]) if op.inputs else None
             if taken is None or len(taken.shape) < len(values[number].shape) or op.name not in EXPLICIT:
                 return True
-        same = [n for n in op.inputs if n in values and len(values[n].shape) >= len(values[number].shape)]
+        rank = len(values[number].shape) - several
+        same = [n for n in op.inputs if n in values and len(values[n].shape) >= rank]
         if not same:
             return bool(op.inputs)
         number, before = same[0], op.index
