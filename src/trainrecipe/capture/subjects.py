@@ -38,10 +38,10 @@ def steps(listener: Listener) -> list[Step]:
         step = Step.from_tapes(tapes, _optimizer(listener, tapes[0]), names, births=listener.models.births, evaluates=evaluates)
         _note_rates(listener, step)
         step.inputs_seen = [(number, given) for number, given, forward, _ in listener.models.inputs if forward.fed]
-        step.last = listener.backwards.latest.get(tapes[0].at)
-        step.broken = listener.backwards.broken.get(tapes[0].at)
+        step.last = listener.backwards.latest.get(tapes[0].site)
+        step.broken = listener.backwards.broken.get(tapes[0].site)
         step.values_seen = next((b.losses for b in listener.run.backwards if b.place == step.place), [])
-        step.batches_seen = listener.backwards.batches.get(tapes[0].at, [])
+        step.batches_seen = listener.backwards.batches.get(tapes[0].site, [])
         step.finished = not listener.run.rehearsal and listener.run.ended == "finished"
         step.graded, step.steppers = graded, steppers
         step.window = _window(listener, step)
@@ -175,7 +175,7 @@ def fill_parameters(listener: Listener) -> None:
     graded: set[int] = set()
     called = _called_modules(listener)
     for tapes in listener.backwards.tapes.values():
-        for tape in (*tapes, *([listener.backwards.latest[tapes[0].at]] if tapes else ())):
+        for tape in (*tapes, *([listener.backwards.latest[tapes[0].site]] if tapes else ())):
             for original, value in tape.first_values():
                 first.setdefault(id(original), value)
             reached |= {id(p) for p in tape.parameters}

@@ -279,8 +279,8 @@ class Tape:
     called on, with the `weights` given to it; `observed` their values; `made_leaves` the leaves that the operations
     themselves make, such as noise that requires a gradient; `written` the storages that an operation wrote into; `gradients`
     what backward added to each leaf (filled in after it ran); `stepped` the number of the optimiser that stepped next over
-    leaves that got one; `hashes` stand, by id of the leaf, for copies that are not kept; `agreement` is what a replay of it
-    came to, once it was tried.
+    leaves that got one; `site` is where it belongs: its line, and which of several networks that are trained there; `hashes`
+    stand, by id of the leaf, for copies that are not kept; `agreement` is what a replay of it came to, once it was tried.
     """
 
     ops: list[Op]
@@ -294,6 +294,7 @@ class Tape:
     trouble: list[str]
     step: int = 0
     stepped: int | None = None
+    site: Any = None
     made_leaves: dict[int, torch.Tensor] = dataclasses.field(default_factory=dict)
     hashes: dict[int, str] = dataclasses.field(default_factory=dict)
     gradients: list[tuple[torch.Tensor, Gained]] = dataclasses.field(default_factory=list)

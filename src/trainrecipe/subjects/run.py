@@ -61,7 +61,8 @@ class Forward:
     and the number of rows. `stepped` counts the optimiser steps that followed such a backward, `at_steps` the different
     optimiser steps at which it was called, the last of them `last_step`. `weights` is a hash of some of the model's trainable
     weights at the first of these calls, taken where it came in a pass. `adapting` names the batch-norm layers that were
-    frozen by then, had statistics of an earlier training, and go on averaging.
+    frozen by then, had statistics of an earlier training, and go on averaging; `frozen`: no parameter of the model required
+    a gradient.
     """
 
     model: int
@@ -82,6 +83,7 @@ class Forward:
     last_step: int = -1
     weights: int | None = None
     adapting: tuple[str, ...] = ()
+    frozen: bool = False
     rows: set[int] = dataclasses.field(default_factory=set)
     batches: list[int] = dataclasses.field(default_factory=list)
     looks: list[tuple[int, frozenset[int], int]] = dataclasses.field(default_factory=list)

@@ -29,6 +29,10 @@ TAPES = 3
 """Tapes kept per backward call in the user's code: one to examine and two to prove that it moves to other batches."""
 BATCHES = 16
 """Batches kept per backward call, beyond those of the tapes: what a step consumes, without its weights."""
+_NETWORKS = 4
+"""Networks that are told apart at one line."""
+_NETWORKS = 4
+"""Networks that are told apart at one line."""
 _BATCH_BYTES = 32 * 2**20
 """Bytes that these may take together."""
 _LOSSES = 20000
@@ -40,17 +44,19 @@ _COLLECTIONS = 8
 class Backwards(Ear):
     """The program's calls of `backward` and of `torch.autograd.grad` for parameters.
 
-    `tapes` are the first recorded steps of each line that calls backward, `latest` the last sound one, `broken` the first
-    whose loss or gradients were not finite; `inside` tells whether a backward is under way. `leaves` are what the first loss of
+    `tapes` are the first recorded steps of each site, `latest` the last sound one, `broken` the first whose loss or gradients
+    were not finite. A site is a line that calls backward; where another network is trained there later on, of another
+    shape, that is another site. `inside` tells whether a backward is under way. `leaves` are what the first loss of
     each line gives gradients to, where nothing is looked at but losses.
     """
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
-        self.tapes: dict[Spot | None, list[Tape]] = {}
-        self.latest: dict[Spot | None, Tape] = {}
-        self.broken: dict[Spot | None, Tape] = {}
-        self.batches: dict[Spot | None, list[Batch]] = {}
+        self.tapes: dict[Any, list[Tape]] = {}
+        self.latest: dict[Any, Tape] = {}
+        self.broken: dict[Any, Tape] = {}
+        self.batches: dict[Any, list[Batch]] = {}
+        self._weights: dict[Any, tuple[set[int], list[torch.Size]]] = {}
         self.stream = Stream()
         self.leaves: list[torch.Tensor] = []
         self.inside = False
@@ -60,7 +66,7 @@ class Backwards(Ear):
         self._alive: weakref.WeakSet[_Sentinel] = weakref.WeakSet()
         self._scaled: dict[int, torch.Tensor] = {}
         self._collections = _COLLECTIONS
-        self._uncopied: set[Spot | None] = set()
+        self._uncopied: set[Any] = set()
         self._room = _BATCH_BYTES
 
     @property
@@ -265,11 +271,26 @@ class Backwards(Ear):
             self.recorder.note_trouble(str(error))
             return None
         tape.step = self.run.steps
+        tape.site = self._site(tape)
         self.listener.models.fed_sites.update((id(op.call), op.at) for op in tape.ops if op.kind == "module")
-        if len(self.tapes.get(at, ())) < TAPES:
+        if len(self.tapes.get(tape.site, ())) < TAPES:
             held = self.listener.optimizers.held_by
             self._last.flows = sorted({*self._last.flows, *describe.flows(tape, held)})
         return tape
+
+    def _site(self, tape: Tape) -> Any:
+        """The line that calls backward, with a number where networks without a weight in common were trained there before."""
+        weights: list[torch.Tensor] = [
+            p for op in tape.ops if isinstance(op.call, torch.nn.Module) for p in op.call.parameters()
+        ]
+        weights += [p for n in tape.constants() if (p := tape.values[n].parameter) is not None]
+        mine, shapes = {id(p) for p in weights}, [p.shape for p in weights]
+        for number in range(_NETWORKS):
+            key = tape.at if tape.at is None or not number else (*tape.at, number)
+            known, known_shapes = self._weights.setdefault(key, (mine, shapes))
+            if not mine or mine & known or shapes == known_shapes:
+                return key
+        return tape.at
 
     @guarded
     def _after(self, before: Any, result: Any, wanted: Sequence[torch.Tensor]) -> None:
@@ -294,22 +315,22 @@ class Backwards(Ear):
         self.listener.replicas.trained_at = self.listener.replicas.trained_at or tape.at
         self._keep_batch(tape)
         if not self.recorder.copying:
-            self._uncopied |= {tape.at} - self.tapes.keys()
+            self._uncopied |= {tape.site} - self.tapes.keys()
             return
-        kept = self.tapes.setdefault(tape.at, [])
+        kept = self.tapes.setdefault(tape.site, [])
         if len(kept) < TAPES:
             kept.append(tape)
             if not tape.copied and len(kept) == 1:
                 tape.hashes = {id(p): exact_hash(p) for p in tape.parameters}
         sound = all(bool(t.isfinite().all()) for t in tape.observed) and all(g.finite for _, g in tape.gradients)
-        if sound or tape.at not in self.latest:
-            self.latest[tape.at] = tape
+        if sound or tape.site not in self.latest:
+            self.latest[tape.site] = tape
         if not sound:
-            self.broken.setdefault(tape.at, tape)
+            self.broken.setdefault(tape.site, tape)
 
     def _keep_batch(self, tape: Tape) -> None:
         """Keep what a step consumed, so that experiments have more than one batch to train on."""
-        kept = self.batches.setdefault(tape.at, [])
+        kept = self.batches.setdefault(tape.site, [])
         if len(kept) >= BATCHES:
             return
         batch = Batch.of(tape)

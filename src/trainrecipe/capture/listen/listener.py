@@ -47,6 +47,8 @@ IDLE = 64
 _STEPS_KEPT = 4
 """Steps back to which the recorder keeps its operations."""
 _TROUBLE = 50
+_ROUSED = 12
+"""Steps of another network that are looked at on the way to the end."""
 _HEEDED = 12
 """Kinds of evaluations, by model, line and loader, up to which one that was not seen before is looked at."""
 
@@ -128,6 +130,7 @@ class Listener:
         self.resumes = False
         self.ending = False
         self._heeded: set[Any] = set()
+        self._roused = 0
         self.released = False
         self._patches = Patches()
         self._handles: list[Any] = []
@@ -200,7 +203,7 @@ class Listener:
 
     def about_to_train(self) -> None:
         """A backward or an optimiser's step comes: what was evaluated or loaded before it is over."""
-        if self.ending and self.detail:
+        if self.ending and self.detail and not self._roused:
             self.detail = False
             self._rest()
         if self.inits.pending:
@@ -244,6 +247,11 @@ class Listener:
         self.models.stepped()
         self._idle = 0
         self._boundaries.append(len(self.recorder.ops))
+        if self._roused:
+            self._roused -= 1
+            if not self._roused:
+                self.detail = False
+                self._rest()
         if len(self._boundaries) > _STEPS_KEPT:
             first = self._boundaries.pop(0)
             self._backward_ends = [end for end in self._backward_ends if end > first]
@@ -289,6 +297,12 @@ class Listener:
             self.detail, self.recorder.copying = True, False
             self.recorder.start()
         self._heeded.add(kind)
+
+    def rouse(self) -> None:
+        """On the way to the end another network is about to be trained: its first steps are looked at in detail."""
+        if self.ending and not self.released:
+            self._roused, self.detail, self.recorder.copying = _ROUSED, True, True
+            self.recorder.start()
 
     def _rest(self) -> None:
         if self.recorder.active:

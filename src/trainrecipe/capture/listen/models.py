@@ -237,6 +237,7 @@ class Models(Ear):
         if number is not None:
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():  # lazy weights cannot be read
                 forward.weights = hashing.weights_hash(module)
+        forward.frozen = not any(p.requires_grad for p in module.parameters())
         if module.training and grad:
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():
                 forward.adapting = norms.adapting(module)

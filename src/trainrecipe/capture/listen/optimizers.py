@@ -91,6 +91,7 @@ class Optimizers(Ear):
         self.updates: dict[int, list[dict[str, float]]] = {}
         self.moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.versions: dict[int, int] = {}
+        self._shapes: list[list[torch.Size]] = []
 
     def install(self, put: Put) -> None:
         """Hear optimisers being built, grown and cleared."""
@@ -129,6 +130,10 @@ class Optimizers(Ear):
         self._note_held(watched, optimizer, stepped=False)
         self.listener.horizon.birth(record.number)
         self.listener.sources.build()
+        shapes = [p.shape for p in watched.parameters]
+        if shapes not in self._shapes:
+            self._shapes.append(shapes)
+            self.listener.rouse()
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)
         return watched
 

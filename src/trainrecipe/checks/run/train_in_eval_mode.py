@@ -57,7 +57,7 @@ class TrainInEvalMode(Check):
 
     def _look(self, run: Run, number: int) -> Evidence:
         model = run.models[number]
-        fed = [f for f in run.forwards if f.model == number and f.fed]
+        fed = [f for f in run.forwards if f.model == number and f.fed and not f.frozen]
         good = [f for f in fed if f.training]
         places = {f.place for f in good}
         last_good = max((f.last_event for f in good), default=-1)
