@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainrecipe.subjects.step import Step
-    from trainrecipe.subjects.summands import Graph
+    from trainrecipe.subjects.summands import Graph, Piece
     from trainrecipe.subjects.terms import Parts, Term
 
 DROWNED = 0.9
@@ -25,6 +25,15 @@ STEPS = 100
 RATE = 3e-3
 LEARNT = 0.3
 """Share of a loss that must go when it is trained alone, for the experiment to say anything."""
+HALF = 0.5
+"""Share of the gradient from which the divergence of a latent code is tried for whether it leaves the code anything."""
+PRESSED = 0.1
+"""Part of its value at the start to which a divergence that leaves the code anything does not fall: it grows from there."""
+USED = 10.0
+"""How many times its value at the start it must become without it, for the code to be of use to the data."""
+BETTER = 1.1
+"""How many times larger the reconstruction's loss must stay with it."""
+_NOISE = frozenset({"randn", "randn_like", "normal", "normal_", "_standard_normal", "rsample"})
 KEPT = 0.3
 """Share of that fall below which it is not learnt in company."""
 
@@ -34,15 +43,19 @@ class LossTermDwarfed(Check):
 
     What it checks
     --------------
-    The gradient of each summand, at the weights that several reach, in every recorded step. Two cases are tried further.
+    The gradient of each summand, at the weights that several reach, in every recorded step. Three cases are tried further.
     A penalty on the weights alone that makes up over 90 % of the gradient: a twin is trained on one batch with it and
     without it, and the loss on the data compared. A term with targets that has less than a thousandth of the gradient and
-    no small factor of its own: a twin is trained with the whole loss and with this term alone.
+    no small factor of its own: a twin is trained with the whole loss and with this term alone. The divergence of a latent
+    code whose noise reaches the reconstruction, as in a variational autoencoder, with most of the gradient: whether it is
+    pressed to nothing, while without it the code would be used and the reconstruction better.
 
     Why it matters
     --------------
     A penalty that drowns the data pulls all weights to zero: predictions become constant. A term in other units (a
-    squared error on prices next to a cross-entropy) takes all of the shared layers for itself; one metric never moves.
+    squared error on prices next to a cross-entropy) takes all of the shared layers for itself; one metric never moves. A
+    reconstruction that is averaged over its pixels, next to a divergence that is summed over its dimensions, weighs as many
+    times too little as there are pixels: the code collapses, and the decoder draws the mean.
 
     What healthy looks like
     -----------------------
@@ -80,7 +93,7 @@ class LossTermDwarfed(Check):
             return Evidence(missing="the loss is not a sum of terms that share trained weights")
         shares = _shares(step, whole)
         data: dict[str, Any] = {"shares": {k: round(v, 6) for k, v in shares.items()}, "tried": ""}
-        suspect, kind = _suspect(whole, shares)
+        suspect, kind = _suspect(step, whole, shares)
         if suspect is None:
             return Evidence(data, place=step.place)
         names = _names(whole)
@@ -89,10 +102,14 @@ class LossTermDwarfed(Check):
             return Evidence(missing="the time for experiments ran out before the terms could be tried one by one")
         data |= {"tried": kind, "term": names[id(suspect)], "share": shares[names[id(suspect)]]}
         data |= {"company": company, "alone": alone}
+        if kind == "code":
+            data |= {"code": _values(step, suspect, whole=True), "free": _values(step, suspect, whole=False)}
         return Evidence(data, place=suspect.place or step.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
+        if e["tried"] == "code":
+            return _collapses(e)
         text = "gradient shares: " + ", ".join(f"{k} {v:.2g}" for k, v in e["shares"].items())
         if not e["tried"]:
             return Ruling.passed(text)
@@ -122,6 +139,27 @@ class LossTermDwarfed(Check):
             return None
         caption = "Share of each term in the gradient at the weights that several terms reach; mean over the recorded steps."
         return bars("What the terms of the loss pull with", caption, evidence["shares"], x_title="share of the gradient")
+
+
+def _collapses(e: Evidence) -> Ruling:
+    """A divergence is pressed to nothing that would grow without it, to the good of the data."""
+    text = "gradient shares: " + ", ".join(f"{k} {v:.2g}" for k, v in e["shares"].items())
+    if e["code"] is None or e["free"] is None:
+        return Ruling.unsure(f"{text}; the time for experiments ran out")
+    (start, end), (_, free) = e["code"], e["free"]
+    (_, company), (_, alone) = e["company"], e["alone"]
+    pressed = end <= PRESSED * start and free >= USED * start
+    if not all(map(math.isfinite, (start, end, free, company, alone))) or not pressed or company < BETTER * alone:
+        return Ruling.passed(f"{text}; in {STEPS} steps on one batch the latent code is put to use")
+    return Ruling.found(
+        Severity.WARNING,
+        f"The divergence of the latent code ({e['term']}) drowns the reconstruction: the code collapses.",
+        expected="a divergence that grows from its start, as the code is put to use",
+        observed=f"it makes up {e['share']:.0%} of the gradient; in {STEPS} steps on one batch it goes from {start:.3g} to "
+        f"{end:.2g}, and without it to {free:.3g}, with a reconstruction of {alone:.3g} instead of {company:.3g}",
+        fix="Give both the same reduction: sum the reconstruction over the elements of an example, as the divergence is summed "
+        "over its dimensions, and take the mean of both over the batch.",
+    )
 
 
 def _names(whole: Parts) -> dict[int, str]:
@@ -156,7 +194,7 @@ def _shares(step: Step, whole: Parts) -> dict[str, float]:
     return {k: v / max(1, steps) for k, v in sums.items()}
 
 
-def _suspect(whole: Parts, shares: dict[str, float]) -> tuple[Term | None, str]:
+def _suspect(step: Step, whole: Parts, shares: dict[str, float]) -> tuple[Term | None, str]:
     """The term that is worth an experiment, and which."""
     names = _names(whole)
     for term in whole.terms:
@@ -167,7 +205,24 @@ def _suspect(whole: Parts, shares: dict[str, float]) -> tuple[Term | None, str]:
         plain = term.factor is None or abs(term.factor) >= 0.5
         if term.meets_target and plain and len(fitting) > 1 and shares[names[id(term)]] < DWARFED and term.shared > 0:
             return term, "term"
+    losses = [t for t in whole.terms if t.pull]
+    for term in whole.terms:
+        if not term.pull and not term.weights_only and losses and shares[names[id(term)]] > HALF and _is_code(step, term):
+            return term, "code"
     return None, ""
+
+
+def _is_code(step: Step, term: Term) -> bool:
+    """Whether noise reaches the rest of the loss and not this term, which shares its weights: a sampled code's divergence."""
+    from trainrecipe.subjects.summands import Graph
+
+    graph = Graph(step)
+    own, rest = (any(_drawn(graph, p) for p in pieces) for pieces in _pieces_of(graph, term))
+    return rest and not own
+
+
+def _drawn(graph: Graph, piece: Piece) -> bool:
+    return any(op.name in _NOISE for op in graph.cone(piece.tensor))
 
 
 _Pair = tuple[float, float] | None
@@ -179,6 +234,18 @@ def _experiment(step: Step, suspect: Term, kind: str) -> tuple[_Pair, _Pair]:
 
 
 def _train(step: Step, suspect: Term, kind: str, *, whole: bool) -> _Pair:
+    run = _run(step, suspect, kind, whole=whole)
+    return None if run is None else (run[0][0], min(stake for stake, _ in run[-5:]))
+
+
+def _values(step: Step, suspect: Term, *, whole: bool) -> _Pair:
+    """First and last value of the suspect itself, trained with the whole loss, or on the rest alone."""
+    run = _run(step, suspect, "code", whole=whole)
+    return None if run is None else (run[0][1], run[-1][1])
+
+
+def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> list[tuple[float, float]] | None:
+    """What is at stake and the suspect's own part, step by step; None where the time is up."""
     import torch
 
     from trainrecipe.capture.tensors import dense
@@ -193,31 +260,40 @@ def _train(step: Step, suspect: Term, kind: str, *, whole: bool) -> _Pair:
         if step.seconds_left() < 0:
             return None
         graph = Graph(step, twin)
-        stake = _at_stake(graph, suspect, kind)
-        values.append(float(stake.detach()))
-        if not math.isfinite(values[-1]) or not stake.requires_grad:
+        own, rest = _parts_of(graph, suspect)
+        stake = own if kind == "term" else rest
+        values.append((float(stake.detach()), float(own.detach())))
+        if not math.isfinite(values[-1][0]) or not stake.requires_grad:
             break
         loss = graph.root.sum() if whole else stake
         grads = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = None if grad is None else dense(grad)
         optimizer.step()
-    return values[0], min(values[-5:])
+    return values
 
 
-def _at_stake(graph: Graph, suspect: Term, kind: str) -> torch.Tensor:
-    """The suspect's own part of the loss, or for a penalty all but that."""
+def _parts_of(graph: Graph, suspect: Term) -> tuple[torch.Tensor, torch.Tensor]:
+    """The suspect's own part of the loss, and all but that."""
     import torch
 
+    own, rest = _pieces_of(graph, suspect)
+    tensors = [p.tensor for p in (*own, *rest)]
+    weights = torch.autograd.grad(graph.root.sum(), tensors, retain_graph=True, allow_unused=True)
+    values = [graph.root.new_zeros(()) if w is None else (t * w.detach()).sum() for t, w in zip(tensors, weights, strict=True)]
+    nothing = graph.root.new_zeros(())
+    return sum(values[: len(own)], nothing), sum(values[len(own) :], nothing)
+
+
+def _pieces_of(graph: Graph, suspect: Term) -> tuple[list[Piece], list[Piece]]:
+    """The summands that are the suspect, and the others."""
     from trainrecipe.subjects.names import plain_name
     from trainrecipe.subjects.summands import pieces_of
 
-    pieces = list(pieces_of(graph))
-    weights = torch.autograd.grad(graph.root.sum(), [p.tensor for p in pieces], retain_graph=True, allow_unused=True)
-    total = graph.root.new_zeros(())
-    for piece, weight in zip(pieces, weights, strict=True):
+    own: list[Piece] = []
+    rest: list[Piece] = []
+    for piece in pieces_of(graph):
         name = "the loss" if piece.op is None else plain_name(piece.op)
-        own = name == suspect.name and (piece.op is None or piece.op.place == suspect.place)
-        if weight is not None and own == (kind != "penalty"):
-            total = total + (piece.tensor * weight.detach()).sum()
-    return total
+        same = name == suspect.name and (piece.op is None or piece.op.place == suspect.place)
+        (own if same else rest).append(piece)
+    return own, rest
