@@ -35,8 +35,9 @@ class Comparison:
     `shape`, `other_shape` and `result_shape` are of the largest batch, `output_shape` of what the model gave. `chain` are the
     operations from the output to here. `floating`: it holds floating-point numbers, `whole`: all of them are whole.
     `agree` of `total` elements were equal; `better` of `better_total` would be with the output decided properly. `stale`
-    counts batches in which the other side was the labels of another pass's batch, `squared` those with one result for each
-    pair of examples. `labels` are values of the other side, `repeated`: some occur more than once in a batch.
+    counts batches in which the other side was the labels of another pass's batch, `told` those in which that was looked at,
+    `squared` those with one result for each pair of examples. `labels` are values of the other side, `repeated`: some occur
+    more than once in a batch.
     """
 
     place: Place | None
@@ -55,6 +56,7 @@ class Comparison:
     better: int = 0
     better_total: int = 0
     stale: int = 0
+    told: int = 0
     squared: int = 0
     repeated: bool = False
     labels: set[float] = dataclasses.field(default_factory=set)

@@ -165,8 +165,7 @@ class Loaders(Ear):
         self.listener.models.new_batch(first)
         if not current.backwards:
             self.listener.evaluations.new_batch(batch)
-        first_of_last = self.listener.ending and current.batches == 1  # perhaps of an evaluation that is looked at
-        if (self.listener.detail and current.batches <= _BATCHES) or first_of_last:
+        if (self.listener.detail or self._may_be_heeded(current)) and current.batches <= _BATCHES:
             with self.recorder.pause(), torch.no_grad():
                 given = list(tensors_in(batch))
                 current.batch_hashes.append(hashing.batch_hash(given))
@@ -175,6 +174,12 @@ class Loaders(Ear):
         self.recorder.wake()
         if self.recorder.active:
             self.recorder.mark_batch(batch, "batch")
+
+    def _may_be_heeded(self, current: Pass) -> bool:
+        """Whether this is the first batch of what may be an evaluation that is looked at, on the way to the end."""
+        if not self.listener.ending or current.batches > 1:
+            return False
+        return not any(p.trains and p.loader == current.loader for p in self.run.passes)
 
     @guarded
     def _end_pass(self, iterator: Any) -> None:

@@ -289,6 +289,7 @@ class Trace:
             column = other.reshape(-1).double().tolist()
             here = [t for k in self._known.values() if k.labels and not k.chain and (t := k.ref()) is not None]
             ours = any(t.numel() == other.numel() and t.reshape(-1).double().tolist() == column for t in here)
+            found.told += 1
             found.stale += len(set(column)) > 1 and not ours and column in self.stale
 
     # ---- numbers

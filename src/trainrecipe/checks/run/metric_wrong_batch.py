@@ -7,6 +7,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 from trainrecipe.subjects.evaluation import by_line
 
 if TYPE_CHECKING:
+    from trainrecipe.subjects.evaluation import Comparison
     from trainrecipe.subjects.run import Run
 
 
@@ -51,7 +52,11 @@ class MetricWrongBatch(Check):
         met = [m for m in met if m]
         if not met:
             return Evidence(missing="no predictions met labels in an evaluation over a loader")
-        return [Evidence({"stale": sum(c.stale for c in m), "times": sum(c.times for c in m)}, place=m[-1].place) for m in met]
+        return [self._look(m) for m in met]
+
+    def _look(self, met: list[Comparison]) -> Evidence:
+        times = sum(c.told for c in met) or sum(c.times for c in met)
+        return Evidence({"stale": sum(c.stale for c in met), "times": times}, place=met[-1].place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         stale, times = evidence["stale"], evidence["times"]
