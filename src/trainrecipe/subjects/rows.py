@@ -13,6 +13,8 @@ from trainrecipe.subjects.step import Input, Step
 
 TESTED = 4
 """Examples that are replaced, spread evenly over the batch. Mixing by a wrong axis shows in nearly every example."""
+MOST = 0.5
+"""Share of the examples whose outputs must change with their place in the batch."""
 DRAWN = 12
 """Examples in the picture."""
 FAINT = 1e-4
@@ -34,7 +36,9 @@ def mixing(step: Step) -> Evidence:
             continue
         if not look.mixes():
             chart, _ = look.chart() if step.seconds_left() > 0 else ([], 0.0)
-            return Evidence({"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart})
+            data = {"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart}
+            calls = [op for op in step.tape.modules() if set(op.outputs) & set(look.outputs)]
+            return Evidence({**data, "by_place": look.by_place()}, place=step.place_of(calls[-1]) or step.place)
         tested.append((one, look, axis, sure))
     if not tested:
         return Evidence(missing="no input that has one row per example changes the outputs")
@@ -122,6 +126,25 @@ class Rows:
     def is_batch_axis(self) -> bool:
         """Whether this axis behaves like one of independent examples, each of which matters."""
         return not self.mixes() and all(any(bool(m.any()) for m in self.changed(self.single[i])) for i in self.rows)
+
+    def by_place(self) -> bool:
+        """Whether outputs depend on the place that an example has in the batch: those of a batch in another order differ.
+
+        Not judged where the rows may be no examples, where other inputs have one row for each, or where chance takes part.
+        """
+        later = [s.inputs for s in self.step.each()[1:]]
+        fixed = not later or all(any(i.tensor.equal(self.one.tensor) for i in seen) for seen in later)
+        beside = [i for i in self.step.inputs if i is not self.one and self.size in i.tensor.shape]
+        if self.axis != 0 or fixed or beside or any(_relates(i.tensor, self.size) for i in self.step.inputs):
+            return False
+        torch.manual_seed(0)
+        again = [None if n not in (env := self.twin.run(rng=False)) else env[n].detach() for n in self.outputs]
+        if any(bool(_changed(a, b).any()) for a, b in zip(self.base, again, strict=True)):
+            return False
+        order = torch.arange(self.size).roll(1)
+        after = self.run(self.one.tensor.index_select(0, order))
+        pairs = [(a[order], b) for a, b in zip(self.base, after, strict=True) if a is not None and a.shape[0] == self.size]
+        return any(_fits(a, b) and float(_changed(a, b).reshape(self.size, -1).any(1).double().mean()) > MOST for a, b in pairs)
 
     def evidence(self, sure: bool, other_axis: bool, flat: bool) -> Evidence:
         """What tells mixing by mistake from sets, graphs and sequences, with the place where it begins."""

@@ -509,6 +509,12 @@ class Run:
         """Passes during which backward was called."""
         return [p for p in self.passes if p.trains]
 
+    def passes_of(self, optimizer: Optimizer) -> list[Pass]:
+        """Passes that trained from the construction of an optimiser on, until that of a later one, of another fold or phase."""
+        later = [o.born_pass for o in self.optimizers if o.steps and o.born_pass > optimizer.born_pass]
+        end = min(later, default=len(self.passes))
+        return [p for p in self.passes[optimizer.born_pass : end] if p.trains]
+
     def evaluation_passes(self) -> list[Pass]:
         """Passes without a backward, that a batch was taken from."""
         return [p for p in self.passes if not p.trains and p.batches]

@@ -122,6 +122,11 @@ class Horizon:
                     found[number] = float(count)
                 elif seen.length is not None:
                     found[number] = count / seen.batches * seen.length
+        if self.closed and found:
+            known = [found[n] / (run.passes[n].length or 1) for n in found if run.passes[n].length]
+            for later in run.passes_of(run.optimizers[optimizer]):
+                if later.number not in counts and later.finished and later.length is not None and known:
+                    found[later.number] = later.length * sum(known) / len(known)
         return found
 
     def _plan(self, run: Run, optimizer: Any, per_pass: dict[int, float]) -> int | None:

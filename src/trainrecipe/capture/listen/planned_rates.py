@@ -219,7 +219,7 @@ def _arguments(scheduler: Any, frame: FrameType | None) -> tuple[tuple[Any, ...]
 def _interval(run: Run, optimizer: Optimizer, record: Scheduler) -> float:
     """Optimiser steps per call of the scheduler, in the run as it would be with no batch left out."""
     calls, steps = record.calls, optimizer.steps - record.born_step
-    passes = [p for p in run.passes if p.trains]
+    passes = run.passes_of(optimizer) or [p for p in run.passes if p.trains]
     cut = any(p.cut for p in passes)
     ratio = len(calls) / max(1, steps)
     if not cut:

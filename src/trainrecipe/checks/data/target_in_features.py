@@ -33,8 +33,9 @@ class TargetInFeatures(Check):
 
     What it checks
     --------------
-    Each column of a table of inputs as fed, against the target: numbers that are the target up to an offset and a factor,
-    to the last digit; columns with one value per class; and a group of columns that is the class in one-hot code.
+    Each column of the inputs as fed (of a sequence, each feature of each step) against the target: numbers that are the
+    target up to an offset and a factor, to the last digit; in tables also columns with one value per class, and a group of
+    columns that is the class in one-hot code.
 
     Why it matters
     --------------
@@ -71,11 +72,13 @@ class TargetInFeatures(Check):
         from trainrecipe.subjects.contents import training
 
         table = training(data)
-        if table is None or table.y is None or table.x.ndim != 2 or not table.x.is_floating_point():
-            return Evidence(missing="no table of real numbers with one target per example was fed")
-        if table.rows < ENOUGH or table.x.shape[1] > 4096:
+        if table is None or table.y is None or table.x.ndim < 2 or not table.x.is_floating_point():
+            return Evidence(missing="no real numbers with one target per example were fed")
+        if table.x.ndim > 2 and table.classes:
+            return Evidence(missing="the inputs are no table, and the targets are classes")
+        if table.rows < ENOUGH or table.x[0].numel() > 4096:
             return Evidence(missing="too few examples or too many columns")
-        x, y = table.x.double(), table.y
+        x, y = table.x.double().flatten(1), table.y
         varying = x.std(0, correction=0) > 0
         copies, kind = _classes(x, table) if table.classes else (_copies(x, y), "a copy")
         copies = [c for c in copies if bool(varying[c])]

@@ -33,7 +33,8 @@ class BatchMixing(Check):
     --------------
     On a copy of the model in evaluation mode one example of the batch is replaced by another; then all the others are
     replaced instead. An element of the output that changes both times depends on several examples. The first operation
-    whose result does so is where they are mixed.
+    whose result does so is where they are mixed. The examples are also given in another order: their outputs must come out
+    in that order, and otherwise as they were.
 
     Why it matters
     --------------
@@ -64,7 +65,7 @@ class BatchMixing(Check):
 
     title = "Examples of a batch influence each other's outputs"
     rows = ("S12",)
-    faults = (9, 101, 103)
+    faults = (9, 101, 103, 121)
     price = Price.FORWARD
     explains = ("overfit-one-batch", "input-independent-baseline", "loss-at-init")
 
@@ -80,6 +81,15 @@ class BatchMixing(Check):
             return Evidence(missing=f"evaluation mode cannot be compared with training: {error}")
 
     def judge(self, evidence: Evidence) -> Ruling:
+        if evidence.get("by_place"):
+            return Ruling.found(
+                Severity.WARNING,
+                "An example's output depends on the place that it has in the batch.",
+                expected="the same outputs, in another order, for the same examples in another order",
+                observed=f"with the {evidence['examples']} examples moved on by one place, most outputs change",
+                fix="Index position codes and other tables by the position in the sequence, not in the batch: with "
+                "batch_first inputs x is (batch, time, features), and `pe[:, :x.size(1)]` is meant, not `pe[:x.size(0)]`.",
+            )
         if not evidence["mixes"]:
             return Ruling.passed(f"replacing any of {evidence['tested']} examples changes no other example's output")
         name = evidence["operation"]
