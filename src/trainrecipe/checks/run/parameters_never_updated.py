@@ -26,6 +26,8 @@ LOW_PRECISION = (
 
 PRECISION = {"torch.float64": 2.2e-16, "torch.float32": 1.2e-7, "torch.float16": 9.8e-4, "torch.bfloat16": 7.8e-3}
 """Distance of 1 to the next number."""
+COARSE = ("torch.float16", "torch.bfloat16")
+"""Types in which updates of a usual size are lost, step by step, and not made up for by later ones."""
 CLEAR = 100.0
 """How far rate × gradient must be above the precision of the weight before rounding is ruled out. Biases before batch norm
 and of attention keys have gradients that are zero but for rounding."""
@@ -44,7 +46,8 @@ class ParametersNeverUpdated(Check):
     --------------
     Over several steps, for each parameter in an optimiser: which of its weights had a non-zero gradient, and which of
     them changed by at least one bit. Where they did not, whether the learning rate of their group is zero, now and in the
-    rest of the planned schedule, or whether the updates are lost in rounding.
+    rest of the planned schedule, or whether the updates are lost in rounding; of weights stored in 16 bits also how many
+    keep every bit at a single step.
 
     Why it matters
     --------------
@@ -86,6 +89,7 @@ class ParametersNeverUpdated(Check):
             "off": [p for p in still if not p.peak],
             "fixed": [p for p in still if p.peak and _pushed(p)],
             "lost": [p for p in still if p.peak and not _pushed(p)],
+            "rounded": [p for p in held if p not in still and p.peak and p.dtype in COARSE and (p.stuck or 0.0) >= LOST],
         }
         pieces = [self._look(run, held, kind, group) for kind, group in groups.items() if group]
         return pieces or self._look(run, held, "none", [])
@@ -101,6 +105,7 @@ class ParametersNeverUpdated(Check):
                 "names": [p.name for p in still[:4]],
                 "share": sum(p.elements for p in still) / max(1, sum(p.elements for p in held)),
                 "dtypes": sorted({p.dtype.removeprefix("torch.") for p in still}),
+                "stuck": sum((p.stuck or 0.0) * p.elements for p in still) / max(1, sum(p.elements for p in still)),
                 "unmoved": sum((p.still or 0.0) * p.elements for p in still) / max(1, sum(p.elements for p in still)),
                 "steps": max(p.updates for p in held),
                 "rate": max((p.peak or 0.0 for p in still), default=0.0),
@@ -119,12 +124,14 @@ class ParametersNeverUpdated(Check):
             return Ruling.passed(f"the weights of {count} parameter tensors moved within {steps} steps")
         if kind == "off":
             return self._switched_off(evidence, names)
-        if kind == "lost" and evidence["share"] < SHARE:
+        if kind in ("lost", "rounded") and evidence["share"] < SHARE:
             return Ruling.passed(f"only {evidence['share']:.0%} of the weights lie in parameters that hardly move ({names})")
         if evidence["rising"] == evidence["still"]:
             return Ruling.unsure(f"{names} have not moved yet, but their learning rate is still far below its peak")
         if kind == "fixed":
             return self._fixed(evidence, names)
+        if kind == "rounded":
+            return self._rounded(evidence, names)
         return Ruling.found(
             Severity.NOTE if evidence["own"] else Severity.WARNING,
             f"The updates of {evidence['still']} parameter tensors are too small to change their weights ({names}).",
@@ -132,6 +139,16 @@ class ParametersNeverUpdated(Check):
             observed=f"{evidence['unmoved']:.0%} of their weights kept every bit over {evidence['steps']} steps with "
             f"gradients, at a learning rate of {evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
             fix=LOW_PRECISION if "float32" not in evidence["dtypes"] else "Raise the learning rate of these parameters.",
+        )
+
+    def _rounded(self, evidence: Evidence, names: str) -> Ruling:
+        return Ruling.found(
+            Severity.NOTE if evidence["own"] else Severity.WARNING,
+            f"Most updates of {evidence['still']} parameter tensors are lost in rounding ({names}).",
+            expected="weights that change with every step that has a gradient for them",
+            observed=f"at each step {evidence['stuck']:.0%} of their weights keep every bit, at a learning rate of "
+            f"{evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
+            fix=LOW_PRECISION,
         )
 
     def _fixed(self, evidence: Evidence, names: str) -> Ruling:

@@ -75,7 +75,7 @@ class LabelAsInput(Check):
             return Evidence(missing=found)
         try:
             rows = alignment(found)
-        except CannotReplay as error:
+        except (CannotReplay, RuntimeError) as error:  # such as a step that takes gradients of its own
             return Evidence(missing=f"the predictions cannot be computed again: {error}")
         data: dict[str, Any] = {
             "kind": found.kind,

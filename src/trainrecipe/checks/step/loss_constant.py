@@ -30,12 +30,14 @@ class LossConstant(Check):
     --------------
     The values that backward was called on over the seen steps. When they are one and the same number although their
     gradients are not zero, recorded steps are taken apart: a loss whose terms vary from step to step, each times a factor
-    that undoes the variation, is made constant by its own formula.
+    that undoes the variation, is made constant by its own formula. And a loss that is exactly zero in every step, with a
+    gradient of zero, from the first step on.
 
     Why it matters
     --------------
-    A loss divided by its own `.item()` is always 1. What is printed shows nothing, early stopping and plateau schedules
-    see no progress, and the gradient is that of the logarithm: it grows as the real loss shrinks.
+    A hinge or margin that no example reaches trains nothing. A loss divided by its own `.item()` is always 1: what is
+    printed shows nothing, early stopping and plateau schedules see no progress, and the gradient is that of the logarithm,
+    which grows as the real loss shrinks.
 
     What healthy looks like
     -----------------------
@@ -70,7 +72,9 @@ class LossConstant(Check):
         if not all(map(math.isfinite, values)) or data["spread"] > SAME * max(1.0, abs(values[0])):
             return Evidence({**data, "constant": False}, place=step.place)
         if not any(not g.zero for _, g in step.tape.gradients):
-            return Evidence(missing="the loss stays the same, and so do the weights: its gradient is zero")
+            if data["value"] or not step.tape.gradients:
+                return Evidence(missing="the loss stays the same, and so do the weights: its gradient is zero")
+            return Evidence({**data, "constant": True, "idle": True}, place=step.place)
         if step.distrust:
             return Evidence(missing=step.distrust)
         same, terms, place = _by_formula(step)
@@ -81,6 +85,15 @@ class LossConstant(Check):
         if not e["constant"]:
             return Ruling.passed(
                 "the loss follows the weights" if e["spread"] == 0 else f"the loss varies over {e['steps']} steps"
+            )
+        if e.get("idle"):
+            return Ruling.found(
+                Severity.WARNING,
+                f"The loss is {e['value']:.6g} at every step, and its gradient is zero: nothing is trained.",
+                expected="a gradient that is not zero while there is something to learn",
+                observed=f"the same value at all of {e['steps']} steps, and no weight got a gradient other than zero",
+                fix="Look at what cuts the loss off: a margin with the wrong sign, a hinge or clamp that no example reaches, "
+                "dead units in front of it.",
             )
         if abs(e["value"]) < ZERO:
             return Ruling.unsure("the loss is zero by construction, as that of normalised advantages is")
