@@ -167,6 +167,21 @@ class Clip:
 
 
 @dataclasses.dataclass(slots=True)
+class Seam:
+    """Between two folds that a loop hands out as indices: `carried` tells that the later one begins with the weights that the
+    earlier one ended with, after an evaluation. `shared` of its `judged` evaluation examples were in the earlier training
+    part, `back` of the earlier one's `before` are in the later training part."""
+
+    optimizer: str
+    carried: bool
+    shared: int
+    judged: int
+    back: int
+    before: int
+    place: Place | None
+
+
+@dataclasses.dataclass(slots=True)
 class Scheduler:
     """A learning-rate scheduler. `calls` holds the optimiser's step count at each call of `step` by the script.
 
@@ -447,9 +462,10 @@ class Run:
     `targets`: for scripts
     without loaders, the one-number-per-example targets of successive steps, `series` whether its inputs are overlapping
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
-    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `own_rates` are
-    learning rates that the script sets by hand, as they were seen, `idle_schedulers` schedulers that were built and never
-    stepped, `exits` loops that are left in their first turn. `mark_places`: the lines behind
+    never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `seams` lie between
+    the folds of a cross-validation, `own_rates` are learning rates that the script sets by hand, as they were seen,
+    `idle_schedulers` schedulers that were built and never stepped, `exits` loops that are left in their first turn.
+    `mark_places`: the lines behind
     the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
     known. `trials` are short trainings with other values of the `knob` that was named.
     """
@@ -500,6 +516,7 @@ class Run:
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     own_rates: list[Scheduler] = dataclasses.field(default_factory=list)
+    seams: list[Seam] = dataclasses.field(default_factory=list)
     criteria: list[Criterion] = dataclasses.field(default_factory=list)
     loss_uses: list[LossUse] = dataclasses.field(default_factory=list)
     knob: Knob | None = None

@@ -20,6 +20,7 @@ from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.evaluations import Evaluations
 from trainrecipe.capture.listen.fed import Fed
+from trainrecipe.capture.listen.folds import Folds
 from trainrecipe.capture.listen.following import Following
 from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.inits import InitCalls
@@ -88,6 +89,7 @@ class Listener:
         self.stopwatch = Stopwatch()
         self.run.clock = self.stopwatch.record
         self.horizon = Horizon()
+        self.folds = Folds(self.run)
         self.sources = Sources()
         self.seeds = Seeds(self)
         self.models = Models(self)
@@ -211,6 +213,7 @@ class Listener:
         evaluations = self.evaluations
         if evaluations.open is not None or evaluations.reports.waiting:
             evaluations.boundary(training=True)
+            self.optimizers.note_fold()
 
     def interrupt_recording(self) -> None:
         """An optimiser's step is not recorded; `end_of_step` goes on. One step may be taken inside another."""

@@ -130,6 +130,7 @@ class Optimizers(Ear):
         self._note_held(watched, optimizer, stepped=False)
         self.listener.horizon.birth(record.number)
         self.listener.sources.build()
+        self.listener.folds.built(record.replaces, record.untouched, record.name)
         shapes = [p.shape for p in watched.parameters]
         if shapes not in self._shapes:
             self._shapes.append(shapes)
@@ -154,6 +155,13 @@ class Optimizers(Ear):
                 watched.record.replaces = number
                 watched.record.untouched = self.versions.get(number) == watched.parameters[0]._version
                 return
+
+    @guarded
+    def note_fold(self) -> None:
+        """Training goes on after an evaluation: perhaps in another fold, with the weights as the last step left them."""
+        stepped = [w for w in self.watched.values() if w.record.steps and w.parameters]
+        untouched = bool(stepped) and all(self.versions.get(w.record.number) == w.parameters[0]._version for w in stepped)
+        self.listener.folds.resumes(untouched, stepped[0].record.name if stepped else "")
 
     def find(self, optimizer: torch.optim.Optimizer) -> Watched:
         """The optimiser under observation; one that was built unseen is so from now on."""

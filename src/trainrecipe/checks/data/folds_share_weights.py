@@ -59,9 +59,8 @@ class FoldsShareWeights(Check):
     ----------------
     Training one model with one part after another held out may be meant, if nobody reads the scores as held-out scores. Two
     tasks learnt one after the other, unlearning, and growing training sets are no folds and not reported. Folds are told
-    by positions in one data set or by equal contents: examples that every fold scales by statistics of its own are not
-    recognised, nor are evaluations without a DataLoader. A rehearsal often ends within the first fold; `recipe run` sees
-    all.
+    by the variables of the loop (`for train, val in …`), by positions in one data set or by equal contents. A rehearsal of
+    a longer training ends within the first fold; `recipe run` sees all.
 
     Source
     ------
@@ -71,12 +70,23 @@ class FoldsShareWeights(Check):
     title = "The folds of a cross-validation share one model"
     rows = ("D3", "S24")
     faults = (43,)
+    explains = ("optimizer-recreated",)
     price = Price.FREE
 
     def measure(self, data: Data) -> Evidence:
         """Look for two parts of a training that cross, with the same weights at the seam."""
         run = data.run
-        judged = 0
+        crossing = [s for s in run.seams if s.shared >= SWAPPED * s.judged and s.back >= SWAPPED * s.before]
+        seam = next((s for s in crossing if s.carried), None)
+        if seam is not None:
+            counted = {
+                "shared": seam.shared,
+                "total": seam.judged,
+                "folds": len(run.seams) + 1,
+                "fold": run.seams.index(seam) + 2,
+            }
+            return Evidence({"model": "The model", **counted}, place=seam.place)
+        judged = len(crossing)
         for number in sorted(run.trained_models()):
             folds = [f for f in _folds(run, number) if f.last is not None]
             for before, after in itertools.pairwise(folds):

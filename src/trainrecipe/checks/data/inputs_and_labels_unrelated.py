@@ -33,8 +33,9 @@ class InputsAndLabelsUnrelated(Check):
 
     What it checks
     --------------
-    Three things. Whether the rows of a batch are in another order than the loader gave them, while the labels are not.
-    Whether the nearest neighbours of an example tell its label in one split, and in the other not at all. And whether
+    Four things. Whether the rows of a batch are in another order than the loader gave them, while the labels are not.
+    Whether the nearest neighbours of an example tell its label in one split, and in the other not at all; or in the first
+    batches that were seen, and not in later ones. And whether
     arrays that the script holds (the raw data) relate inputs and labels while the training examples, as fed, do not.
 
     Why it matters
@@ -88,6 +89,9 @@ class InputsAndLabelsUnrelated(Check):
             broken = next((t for t in evaluations(data) if _is_broken(train, t)), None)
             if broken is not None:
                 return Evidence({**result, "evaluation": _told(broken)}, place=broken.place)
+            drift = _drift(train)
+            if drift is not None:
+                return Evidence({**result, "early": drift[0], "late": drift[1]}, place=train.place)
         return Evidence(result, place=train.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -104,6 +108,8 @@ class InputsAndLabelsUnrelated(Check):
         own = _text(e["own"])
         if "evaluation" in e.data:
             return _found("evaluation", "training", _text(e["evaluation"]), own, Severity.WARNING, fix)
+        if "late" in e.data:
+            return _found("later epochs", "the first one", _text(e["late"]), _text(e["early"]), Severity.WARNING, fix)
         if not _at_chance(e["own"]):
             return Ruling.passed(f"neighbours tell the label of training examples: {own}")
         if "other" not in e.data:
@@ -159,6 +165,27 @@ def _told(table: Table) -> list[float] | None:
     if len(torch.unique(y)) < 2:
         return None
     return list(told(x, y, bool(table.classes)))
+
+
+def _drift(train: Table) -> tuple[list[float], list[float]] | None:
+    """What neighbours tell in the first half of the batches and in the second, if they tell the labels in the first only."""
+    import torch
+
+    from trainrecipe.subjects.features import told
+
+    halves = []
+    seen = [b for b in train.batches if b.labels() and b.inputs]
+    for part in (seen[: len(seen) // 2], seen[len(seen) // 2 :]):
+        found = [(x, b.labels()) for b in part for x in b.inputs if x.shape[1:] == train.x.shape[1:]]
+        if sum(len(y) for _, y in found) < ENOUGH:
+            return None
+        x = torch.cat([x for x, _ in found]).to(train.x.dtype)[:ROWS]
+        y = torch.tensor([v for _, labels in found for v in labels], dtype=torch.float64)[:ROWS]
+        if len(x) != len(y) or len(torch.unique(y)) < 2:
+            return None
+        halves.append(list(told(x, y, bool(train.classes))))
+    early, late = halves
+    return (early, late) if _tells(early) and _at_chance(late) else None
 
 
 def _is_broken(train: Table, other: Table) -> bool:
