@@ -12,6 +12,7 @@ network, or a person.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -41,6 +42,7 @@ _REACHES_OUT = frozenset(
     {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "builtins.input", "webbrowser.open"}
 )
 """Audit events at which a script that is on its way to its end is stopped, besides connections to other machines."""
+_LAUNCH = os.path.join(os.path.dirname(__file__), "launch.py")
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
@@ -139,7 +141,7 @@ class Rehearsal:
     def _late(self, number: int, frame: FrameType | None) -> None:
         """It takes longer than expected: stop the script, if this interrupts the script and not ourselves."""
         while frame is not None:
-            if frame.f_code.co_name == "_execute" and frame.f_globals.get("__name__") == "trainrecipe.capture.launch":
+            if frame.f_code.co_name == "_execute" and frame.f_code.co_filename == _LAUNCH:
                 self._stop()
             frame = frame.f_back
 

@@ -96,7 +96,7 @@ class Session:
             listener = Listener(detail_always=True, ranks=bool(order.exchange), follow=follow)
             told = self.exchange.over if self.exchange is not None and order.rank else None
             tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
-            alone = self.exchange is None and order.steps is None and bool(order.log)
+            alone = self.exchange is None and order.steps is None and bool(order.log) and not order.in_place
             way = listener.horizon.way if alone else None
             self.rehearsal = Rehearsal(
                 listener.run, steps=order.steps or STEPS, told=told, tell=tell, way=way, lighten=listener.lighten
