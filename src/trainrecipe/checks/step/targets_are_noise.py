@@ -82,8 +82,8 @@ class TargetsAreNoise(Check):
             Severity.WARNING,
             "The targets are drawn at random, and have nothing to do with the inputs.",
             expected="the noise that was added to the input, which correlates with it",
-            observed=f"a correlation of {r:.2g} between input and target over {n:,} numbers of {evidence['steps']} steps, which "
-            f"is none (standard error {1 / math.sqrt(n):.2g})",
+            observed=f"a correlation of {r:.2g} between input and target over {n:,} numbers of {evidence['steps']} steps, "
+            f"which is none (standard error {1 / math.sqrt(n):.2g})",
             fix="Draw the noise once: add it to the input, and compare the prediction with the same tensor.",
         )
 
