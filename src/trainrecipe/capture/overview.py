@@ -37,12 +37,13 @@ def facts(listener: Listener, over: str) -> dict[str, str]:
         found["model"] = ", ".join(f"{m.name} ({m.trainable:,} trainable parameters)" for m in models[:3])
     stepping = [o for o in run.optimizers if o.steps]
     if stepping:
-        found["optimiser"] = ", ".join(f"{o.name}, lr {o.rates[0]:g}" for o in stepping[:3])
+        found["optimiser"] = ", ".join(f"{o.name}, lr {max(o.rates):g}" for o in stepping[:3])
     if run.loaders:
         described = [f"{x.examples} × {x.dataset_name}" for x in run.loaders[:3] if x.examples is not None]
         found["data"] = ", ".join(described)
     train, evaluated = len(run.train_passes()), len(run.evaluation_passes())
-    found["seen"] = f"{run.steps} optimiser steps, {train} training and {evaluated} evaluation passes"
+    passes = f"{train} training and {evaluated} evaluation passes" if run.loaders else "no DataLoader"
+    found["seen"] = f"{run.steps} optimiser steps, {passes}"
     found |= score_facts(run)
     if over:
         found["stopped"] = f"after {over}"
@@ -106,7 +107,10 @@ def score_facts(run: Run) -> dict[str, str]:
     name, evaluation = scored[-1]
     low, middle, high, what = score_of(evaluation.predictions)
     text = "{:.1%} ({:.1%} to {:.1%}" if what == "accuracy" else "{:.4g} ({:.4g} to {:.4g}"
-    return {what: f"{text.format(middle, low, high)} with 95 % confidence, {evaluation.predictions.examples} examples, {name})"}
+    label, of = ("accuracy", "") if what == "accuracy" else ("error", f"{what} ")
+    return {
+        label: f"{of}{text.format(middle, low, high)} with 95 % confidence, {evaluation.predictions.examples} examples, {name})"
+    }
 
 
 def scores(run: Run) -> Picture | None:

@@ -7,7 +7,6 @@ from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
-
     from trainrecipe.subjects.step import Input, Step
 
 DRAWS = frozenset({"randn", "randn_like", "normal", "normal_", "rand", "rand_like", "uniform_"})
