@@ -106,7 +106,7 @@ KEPT = [
     ("kept = {k: v.cpu() for k, v in model.state_dict().items()}", "model.load_state_dict(kept)", "error", "warning"),
     ("kept = {'w': model.state_dict(), 'n': number}", "model.load_state_dict(kept['w'])", "error", "warning"),
     ("kept = model.state_dict()", "torch.save(kept, 'best.pt')", "warning", "warning"),
-    ("kept = {k: v.detach() for k, v in model.state_dict().items()}", "model.load_state_dict(kept)", "error", None),
+    ("kept = {k: v.detach() for k, v in model.state_dict().items()}", "model.load_state_dict(kept)", "error", "warning"),
     ("kept = copy.deepcopy(model.state_dict())", "model.load_state_dict(kept)", None, None),
     ("kept = {k: v.clone() for k, v in model.state_dict().items()}", "model.load_state_dict(kept)", None, None),
     ("torch.save(model.state_dict(), 'b.pt')", "model.load_state_dict(torch.load('b.pt'))", None, None),

@@ -60,7 +60,7 @@ def test_a_fault_is_found_named_and_placed(tmp_path: Path) -> None:
     done = recipe("check", "train.py", "--once", "--format", "json", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
-    assert report["status"] == "rehearsed"
+    assert report["status"] == "finished"
     first = report["findings"][0]
     assert first["check"] == "softmax-before-cross-entropy"
     assert first["place"]["line"] == FAULTY.splitlines().index(first["place"]["source"]) + 1
