@@ -126,12 +126,16 @@ class Rehearsal:
             return
         if self._pace_from is None or share < self._pace_from[1]:  # the next fold has begun
             self._pace_from = now, share
+        elif share == self._pace_from[1]:  # one turn of the loop is not over
+            if now - self._pace_from[0] > ENDING / 2:
+                self._stop()
         elif (now - self._pace_from[0]) * (1 - share) > ENDING * (share - self._pace_from[1]):
             self._stop()
         self._look_again = now + _LOOK
 
     def _go_on(self) -> None:
         self.going_on = True
+        self._look_again = time.process_time() + _LOOK  # what was recorded is let go of first
         if self.lighten is not None:
             self.lighten()
         sys.addaudithook(self._heard)
