@@ -96,7 +96,7 @@ class Rehearsal:
         elif kind == "step" and not self._window:
             self._window = max(1, self._trained_on())
         if self.going_on:
-            if time.process_time() >= self._look_again:
+            if time.thread_time() >= self._look_again:
                 self._end_stays_near()
             return
         if not self.over:
@@ -121,7 +121,7 @@ class Rehearsal:
     def _end_stays_near(self) -> None:
         """Stop the script where its pace, lightly observed, is too slow: in its own time, since others may be busy as well."""
         assert self.way is not None
-        now, share = time.process_time(), self.way()
+        now, share = time.thread_time(), self.way()
         if share is None:
             return
         if self._pace_from is None or share < self._pace_from[1]:  # the next fold has begun
@@ -135,7 +135,7 @@ class Rehearsal:
 
     def _go_on(self) -> None:
         self.going_on = True
-        self._look_again = time.process_time() + _LOOK  # what was recorded is let go of first
+        self._look_again = time.thread_time() + _LOOK  # what was recorded is let go of first
         if self.lighten is not None:
             self.lighten()
         sys.addaudithook(self._heard)
