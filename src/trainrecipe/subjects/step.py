@@ -56,8 +56,9 @@ class LossCall:
 class Input:
     """A tensor that the step consumes and that depends on no parameter.
 
-    `role` is `input` (it goes into a module, or meets a parameter first) or `target` (it meets the model's results first:
-    labels, targets, masks, weights). `number` identifies it for overrides; `tensor` is its value in this step.
+    `role` is `input` (it goes into a module, or meets a parameter first), `target` (it meets the model's results first:
+    labels, targets, masks, weights) or `anchor` (it meets a parameter of its own shape: what a penalty pulls weights to).
+    `number` identifies it for overrides; `tensor` is its value in this step.
     """
 
     number: int
@@ -274,8 +275,15 @@ class Step:
                 value = self.tape.values.get(number)
                 if number in constants and number not in found and value is not None and value.constant is not None:
                     role = "input" if direct else "target"
+                    if op.kind != "module" and any(self._alike(number, n) for n in op.inputs if n in leaves):
+                        role = "anchor"
                     found[number] = Input(number, role, value.constant, op, value.source)
         return list(found.values())
+
+    def _alike(self, number: int, leaf: int) -> bool:
+        """Whether a value has the shape of a parameter, beyond a single row."""
+        shape = self.tape.values[number].shape
+        return len(shape) > 1 and shape == self.tape.values[leaf].shape
 
     @property
     def inputs(self) -> list[Input]:

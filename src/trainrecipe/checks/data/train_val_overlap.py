@@ -223,10 +223,12 @@ def _forwards(run: Run) -> Evidence:
     seen = list(_against(fed, others))
     if not seen:
         return Evidence(missing="no evaluation of the trained model on many rows, after training on others, was seen")
-    if sum(count - len(rows) for _, rows, count in fed) > REPEATS * sum(count for _, _, count in fed):
+    repeated = sum(count - len(rows) for _, rows, count in fed) / max(1, sum(count for _, _, count in fed))
+    if repeated > REPEATS:
         return Evidence(missing="training batches hold equal rows, so equal rows elsewhere may be chance")
     shared, rows, known, forward = min(seen, key=lambda s: s[0] / len(s[1]))
-    result = _result(shared, len(rows), "rows fed to the model are equal", whole=known <= rows)
+    how = "rows fed to the model are equal"
+    result = _result(shared, len(rows), how, repeated=repeated, chance=repeated > 0, whole=known <= rows)
     return Evidence(result, place=forward.place)
 
 
