@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
@@ -8,6 +9,8 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.run import Optimizer, Run
 
+FEWEST = 2
+"""Steps that must have lost the gradients of earlier batches."""
 SHARE = 0.5
 """Share of the steps that must have lost their gradient: below, the rest of them still trains."""
 
@@ -52,18 +55,24 @@ class ZeroGradBeforeStep(Check):
         stepping = [o for o in run.optimizers if o.steps]
         if not stepping:
             return Evidence(missing="no optimiser took a step while the script was observed")
-        return [self._look(o) for o in stepping]
+        return [self._look(run, o) for o in stepping]
 
-    def _look(self, optimizer: Optimizer) -> Evidence:
+    def _look(self, run: Run, optimizer: Optimizer) -> Evidence:
         fed = [s for s in optimizer.seen if s.backwards > 0]
         if not fed:
             return Evidence(missing=f"no backward reached {optimizer.name} in the steps that were looked at")
         wiped = [s for s in fed if s.cleared_late and not s.gradient]
         place = next((s.clear_place for s in wiped if s.clear_place), optimizer.step_place or optimizer.place)
-        return Evidence({"optimizer": optimizer.name, "steps": len(fed), "wiped": len(wiped)}, place=place)
+        data = {"optimizer": optimizer.name, "steps": len(fed), "wiped": len(wiped)}
+        erased = [] if wiped else _erased(run, optimizer)
+        if erased:
+            place = optimizer.step_place or optimizer.place
+        return Evidence({**data, "erased": len(erased), "batches": max(erased, default=0)}, place=place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         wiped, steps = evidence["wiped"], evidence["steps"]
+        if evidence["erased"] >= max(FEWEST, SHARE * (steps - 1)):
+            return self._only_the_last(evidence)
         if not wiped:
             return Ruling.passed(f"{evidence['optimizer']} had gradients at each of {steps} steps")
         if wiped < SHARE * steps:
@@ -75,3 +84,30 @@ class ZeroGradBeforeStep(Check):
             observed=f"every gradient None or zero at {wiped} of {steps} steps, after a backward had filled them",
             fix="Move zero_grad() before loss.backward(), or after optimizer.step().",
         )
+
+    def _only_the_last(self, evidence: Evidence) -> Ruling:
+        batches = evidence["batches"]
+        return Ruling.found(
+            Severity.ERROR,
+            f"Each step uses the gradient of one batch of {batches}: those of the others are cleared before it.",
+            expected="gradients that are cleared once per step, where they are accumulated over several batches",
+            observed=f"{batches} backward calls on as many batches between two steps, and the gradient of the last one only at "
+            f"{evidence['erased']} steps",
+            fix="Call zero_grad() after optimizer.step(), not with every batch.",
+        )
+
+
+def _erased(run: Run, optimizer: Optimizer) -> list[int]:
+    """For each step that used one backward of several, on as many batches and all from one line: how many there were."""
+    from trainrecipe.subjects.gradients import uses_of
+
+    if optimizer.takes_closure or len(run.backwards) != 1:
+        return []
+    uses = [u for u in uses_of(run, optimizer.number) if u.inside is None]
+    found = []
+    for before, use in itertools.pairwise(uses):
+        fetched = use.contributions[-1].batch - before.contributions[-1].batch
+        calls = use.contributions[-1].serial - before.contributions[-1].serial
+        if use.step == before.step + 1 and len(use.contributions) == 1 and calls == fetched >= 2:
+            found.append(calls)
+    return found
