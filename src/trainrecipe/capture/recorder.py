@@ -50,6 +50,8 @@ _UNRECORDED = frozenset(
 _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_", "set_"})
 """Operations that change their first argument without raising its version."""
 
+MOST = 60_000
+"""Operations that are kept while no backward was ever called: rollouts before the first update, or a program without any."""
 _TROUBLE = 50
 _SHARING = 64
 """Tensors of one memory, such as slices, beyond which those that are gone are left out."""
@@ -58,11 +60,13 @@ _SHARING = 64
 class Recorder:
     """Records operations between `start` and `stop`; `pause` steps aside for a while.
 
-    Without `copying` no module is copied: such a recording tells what happened, but cannot be replayed.
+    `cuts` counts the backward calls. Without `copying` no module is copied: such a recording tells what happened, but
+    cannot be replayed.
     """
 
     def __init__(self) -> None:
         self.copying = True
+        self.cuts = 0
         self.ops: list[Op] = []
         self.values: list[Value] = []
         self.writers: dict[int, list[int]] = {}
@@ -154,6 +158,12 @@ class Recorder:
                     value.ref = value.constant = None
             self.ops[i] = op.forgotten()  # a tape may hold the whole one
         self.first_kept = max(self.first_kept, before)
+
+    def _start_over(self) -> None:
+        """So many operations and no backward: what was recorded of them leads to no step."""
+        mode, self._mode = self._mode, None
+        self.clear()
+        self._mode = mode
 
     def clear(self) -> None:
         """Let go of everything."""
@@ -294,6 +304,8 @@ class Recorder:
         self._busy = True
         try:
             top = not self._stack
+            if top and len(self.ops) - self.first_kept > MOST and not self.cuts:
+                self._start_over()
             numbers = tuple([self._value(t, top) for t in given])
             op = Op(
                 index=len(self.ops),

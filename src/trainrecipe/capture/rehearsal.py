@@ -46,6 +46,10 @@ _LAUNCH = os.path.join(os.path.dirname(__file__), "launch.py")
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
+IDLE = 60.0
+"""Seconds of calls of a model without any backward after which a rehearsal is over: no training was found."""
+
+
 class RehearsalOver(BaseException):
     """Raised inside the script to stop it. Not an `Exception`, so that `except Exception` in the script lets it pass."""
 
@@ -85,11 +89,13 @@ class Rehearsal:
         self._look_again = 0.0
         self._pace_from: tuple[float, float] | None = None
         self._first_step: float | None = None
+        self._first_call = 0.0
         self._backwards = 0
         self._window = 0
 
     def event(self, kind: str) -> None:
-        """Called before a batch is taken and after each backward and step; raises RehearsalOver when it is enough."""
+        """Called before a batch is taken, after each backward and step, and, until the first backward, with each call of a
+        model; raises RehearsalOver when it is enough."""
         if kind == "backward":
             self._backwards += 1
             self._first_step = self._first_step or time.perf_counter()
@@ -176,7 +182,9 @@ class Rehearsal:
         if self.told is not None:
             return "rank 0 has seen enough" if self.told() else ""
         if self._first_step is None:
-            return ""
+            self._first_call = self._first_call or time.perf_counter()
+            idle = kind == "call" and time.perf_counter() - self._first_call > IDLE
+            return f"{IDLE:.0f} seconds without a backward" if idle else ""
         late = time.perf_counter() - self._first_step > self.seconds
         if late and (run.steps >= 8 or self._backwards >= 16):
             return f"{self.seconds:.0f} seconds"

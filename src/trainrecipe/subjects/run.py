@@ -265,13 +265,9 @@ class Optimizer:
     `rates` holds one learning rate per step, that of its largest group. `planned_steps` is the most steps that the loops
     around it allow in the whole run (None: unknown; `certain`: they are not left early), `least_steps` how many the seen
     part of the run makes when no batch is left out. `standard`: its class is PyTorch's own. `grown` are the lines that
-    added a group of parameters; `eps_share` is the share of the elements whose update Adam's eps sets the size of.
-    added a group of parameters. `loop`: file and line of the innermost loop around its step, `built_in` of that
-    around its construction, when `born_pass` passes had begun. `replaces` is an earlier optimiser of the same class that
-    held the very same tensors and took steps; `untouched` that nobody has changed them since its last step, `resumes` that
-    this one had a state, such as running averages, before its first step.
-    added a group of parameters. `loop`: file and line of the innermost loop around its step, `by_length`: in that loop it
-    stands under a condition that may ask for the end of a pass (any but a remainder).
+    added a group of parameters; `eps_share` is the share of the elements whose update Adam's eps sets the size of. `loop`:
+    file and line of the innermost loop around its step, `by_length`: in that loop it stands under a condition that may ask
+    for the end of a pass (any but a remainder).
 
     `built_in` is the innermost loop around its construction, when `born_pass` passes had begun. `replaces` is an earlier
     optimiser of the same class that held the very same tensors and took steps; `untouched` that nobody has changed them
@@ -456,6 +452,7 @@ class Run:
 
     `evaluated` are the watched evaluations, `checkpoints` what was seen of state dicts, `raw_losses` what the training's loss
     applies directly to a model's outputs, with the model's number.
+    `hurried`: from some step on nothing was looked at in detail, since the script went on to its end.
     `input_gradients`: a model was called with tensors that collect gradients themselves and are in no optimiser.
     `carries_state`: a step consumes what an earlier one produced, such as a recurrent state; `carried`: a recurrent
     state was handed from one batch of a loader to the next. `dynamics`: predictions for one batch along the run.
@@ -472,6 +469,7 @@ class Run:
 
     script: str = ""
     rehearsal: bool = False
+    hurried: bool = False
     seeded: Place | None = None
     steps: int = 0
     events: int = 0

@@ -210,6 +210,7 @@ class Backwards(Ear):
     def _before(self, roots: list[torch.Tensor], weights: list[Any]) -> Any:
         listener = self.listener
         self.recorder.wake()
+        self.recorder.cuts += 1
         at = self._last_spot = spot(4)
         record = self._records.get(at)
         if record is None:

@@ -291,7 +291,7 @@ class Listener:
         """From now on no step is looked at in detail: enough was seen, and the script goes on to its end."""
         self.horizon.close(self.run.passes)
         self.detail_always, self.detail_never, self.detail = False, True, False
-        self.ending = True
+        self.ending = self.run.hurried = True
         self._rest()
 
     def heed(self, kind: Any) -> None:

@@ -126,6 +126,8 @@ class Models(Ear):
 
     def _outermost(self, module: nn.Module, args: Any, kwargs: Any, original: Any) -> Any:
         listener = self.listener
+        if not self.run.backwards:
+            listener.tell("call")
         if listener.seeds.pending and not self.depth:
             listener.seeds.forward((args, kwargs))
         own = module.module if isinstance(module, DistributedDataParallel) else module

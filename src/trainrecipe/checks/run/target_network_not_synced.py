@@ -74,7 +74,7 @@ class TargetNetworkNotSynced(Check):
                 "lowest": min(teacher.shares, default=0.0),
                 "updates": len(teacher.shares),
                 "target": teacher.copied and teacher.plain and teacher.fed and not teacher.same_inputs,
-                "sites": teacher.sites[:2] if run.rehearsal and run.ended != "finished" else [],
+                "sites": teacher.sites[:2] if run.rehearsal and (run.hurried or run.ended != "finished") else [],
             },
             place=teacher.place,
         )
