@@ -1,6 +1,4 @@
 """A restricted Boltzmann machine on binary digits by persistent contrastive divergence, and a read-out."""
-#!/usr/bin/env python
-"""Restricted Boltzmann machine by persistent contrastive divergence; then a logistic read-out on the hidden code."""
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""DQN on a small grid; replay of plain python tuples, target network copied every 100 updates."""
+"""DQN on a small grid; replay of plain python tuples, target network copied every ten episodes."""
 import random
 from collections import deque
 import torch
