@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from trainrecipe import Step, examine, watch
-from trainrecipe.capture import memory
+from trainrecipe.capture import memory, recorder
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.replay import GRADIENT_TOLERANCE, Twin, verify
@@ -640,3 +640,20 @@ def test_arguments_by_name_reach_samplers_models_and_functional_calls() -> None:
             module=model, parameter_and_buffer_dicts=dict(model.named_parameters()), args=(torch.ones(1, 6),)
         )
         assert out.shape == (1, 3)
+
+
+def test_operations_that_no_backward_follows_are_kept_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "MOST", 50)
+    listener, model, state = Listener(), mlp(6, 6), torch.ones(2, 6)
+    listener.install()
+    try:
+        with torch.no_grad():
+            for _ in range(200):
+                state = torch.tanh(model(state))
+        longest = len(listener.recorder.ops)
+        model(state).sum().backward()
+    finally:
+        listener.remove()
+    assert longest <= 60
+    assert not listener.trouble
+    assert [t.gradients for kept in listener.backwards.tapes.values() for t in kept]

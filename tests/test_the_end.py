@@ -95,3 +95,31 @@ for epoch in range(20):
     report = check(tmp_path, SCRIPT.replace("EPOCHS", "20") + second)
     assert report["status"] == "finished"
     assert "softmax-before-cross-entropy" in [f["check"] for f in report["findings"]]
+
+
+def test_a_warm_up_by_a_counter_of_its_own_is_not_judged_in_shortened_passes(tmp_path: Path) -> None:
+    script = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+x = torch.randn(640, 6)
+y = (x[:, 0] > 0).long()
+loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)
+model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+step = 0
+for epoch in range(5):  # 200 steps, of which a rehearsal takes 40
+    for inputs, labels in loader:
+        step += 1
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-3 * min(1.0, step / 60)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+"""
+    report = check(tmp_path, script)
+    assert report["status"] == "finished"
+    assert not {f["check"] for f in report["findings"]} & {"warmup-never-ends", "learning-rate-starved"}
