@@ -51,7 +51,8 @@ def _record(run: Run, optimizer: Optimizer, positions: list[float]) -> Scheduler
     needed = max(optimizer.planned_steps or 0, round(positions[-1]) + 1)
     measure(record, positions, rates, needed)
     record.complete = run.ended == "finished"
-    record.conditional = not _changes_within_passes(run, rates)  # by how well it goes, perhaps
+    by_metric = not _changes_within_passes(run, rates)  # by how well it goes, perhaps
+    record.conditional = by_metric or len(optimizer.groups) > 1  # other groups may go on
     record.beyond = max(record.built_rates) if max(record.built_rates) > max(rates) else None
     many = min(POINTS, len(rates))
     keep = sorted({round(i * (len(rates) - 1) / max(1, many - 1)) for i in range(many)})

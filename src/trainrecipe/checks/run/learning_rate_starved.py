@@ -50,7 +50,8 @@ class LearningRateStarved(Check):
     When it is wrong
     ----------------
     Schedules that follow a metric or take an epoch number are not run ahead; of rates that are set by hand only those that
-    were seen count, and where they change between epochs only, by a metric perhaps, it is a note. Where the length of the run
+    were seen count, and where they change between epochs only, by a metric perhaps, or there are other groups of
+    parameters, it is a note. Where the length of the run
     is unknown, the part that was seen counts as the shortest it can be. Steep decay that is meant is reported all the same.
 
     Source
