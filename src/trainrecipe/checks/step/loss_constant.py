@@ -20,6 +20,13 @@ ZERO = 1e-3
 """Size below which a constant is taken for zero: the loss of a policy whose advantages are normalised is zero."""
 VARIES = 1e-4
 """Relative difference from which what the loss is a multiple of is another value in another step."""
+HINGES = frozenset(
+    {
+        *("relu", "relu_", "clamp", "clamp_", "clamp_min", "clamp_min_", "max", "maximum", "threshold", "fmax"),
+        *("margin_ranking_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss", "multi_margin_loss"),
+        *("hinge_embedding_loss", "cosine_embedding_loss", "multilabel_margin_loss"),
+    }
+)
 FACTORS = frozenset({"div", "truediv", "true_divide", "divide", "mul", "rmul"})
 
 
@@ -31,7 +38,7 @@ class LossConstant(Check):
     The values that backward was called on over the seen steps. When they are one and the same number although their
     gradients are not zero, recorded steps are taken apart: a loss whose terms vary from step to step, each times a factor
     that undoes the variation, is made constant by its own formula. And a loss that is exactly zero in every step, with a
-    gradient of zero, from the first step on.
+    gradient of zero, from the first step on, where a hinge on the way to it gives nothing but zeros.
 
     Why it matters
     --------------
@@ -72,7 +79,7 @@ class LossConstant(Check):
         if not all(map(math.isfinite, values)) or data["spread"] > SAME * max(1.0, abs(values[0])):
             return Evidence({**data, "constant": False}, place=step.place)
         if not any(not g.zero for _, g in step.tape.gradients):
-            if data["value"] or not step.tape.gradients:
+            if data["value"] or not step.tape.gradients or step.distrust or not _cut_off(step):
                 return Evidence(missing="the loss stays the same, and so do the weights: its gradient is zero")
             return Evidence({**data, "constant": True, "idle": True}, place=step.place)
         if step.distrust:
@@ -105,6 +112,15 @@ class LossConstant(Check):
             "loss is made of changes",
             fix="Do not divide the loss by its own value (`.item()`, `.detach()`): call backward on the loss itself.",
         )
+
+
+def _cut_off(step: Step) -> bool:
+    """Whether a hinge on the way to the loss gives nothing but zeros; rewards that did not come yet make none, too."""
+    from trainrecipe.subjects.flow import Flow
+
+    flow = Flow(step)
+    hinges = [op for op in flow.ops if plain_name(op) in HINGES and op.index in flow.reaching and op.outputs]
+    return any(op.outputs[0].requires_grad and not bool(op.outputs[0].any()) for op in hinges)
 
 
 def _by_formula(step: Step) -> tuple[bool, int, Any]:
