@@ -71,7 +71,7 @@ def _varies(read: list[Any]) -> bool:
 @dataclasses.dataclass(frozen=True)
 class Collated:
     """What became of `items` examples in a batch: on how many of them it depends as a whole (`used`), and, where it is a
-    plain collection of tensors, on how many each of these with more than one number depends (`parts`)."""
+    plain collection of tensors, on how many each of these with more than one number depends (`parts`, largest first)."""
 
     items: int
     used: int
@@ -112,4 +112,5 @@ def _collate(dataset: Any, collate: Callable[[list[Any]], Any], size: int) -> Co
             depends[j] += a != b
     values = list(whole.values()) if isinstance(whole, Mapping) else list(whole) if isinstance(whole, list | tuple) else [whole]
     flat = all(isinstance(v, torch.Tensor) for v in values)
-    return Collated(size, used, [d for d, n in zip(depends, sizes, strict=True) if n > 1 and d] if flat else [])
+    parts = sorted(((n, d) for d, n in zip(depends, sizes, strict=True) if n > 1 and d), reverse=True)
+    return Collated(size, used, [d for _, d in parts] if flat else [])

@@ -80,7 +80,7 @@ class BatchCollapse(Check):
             else "The inputs of a batch hold one example, its other parts hold more.",
             expected=f"a batch that depends on all of its {items} examples",
             observed=f"exchanging each of {items} examples in turn, {used} changed the batch"
-            + (f", and {parts[0]} its first part" if used > 1 else "")
+            + (f", and {parts[0]} its largest part" if used > 1 else "")
             + f"; batch_size is {evidence['size']}",
             fix="Let collate_fn use every entry of the list that it is given.",
         )

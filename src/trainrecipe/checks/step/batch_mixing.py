@@ -79,6 +79,8 @@ class BatchMixing(Check):
             return mixing(step)
         except CannotReplay as error:
             return Evidence(missing=f"evaluation mode cannot be compared with training: {error}")
+        except RuntimeError as error:  # such as offsets into a sequence of tokens
+            return Evidence(missing=f"the model does not take inputs with other rows: {error}")
 
     def judge(self, evidence: Evidence) -> Ruling:
         if evidence.get("by_place"):

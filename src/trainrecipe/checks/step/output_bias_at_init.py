@@ -99,6 +99,9 @@ class OutputBiasAtInit(Check):
         call, theory = found
         if theory.kind not in KINDS or call.name not in ADDITIVE:
             return Evidence(missing=f"a bias is not simply added to what {call.name} compares")
+        targets = [i.tensor for one in step.each() for i in one.targets if i.op.name == call.op.name and i.tensor.numel() > 1]
+        if targets and all(bool((t == targets[0].flatten()[0]).all()) for t in targets):
+            return Evidence(missing="the targets are all the same, as those of adversaries are")
         twin = step.twin()
         bias = _bias(step, twin, call)
         if bias is None:

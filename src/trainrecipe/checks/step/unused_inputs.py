@@ -72,7 +72,10 @@ class UnusedInputs(Check):
             probe = _Probe(step.latest, warm_up=step.latest is step)
         except CannotReplay as error:
             return Evidence(missing=f"the step cannot be executed in evaluation mode: {error}")
-        return [self._look(probe, one) for one in inputs]
+        try:
+            return [self._look(probe, one) for one in inputs]
+        except RuntimeError as error:  # such as offsets into a sequence of tokens
+            return Evidence(missing=f"the model does not take other inputs of that kind: {error}")
 
     def _look(self, probe: _Probe, one: Input) -> Evidence:
         table = one.tensor.ndim == 2 and one.tensor.is_floating_point() and one.tensor.shape[1] <= FEATURES
