@@ -21,6 +21,8 @@ WIDE = 64.0
 chance: 18 for iris, 14 for the Titanic's passengers, above 190 for 8×8 digits or thirty measured numbers."""
 REPEATS = 0.05
 """Share of equal rows inside the training batches from which rows are too poor, or drawn too often, to tell copies."""
+WHOLE = 0.8
+"""Share of all rows that were trained on, from which an evaluation of them alone is one of the training data."""
 MEASURED = 32
 """Rows in a forward without a loader, from which it counts as a measurement and not as a look at a few samples."""
 
@@ -220,7 +222,7 @@ def _forwards(run: Run) -> Evidence:
     if {b for f in trained for b in f.batches} & {b for f in others for b in f.batches}:
         return Evidence(missing="training and evaluation feed the very same tensor: masks or labels may tell them apart")
     fed = sorted((look for f in trained for look in f.looks), key=lambda look: look[0])
-    seen = list(_against(fed, others))
+    seen = [found for f in others for found in _against([look for t in trained if t.model == f.model for look in t.looks], f)]
     if not seen:
         return Evidence(missing="no evaluation of the trained model on many rows, after training on others, was seen")
     repeated = sum(count - len(rows) for _, rows, count in fed) / max(1, sum(count for _, _, count in fed))
@@ -228,14 +230,14 @@ def _forwards(run: Run) -> Evidence:
         return Evidence(missing="training batches hold equal rows, so equal rows elsewhere may be chance")
     shared, rows, known, forward = min(seen, key=lambda s: s[0] / len(s[1]))
     how = "rows fed to the model are equal"
-    result = _result(shared, len(rows), how, repeated=repeated, chance=repeated > 0, whole=known <= rows)
+    whole = known <= rows or (shared == len(rows) and shared >= WHOLE * len(known))
+    result = _result(shared, len(rows), how, repeated=repeated, chance=repeated > 0, whole=whole)
     return Evidence(result, place=forward.place)
 
 
-def _against(fed: Sequence[Look], others: Sequence[Forward]) -> Iterator[tuple[int, frozenset[int], set[int], Forward]]:
-    """For each evaluated batch: how many of its rows were trained on before, its rows, and all rows trained on before."""
-    for forward in others:
-        for event, rows, _ in forward.looks:
-            known: set[int] = set().union(*(r for e, r, _ in fed if e < event))
-            if len(rows) >= MEASURED and known:
-                yield len(rows & known), rows, known, forward
+def _against(fed: Sequence[Look], forward: Forward) -> Iterator[tuple[int, frozenset[int], set[int], Forward]]:
+    """For each evaluated batch: how many of its rows its model was trained on before, its rows, and all rows trained on."""
+    for event, rows, _ in forward.looks:
+        known: set[int] = set().union(*(r for e, r, _ in fed if e < event))
+        if len(rows) >= MEASURED and known:
+            yield len(rows & known), rows, known, forward

@@ -63,7 +63,8 @@ class SchedulerNeverStepped(Check):
     def _look(self, run: Run, scheduler: Scheduler) -> Evidence:
         optimizer = run.optimizers[scheduler.optimizer]
         rates = optimizer.rates[scheduler.born_step :]
-        begun = [p for p in run.passes if p.trains]
+        begun = run.passes_of(optimizer)
+        later = [s for s in run.schedulers if s.calls and s.optimizer > scheduler.optimizer]
         others = [s.name for s in run.schedulers if s.optimizer == scheduler.optimizer]
         waits = [*(s.place for s in run.unreached if s.kind in WAITS), *run.weights.other_steps]
         return Evidence(
@@ -76,6 +77,7 @@ class SchedulerNeverStepped(Check):
                 "base": max((float(g["lr"]) for g in optimizer.groups), default=0.0),
                 "constant": len(set(rates)) <= 1,
                 "others": others[:3],
+                "later": bool(later),
                 "finished": run.ended == "finished",
                 "foreign": run.weights.foreign_loop,
                 "waits": [f"line {p.line}: {p.source}" for p in waits[:2]],
@@ -94,6 +96,8 @@ class SchedulerNeverStepped(Check):
             return Ruling.unsure(f"{name} was not stepped in {evidence['steps']} steps, which is too early to tell")
         if evidence["foreign"]:
             return Ruling.unsure(f"{name} was not stepped, but a library runs the loop, and its epochs were cut short")
+        if evidence["later"]:
+            return Ruling.unsure(f"{name} was not stepped, and one on a later optimiser was: perhaps this phase needs none")
         if evidence["waits"] and not evidence["finished"]:
             return Ruling.unsure(f"{name} was not stepped yet, but {evidence['waits'][0]} was not reached")
         low = 0 <= evidence["rate"] < 0.5 * evidence["base"]
