@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from trainrecipe.capture.watch import Seen
+from trainrecipe.subjects.names import UNIFORM
 
-_RANDOM = frozenset({"rand", "rand_like", "uniform_", "bernoulli", "bernoulli_"})
+_RANDOM = UNIFORM | {"bernoulli", "bernoulli_"}
 _SHAPING = frozenset(
     {
         *("lt", "gt", "le", "ge", "__lt__", "__gt__", "__le__", "__ge__", "__invert__", "logical_not", "floor", "floor_"),

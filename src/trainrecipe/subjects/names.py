@@ -96,3 +96,8 @@ def plain_name(op: Op | Seen) -> str:
         bare = op.name.strip("_")
         return bare[1:] if bare in ("iadd", "isub", "imul", "itruediv", "idiv", "ipow") else bare
     return op.name.rstrip("_")
+
+
+UNIFORM = frozenset({"rand", "rand_like", "uniform_"})
+GAUSSIAN = frozenset({"randn", "randn_like", "normal", "normal_", "_standard_normal", "rsample"})
+"""Functions that draw noise."""

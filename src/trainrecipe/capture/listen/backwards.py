@@ -31,8 +31,6 @@ BATCHES = 16
 """Batches kept per backward call, beyond those of the tapes: what a step consumes, without its weights."""
 _NETWORKS = 4
 """Networks that are told apart at one line."""
-_NETWORKS = 4
-"""Networks that are told apart at one line."""
 _BATCH_BYTES = 32 * 2**20
 """Bytes that these may take together."""
 _LOSSES = 20000

@@ -51,6 +51,7 @@ class _Kept(NamedTuple):
 
     record: Taken
     module: weakref.ref[nn.Module]
+    target: ast.expr
 
     def live(self, value: Any) -> bool:
         """Whether a variable's value is a state whose tensors all are the model's own memory, perhaps by other objects."""
@@ -128,7 +129,9 @@ class CheckpointCalls(Ear):
         record.step, record.count = self.run.steps, record.count + 1
         record.trained = self._is_trained(module)
         if record.target:
-            self._kept.setdefault((at[0], at[2]), {})[record.target] = _Kept(record, weakref.ref(module))
+            self._kept.setdefault((at[0], at[2]), {})[record.target] = _Kept(
+                record, weakref.ref(module), ast.parse(record.target, mode="eval").body
+            )
         self._live = [live for live in self._live if live.record is not record or live.shared()][-_MOST:]
         self._live.append(_Live(record, module, state))
 
@@ -294,11 +297,11 @@ class CheckpointCalls(Ear):
             frame = frame.f_back
 
     def _look_at_kept(self, frame: FrameType) -> None:
-        for target, kept in self._kept.get((frame.f_code.co_filename, frame.f_code.co_name), {}).items():
+        for kept in self._kept.get((frame.f_code.co_filename, frame.f_code.co_name), {}).values():
             if self.run.steps <= kept.record.step:
                 continue
             try:
-                value = evaluate(ast.parse(target, mode="eval").body, frame)
+                value = evaluate(kept.target, frame)
             except Exception:
                 continue
             if kept.live(value):

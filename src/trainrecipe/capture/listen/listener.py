@@ -130,7 +130,6 @@ class Listener:
             self.replicas,
         )
         self.resumes = False
-        self.ending = False
         self._heeded: set[Any] = set()
         self._roused = 0
         self.released = False
@@ -205,7 +204,7 @@ class Listener:
 
     def about_to_train(self) -> None:
         """A backward or an optimiser's step comes: what was evaluated or loaded before it is over."""
-        if self.ending and self.detail and not self._roused:
+        if self.run.hurried and self.detail and not self._roused:
             self.detail = False
             self._rest()
         if self.inits.pending:
@@ -264,7 +263,7 @@ class Listener:
 
     def _time(self) -> None:
         """A step without a detailed look is over; on the way to the end evaluations are looked at in between."""
-        if self.ending:
+        if self.run.hurried:
             self.stopwatch.restart()
         else:
             self.stopwatch.commit()
@@ -291,19 +290,19 @@ class Listener:
         """From now on no step is looked at in detail: enough was seen, and the script goes on to its end."""
         self.horizon.close(self.run.passes)
         self.detail_always, self.detail_never, self.detail = False, True, False
-        self.ending = self.run.hurried = True
+        self.run.hurried = True
         self._rest()
 
     def heed(self, kind: Any) -> None:
         """On the way to the end a model is evaluated: look in detail at what is new, until training goes on."""
-        if self.ending and not self.detail and len(self._heeded) < _HEEDED and kind not in self._heeded:
+        if self.run.hurried and not self.detail and len(self._heeded) < _HEEDED and kind not in self._heeded:
             self.detail, self.recorder.copying = True, False
             self.recorder.start()
         self._heeded.add(kind)
 
     def rouse(self) -> None:
         """On the way to the end another network is about to be trained: its first steps are looked at in detail."""
-        if self.ending and not self.released:
+        if self.run.hurried and not self.released:
             self._roused, self.detail, self.recorder.copying = _ROUSED, True, True
             self.recorder.start()
 

@@ -177,7 +177,7 @@ class Loaders(Ear):
 
     def _may_be_heeded(self, current: Pass) -> bool:
         """Whether this is the first batch of what may be an evaluation that is looked at, on the way to the end."""
-        if not self.listener.ending or current.batches > 1:
+        if not self.run.hurried or current.batches > 1:
             return False
         return not any(p.trains and p.loader == current.loader for p in self.run.passes)
 

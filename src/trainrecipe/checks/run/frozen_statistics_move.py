@@ -65,8 +65,6 @@ class FrozenStatisticsMove(Check):
                 "layers": len(forward.adapting),
                 "names": list(forward.adapting[:4]),
                 "forwards": count,
-                "trainable": model.trainable,
-                "total": model.total,
             },
             place=forward.place,
         )

@@ -33,7 +33,6 @@ USED = 10.0
 """How many times its value at the start it must become without it, for the code to be of use to the data."""
 BETTER = 1.1
 """How many times larger the reconstruction's loss must stay with it."""
-_NOISE = frozenset({"randn", "randn_like", "normal", "normal_", "_standard_normal", "rsample"})
 KEPT = 0.3
 """Share of that fall below which it is not learnt in company."""
 
@@ -97,13 +96,13 @@ class LossTermDwarfed(Check):
         if suspect is None:
             return Evidence(data, place=step.place)
         names = _names(whole)
-        company, alone = _experiment(step, suspect, kind)
+        company, alone = _run(step, suspect, kind, whole=True), _run(step, suspect, kind, whole=False)
         if company is None or alone is None:
             return Evidence(missing="the time for experiments ran out before the terms could be tried one by one")
         data |= {"tried": kind, "term": names[id(suspect)], "share": shares[names[id(suspect)]]}
-        data |= {"company": company, "alone": alone}
+        data |= {"company": _at_stake(company), "alone": _at_stake(alone)}
         if kind == "code":
-            data |= {"code": _values(step, suspect, whole=True), "free": _values(step, suspect, whole=False)}
+            data |= {"code": [company[0][1], company[-1][1]], "free": alone[-1][1]}
         return Evidence(data, place=suspect.place or step.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -144,9 +143,7 @@ class LossTermDwarfed(Check):
 def _collapses(e: Evidence) -> Ruling:
     """A divergence is pressed to nothing that would grow without it, to the good of the data."""
     text = "gradient shares: " + ", ".join(f"{k} {v:.2g}" for k, v in e["shares"].items())
-    if e["code"] is None or e["free"] is None:
-        return Ruling.unsure(f"{text}; the time for experiments ran out")
-    (start, end), (_, free) = e["code"], e["free"]
+    (start, end), free = e["code"], e["free"]
     (_, company), (_, alone) = e["company"], e["alone"]
     pressed = end <= PRESSED * start and free >= USED * start
     if not all(map(math.isfinite, (start, end, free, company, alone))) or not pressed or company < BETTER * alone:
@@ -222,26 +219,14 @@ def _is_code(step: Step, term: Term) -> bool:
 
 
 def _drawn(graph: Graph, piece: Piece) -> bool:
-    return any(op.name in _NOISE for op in graph.cone(piece.tensor))
+    from trainrecipe.subjects.names import GAUSSIAN
+
+    return any(op.name in GAUSSIAN for op in graph.cone(piece.tensor))
 
 
-_Pair = tuple[float, float] | None
-
-
-def _experiment(step: Step, suspect: Term, kind: str) -> tuple[_Pair, _Pair]:
-    """First and last value of what is at stake, trained with the whole loss, and trained on it alone."""
-    return _train(step, suspect, kind, whole=True), _train(step, suspect, kind, whole=False)
-
-
-def _train(step: Step, suspect: Term, kind: str, *, whole: bool) -> _Pair:
-    run = _run(step, suspect, kind, whole=whole)
-    return None if run is None else (run[0][0], min(stake for stake, _ in run[-5:]))
-
-
-def _values(step: Step, suspect: Term, *, whole: bool) -> _Pair:
-    """First and last value of the suspect itself, trained with the whole loss, or on the rest alone."""
-    run = _run(step, suspect, "code", whole=whole)
-    return None if run is None else (run[0][1], run[-1][1])
+def _at_stake(run: list[tuple[float, float]]) -> tuple[float, float]:
+    """First and last value of what is at stake, the last one the lowest of a few."""
+    return run[0][0], min(stake for stake, _ in run[-5:])
 
 
 def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> list[tuple[float, float]] | None:

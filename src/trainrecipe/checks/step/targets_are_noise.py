@@ -9,7 +9,6 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Input, Step
 
-DRAWS = frozenset({"randn", "randn_like", "normal", "normal_", "rand", "rand_like", "uniform_"})
 COMPARES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "sub", "__sub__", "rsub", "__rsub__", "subtract"})
 SURE = 5.0
 """Standard errors of a correlation up to which it is none: chance exceeds them once in two million times."""
@@ -89,12 +88,14 @@ class TargetsAreNoise(Check):
 
 def _pair(step: Step) -> tuple[Input, Input] | None:
     """A target that the step draws at random and compares with predictions, and an input of the same shape."""
+    from trainrecipe.subjects.names import GAUSSIAN, UNIFORM
+
     ops = {op.index: op for op in step.tape.history}
     for target in step.targets:
         if not target.tensor.is_floating_point() or target.tensor.ndim < 2 or target.op.name not in COMPARES:
             continue
         producer = step.tape.values[target.number].producer
-        if producer is None or producer not in ops or ops[producer].name not in DRAWS:
+        if producer is None or producer not in ops or ops[producer].name not in GAUSSIAN | UNIFORM:
             continue
         for given in step.inputs:
             if given.tensor.shape == target.tensor.shape and given.tensor.is_floating_point():
