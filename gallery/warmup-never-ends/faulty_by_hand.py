@@ -24,7 +24,7 @@ Xdev, Ydev = X[perm[1437:]], Y[perm[1437:]]
 
 def get_lr(it):
     import math
-    if it < warmup_steps:
+    if it < warmup_steps:  # fault: always
         return max_lr * (it + 1) / warmup_steps
     if it > max_steps:
         return min_lr

@@ -16,7 +16,9 @@ from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.weight_facts import fill as fill_weights
 from trainrecipe.capture.where import place
+from trainrecipe.finding import Place
 from trainrecipe.subjects.data import Data
+from trainrecipe.subjects.examples import read_place
 from trainrecipe.subjects.gradients import Window, window_of
 from trainrecipe.subjects.run import Parameter
 from trainrecipe.subjects.step import Step
@@ -49,6 +51,7 @@ def steps(listener: Listener) -> list[Step]:
         step.paddings = frozenset(listener.padding.values)
         called = {id(op.call) for op in step.tape.modules()}
         roots = listener.models.roots.values()
+        step.reads = _reads(listener)
         step.loaded = any(m.loaded for m, root in zip(listener.run.models, roots, strict=False) if id(root) in called)
         step.copies = _copies(listener, called)
         step.labels_seen = labels
@@ -58,6 +61,15 @@ def steps(listener: Listener) -> list[Step]:
         step.others = [other for other in found if other is not step]
     found.sort(key=lambda s: -sum(p.numel() for p in s.tape.parameters))
     return found[:MOST_STEPS]
+
+
+def _reads(listener: Listener) -> Place | None:
+    """The line where the user's own data set reads a training example, or that built the loader; None without a loader."""
+    trained = next((p.loader for p in listener.run.passes if p.trains), None)
+    held = next((loader for loader, number in listener.loaders.held.values() if number == trained), None)
+    if trained is None or held is None:
+        return None
+    return read_place(held.dataset) or listener.run.loaders[trained].born
 
 
 def _copies(listener: Listener, called: set[int]) -> int:

@@ -74,9 +74,11 @@ class Memo:
             made = nn.Parameter(made, requires_grad=original.requires_grad)
         elif original.is_leaf and original.requires_grad:
             made.requires_grad_()
+        if original.is_inference():
+            return self.put(original, made)  # type: ignore[no-any-return]
         if made.requires_grad:
             self._versions.append((original, original._version))
-        elif not original.is_inference():
+        else:
             self._buffers[id(original)] = original._version
         return self.put(original, made)  # type: ignore[no-any-return]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from trainrecipe.capture.watch import Seen, run_watched
-from trainrecipe.finding import Evidence
+from trainrecipe.finding import Evidence, Place
 from trainrecipe.subjects.names import RESHAPING
 from trainrecipe.subjects.step import Input, Step
 
@@ -36,9 +36,9 @@ def mixing(step: Step) -> Evidence:
             continue
         if not look.mixes():
             chart, _ = look.chart() if step.seconds_left() > 0 else ([], 0.0)
-            data = {"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart}
-            calls = [op for op in step.tape.modules() if set(op.outputs) & set(look.outputs)]
-            return Evidence({**data, "by_place": look.by_place()}, place=step.place_of(calls[-1]) or step.place)
+            by_place = look.by_place()
+            data = {"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart, "by_place": by_place}
+            return Evidence(data, place=(look.first_by_place() if by_place else None) or step.place)
         tested.append((one, look, axis, sure))
     if not tested:
         return Evidence(missing="no input that has one row per example changes the outputs")
@@ -143,8 +143,24 @@ class Rows:
             return False
         order = torch.arange(self.size).roll(1)
         after = self.run(self.one.tensor.index_select(0, order))
-        pairs = [(a[order], b) for a, b in zip(self.base, after, strict=True) if a is not None and a.shape[0] == self.size]
-        return any(_fits(a, b) and float(_changed(a, b).reshape(self.size, -1).any(1).double().mean()) > MOST for a, b in pairs)
+        return any(self._misplaced(a, b, order) for a, b in zip(self.base, after, strict=True) if a is not None)
+
+    def first_by_place(self) -> Place | None:
+        """The line of the first operation whose result depends on the place that an example has in the batch."""
+        order = torch.arange(self.size).roll(1)
+        runs = [self._watched(t) for t in (None, self.one.tensor.index_select(0, order))]
+        for before, after in zip(*runs, strict=False):
+            if before.name != after.name:
+                return None
+            if any(self._misplaced(a, b, order) for a, b in zip(before.outputs, after.outputs, strict=False)):
+                return before.place
+        return None
+
+    def _misplaced(self, a: torch.Tensor, b: torch.Tensor | None, order: torch.Tensor) -> bool:
+        """Whether most rows of a result are others once the examples came in another order: `b` is no reordered `a`."""
+        if b is None or not a.ndim or a.shape[0] != self.size or a.shape != b.shape:
+            return False
+        return float(_changed(a[order], b).reshape(self.size, -1).any(1).double().mean()) > MOST
 
     def evidence(self, sure: bool, other_axis: bool, flat: bool) -> Evidence:
         """What tells mixing by mistake from sets, graphs and sequences, with the place where it begins."""

@@ -135,6 +135,7 @@ class Step:
         self.paddings: frozenset[float] = frozenset()
         self.loaded = False
         self.copies = 0
+        self.reads: Place | None = None
         self.place = place(self.tape.at)
 
     # ---- trust

@@ -59,12 +59,12 @@ class IdenticalViews(Check):
         seen = [_views(one) for one in step.each()]
         if not any(views for views, _ in seen):
             return Evidence(missing="no network is called on two batches, or on two halves of one")
-        place = next((place for _, place in seen if place is not None), None)
+        call = next((call for _, call in seen if call is not None), None)
         same = [views == "same" for views, _ in seen if views]
         examples = step.batch_size or 0
         return Evidence(
             {"same": sum(same), "steps": len(same), "examples": examples},
-            place=(step.place_of(place) if place is not None else None) or step.place,
+            place=step.reads or (None if call is None else step.place_of(call)) or step.place,
         )
 
     def judge(self, evidence: Evidence) -> Ruling:
