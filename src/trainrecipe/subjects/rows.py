@@ -148,8 +148,8 @@ class Rows:
     def first_by_place(self) -> Place | None:
         """The line of the first operation whose result depends on the place that an example has in the batch."""
         order = torch.arange(self.size).roll(1)
-        runs = [self._watched(t) for t in (None, self.one.tensor.index_select(0, order))]
-        for before, after in zip(*runs, strict=False):
+        moved = self._watched(self.one.tensor.index_select(0, order))
+        for before, after in zip(self._watched(None), moved, strict=False):
             if before.name != after.name:
                 return None
             if any(self._misplaced(a, b, order) for a, b in zip(before.outputs, after.outputs, strict=False)):
@@ -187,7 +187,7 @@ class Rows:
             place=(mixing[1] if mixing else None) or self.step.place,
         )
 
-    def _where(self) -> tuple[Seen, Any] | None:
+    def _where(self) -> tuple[Seen, Place | None] | None:
         """The first operation whose result mixes examples, and the line to point at."""
         i = self._mixed_row()
         runs = [self._watched(t) for t in (None, self.replaced(i), self.replaced(i, others=True))]
@@ -264,7 +264,7 @@ def _relates(tensor: torch.Tensor, size: int) -> bool:
     return edges or (tensor.ndim == 2 and tuple(tensor.shape) == (size, size))
 
 
-def _layout(op: Seen, made: dict[int, Seen]) -> Any:
+def _layout(op: Seen, made: dict[int, Seen]) -> Place | None:
     """The line of the last reshape before the operation that mixes, where there is one; else the operation's own."""
     inputs = [t for t in op.inputs if not (t.is_leaf and t.requires_grad)]
     before = next((made[id(t)] for t in inputs if id(t) in made), None)
