@@ -98,6 +98,20 @@ class Resume:
 
 
 @dataclasses.dataclass(slots=True)
+class Chosen:
+    """A comparison of `value` with the `best` so far, both as written, that keeps weights or resets a count of patience.
+
+    `higher`: higher values are chosen. `values` are the pairs of both, as they were after an evaluation.
+    """
+
+    place: Place
+    value: str
+    best: str
+    higher: bool
+    values: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
 class Checkpoints:
     """Everything that was seen of state dicts. `restored` are the optimisers whose state was loaded, with the step;
     `restores_models`: some line of the source loads a state into a model or reads a file."""
@@ -106,6 +120,7 @@ class Checkpoints:
     loaded: list[Loaded] = dataclasses.field(default_factory=list)
     saved: list[Saved] = dataclasses.field(default_factory=list)
     resumes: list[Resume] = dataclasses.field(default_factory=list)
+    choices: list[Chosen] = dataclasses.field(default_factory=list)
     restored: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     restores_models: bool = False
     scalers: int = 0

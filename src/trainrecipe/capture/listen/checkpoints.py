@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import numbers
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.expressions import evaluate
 from trainrecipe.capture.tape import storage_of
 from trainrecipe.capture.where import is_user_file, place, spot
-from trainrecipe.subjects.checkpoints import Loaded, Saved, Taken
+from trainrecipe.subjects.checkpoints import Chosen, Loaded, Saved, Taken
 
 _MOST = 100
 """Records kept of each kind."""
@@ -80,6 +81,7 @@ class CheckpointCalls(Ear):
         self._files: set[str] = set()
         self._inside = 0
         self._loads: dict[Any, int] = {}
+        self._choices: dict[tuple[str, int], Chosen] = {}
 
     def install(self, put: Put) -> None:
         """Hear state dicts of models and optimisers, and files of tensors."""
@@ -294,6 +296,7 @@ class CheckpointCalls(Ear):
             if is_user_file(frame.f_code.co_filename):
                 self._look_at_kept(frame)
                 self._look_for_aliases(frame)
+                self._look_at_choices(frame)
             frame = frame.f_back
 
     def _look_at_kept(self, frame: FrameType) -> None:
@@ -328,6 +331,31 @@ class CheckpointCalls(Ear):
             elif self.run.steps > record.step:
                 record.held, record.since = True, self.run.steps - record.step
 
+    def _look_at_choices(self, frame: FrameType) -> None:
+        """Keep what is compared with the best value so far, and that value."""
+        for choice in keeping.choices(frame.f_code.co_filename):
+            if choice.function != frame.f_code.co_name:
+                continue
+            try:
+                value, best = (evaluate(e, frame) for e in (choice.value, choice.best))
+            except Exception:
+                continue
+            if not all(isinstance(v, numbers.Real) for v in (value, best)):
+                continue
+            record = self._choice(frame.f_code.co_filename, choice)
+            if record is not None and len(record.values) < _MOST:
+                record.values.append((float(value), float(best)))
+
+    def _choice(self, file: str, choice: keeping.Choice) -> Chosen | None:
+        key = file, choice.line
+        if key not in self._choices and len(self._choices) < _MOST:
+            at = place((file, choice.line, choice.function))
+            if at is None:
+                return None
+            self._choices[key] = Chosen(at, ast.unparse(choice.value), ast.unparse(choice.best), choice.higher)
+            self.record.choices.append(self._choices[key])
+        return self._choices.get(key)
+
     def fill(self) -> None:
         """The script is over: read what its source says about states that were not used yet."""
         self._fill()
@@ -341,6 +369,8 @@ class CheckpointCalls(Ear):
             if optimizer.place is not None:
                 self._files.add(optimizer.place.file)
         for file in sorted(self._files):
+            for choice in keeping.choices(file):
+                self._choice(file, choice)
             if len(self.record.resumes) < _MOST:
                 self.record.resumes += keeping.resumes(file)
             self.record.restores_models |= keeping.restores_models(file)

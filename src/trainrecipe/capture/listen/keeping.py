@@ -92,6 +92,111 @@ def is_best_so_far(node: ast.If) -> bool:
     return bool(compared & assigned)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """`if value > best: best = value`, which also keeps weights or resets a count of patience: `higher` values are chosen."""
+
+    line: int
+    function: str
+    value: ast.expr
+    best: ast.expr
+    higher: bool
+
+
+@functools.cache
+def choices(file: str) -> tuple[Choice, ...]:
+    """The places of a file that choose among values by a comparison with the best so far."""
+    tree = tree_of(file)
+    found = []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.If) and (choice := _choice(file, node)) is not None:
+            found.append(choice)
+    return tuple(found)
+
+
+def _choice(file: str, node: ast.If) -> Choice | None:
+    home = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), None)
+    scope: ast.AST | None = home or tree_of(file)
+    test: ast.expr = node.test
+    if isinstance(test, ast.Name) and scope is not None:  # is_best = acc > best; best = max(acc, best); if is_best: ...
+        made = [n.value for n in ast.walk(scope) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == test.id]
+        test = made[0] if len(made) == 1 else test
+    compared = [c for c in ast.walk(test) if isinstance(c, ast.Compare) and isinstance(c.ops[0], _ORDER) and len(c.ops) == 1]
+    if len(compared) != 1:
+        return None
+    compare = compared[0]
+    for branch, other, turned in ((node.body, node.orelse, False), (node.orelse, node.body, True)):
+        if not _matters(branch, other):
+            continue
+        renewed = dict(_renewed(branch if test is node.test else [*branch, *_statements(scope)]))
+        for side, rest, above in ((compare.left, compare.comparators[0], True), (compare.comparators[0], compare.left, False)):
+            best = next((p for p in ast.walk(rest) if isinstance(p, _PLACES) and ast.unparse(p) in renewed), None)
+            if best is None or renewed[ast.unparse(best)] != _plain(side):
+                continue
+            greater = isinstance(compare.ops[0], ast.Gt | ast.GtE)
+            higher = (greater == above) != turned
+            name = home.name if isinstance(home, _FUNCTIONS) else "<module>"
+            return Choice(node.lineno, name, side, best, higher)
+    return None
+
+
+_ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_PLACES = (ast.Name, ast.Attribute, ast.Subscript)
+
+
+def _statements(scope: ast.AST | None) -> list[ast.stmt]:
+    return [n for n in ast.walk(scope) if isinstance(n, ast.Assign)] if scope is not None else []
+
+
+def _plain(node: ast.expr) -> str:
+    """An expression without what only changes its type: `float(x)`, `x.item()`."""
+    while isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Name) and node.func.id == "float" and len(node.args) == 1:
+            node = node.args[0]
+        elif isinstance(node.func, ast.Attribute) and node.func.attr == "item" and not node.args:
+            node = node.func.value
+        else:
+            break
+    return ast.unparse(node)
+
+
+def _renewed(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """What is assigned to each target, `best = max(value, best)` as the value."""
+    for statement in statements:
+        if not isinstance(statement, ast.Assign):
+            continue
+        for target in statement.targets:
+            pairs: list[tuple[ast.expr, ast.expr]] = [(target, statement.value)]
+            if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
+                pairs = list(zip(target.elts, statement.value.elts, strict=False))
+            for to, value in pairs:
+                name = ast.unparse(to)
+                if isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("max", "min") and len(value.args) == 2:
+                    value = next((a for a in value.args if ast.unparse(a) != name), value)
+                yield name, _plain(value)
+
+
+def _matters(branch: list[ast.stmt], other: list[ast.stmt]) -> bool:
+    """Whether a branch keeps weights, or resets a count that the other branch raises."""
+    inside = [n for s in branch for n in ast.walk(s)]
+    called = [
+        n.func.attr if isinstance(n.func, ast.Attribute) else getattr(n.func, "id", "")
+        for n in inside
+        if isinstance(n, ast.Call)
+    ]
+    if any(
+        name in ("state_dict", "deepcopy", "clone") or "save" in name.lower() or "checkpoint" in name.lower() for name in called
+    ):
+        return True
+    raised = {
+        ast.unparse(n.target) for s in other for n in ast.walk(s) if isinstance(n, ast.AugAssign) and isinstance(n.op, ast.Add)
+    }
+    reset = {
+        ast.unparse(t) for s in branch if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) for t in s.targets
+    }
+    return bool(raised & reset)
+
+
 def _uses(file: str, target: str, statement: ast.stmt) -> Iterator[Use]:
     """The lines that load, save or return a variable, those of its callers included where it is returned."""
     home = next((n for n in _above(file, statement) if isinstance(n, _FUNCTIONS)), None)
