@@ -20,6 +20,11 @@ SMOOTH = 0.5
 """Share of the other reading's neighbour differences, below which a reading counts as the true one."""
 PICTURE = 0.5
 """Neighbour differences, relative to the variance, below which a reading looks like a picture; unrelated pixels give 1."""
+NEARLY_ALL = 0.95
+SMALL = 0.75
+FEWEST = 16
+"""Small pictures are rough themselves: both bounds rise to this, where so many of the images are smoother the other way
+(digits of 8 × 8 pixels: 100 % of the images, 0.51 against 0.79; noise: 43 %, measured)."""
 IMAGES = 64
 
 
@@ -73,7 +78,9 @@ class ChannelOrder(Check):
         as_fed, other = evidence["as_fed"], evidence["other"]
         _, c, h, w = evidence["shape"]
         says = f"neighbouring pixels differ by {as_fed:.2f} of the variance as fed, by {other:.2f} read as (N, {h}, {w}, {c})"
-        if other > SMOOTH * as_fed or other > PICTURE:
+        plain = other <= SMOOTH * as_fed and other <= PICTURE
+        small = evidence["smoother"] >= NEARLY_ALL and other <= SMALL * min(as_fed, 1.0) and as_fed < 1.0
+        if not (plain or small):
             return Ruling.passed(says)
         return Ruling.found(
             Severity.WARNING,
@@ -96,7 +103,9 @@ def _look(table: Table) -> Evidence:
     x = x - x.mean((2, 3), keepdim=True)  # planes of different brightness would look smooth when they are read otherwise
     x = x / x.std((2, 3), keepdim=True).clamp_min(1e-12)
     other = x.reshape(n, h, w, c).permute(0, 3, 1, 2)
-    data = {"as_fed": _roughness(x), "other": _roughness(other), "shape": [n, c, h, w]}
+    pairs = [(_roughness(x[i : i + 1]), _roughness(other[i : i + 1])) for i in range(n)]
+    smoother = sum(b < a for a, b in pairs) / n if n >= FEWEST else 0.0
+    data = {"as_fed": _roughness(x), "other": _roughness(other), "smoother": smoother, "shape": [n, c, h, w]}
     return Evidence(data, place=table.place or table.batches[0].place)
 
 
