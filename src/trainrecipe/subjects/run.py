@@ -259,6 +259,24 @@ class OptimizerStep:
 
 
 @dataclasses.dataclass(slots=True)
+class Written:
+    """A number that the script wrote where an optimiser reads no `setting`, while that setting never changed.
+
+    `form`: in its `defaults` after it was built, as an `attribute`, or under a `key` of its groups that it does not know.
+    It was `first`, and `last` at the last of the `steps` at which it was another than the values `used`.
+    """
+
+    form: str
+    name: str
+    setting: str
+    first: float
+    used: list[float]
+    last: float = 0.0
+    steps: int = 0
+    place: Place | None = None
+
+
+@dataclasses.dataclass(slots=True)
 class Optimizer:
     """An optimiser: class, groups (`lr`, `weight_decay`, `parameters`, other `settings`), and its steps seen in detail.
 
@@ -271,7 +289,8 @@ class Optimizer:
 
     `built_in` is the innermost loop around its construction, when `born_pass` passes had begun. `replaces` is an earlier
     optimiser of the same class that held the very same tensors and took steps; `untouched` that nobody has changed them
-    since its last step, `resumes` that this one had a state, such as running averages, before its first step.
+    since its last step, `resumes` that this one had a state, such as running averages, before its first step. `written` are
+    numbers that look like its settings and that it does not read.
     """
 
     number: int
@@ -300,6 +319,7 @@ class Optimizer:
     born_pass: int = 0
     built_in: tuple[str, int] | None = None
     by_length: bool = False
+    written: list[Written] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trainrecipe.capture.listen import own_rates
+from trainrecipe.capture.listen import own_rates, written_settings
 from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.checkpoints import CheckpointCalls
 from trainrecipe.capture.listen.clips import Clips
@@ -353,6 +353,7 @@ class Listener:
         self._fill(self.horizon.fill)
         self.schedulers.fill()
         self._fill(own_rates.fill)
+        self._fill(written_settings.fill)
         self.evaluations.reports.at_end()
         self.checkpoints.fill()
         self._fill(self.sources.fill)

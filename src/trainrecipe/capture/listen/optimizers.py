@@ -12,6 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.written_settings import Settings
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
 
@@ -47,6 +48,7 @@ class Watched:
         self.before: list[torch.Tensor] = []
         self.accounted = False
         self.held: torch.optim.Optimizer | None = None
+        self.settings = Settings(optimizer)
 
     def rate(self, optimizer: torch.optim.Optimizer) -> float:
         """The present learning rate of the group with the most elements. Groups are replaced when a state is loaded."""
@@ -324,6 +326,7 @@ class Optimizers(Ear):
             self._detail_of_step(watched)
             self._belongs_to(watched, optimizer)
             self._note_held(watched, optimizer)
+            record.written = watched.settings.look(optimizer) if record.standard and not record.grown else []
             current = listener.loaders.open
             listener.horizon.step(record.number, record.steps, current.number if current is not None else None)
         watched.accounted = False
