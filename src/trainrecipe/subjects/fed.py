@@ -12,6 +12,9 @@ import torch
 from trainrecipe.capture import hashing
 from trainrecipe.finding import Place
 
+PLACES = 4
+"""Examples of a batch from which labels 0, 1, 2, … in any order are taken for places in the batch."""
+
 Signature = tuple[tuple[tuple[int, ...], torch.dtype], ...]
 
 
@@ -53,10 +56,12 @@ class Batch:
         return self.inputs[0].shape[0] if self.inputs and self.inputs[0].ndim else 0
 
     def labels(self) -> list[float]:
-        """One number per example, where the target is that."""
+        """One number per example, where the target is that; none for its place in the batch, as contrastive losses take it."""
         if self.target is None or not self.target.ndim or self.target.shape[0] != self.rows:
             return []
-        return hashing.column(self.target, max(1, self.rows))
+        found = hashing.column(self.target, max(1, self.rows))
+        places = len(found) >= PLACES and sorted(found) == list(range(len(found)))
+        return [] if places else found
 
 
 @dataclasses.dataclass(slots=True)
