@@ -178,7 +178,7 @@ def _teachers(listener: Listener) -> Iterator[Teacher]:
 def _teacher(listener: Listener, pair: Pair, modules: tuple[Any, Any], numbers: dict[int, int], sites: list[str]) -> Teacher:
     run = listener.run
     student, follower = modules
-    mine = [f for f in run.forwards if f.model == numbers.get(id(follower), -1) and not f.fed]
+    mine = [f for f in run.forwards if f.model == numbers.get(id(follower), -1) and (f.frozen or not f.fed)]
     beside = [f for f in mine if f.at_steps >= 3 and f.at_steps >= 0.5 * (f.last_step - f.step + 1)]
     theirs = {b for f in run.forwards if f.model == numbers.get(id(student), -1) and f.fed for b in f.batches}
     own = {b for f in beside for b in f.batches}
@@ -195,6 +195,9 @@ def _teacher(listener: Listener, pair: Pair, modules: tuple[Any, Any], numbers: 
         same_inputs=not own or not theirs or len(own & theirs) > _SAME * len(own),
         sites=sites[:4],
         place=beside[0].place if beside else place(listener.models.births.get(follower)),
+        pulls=[round(s, 4) for s in pair.pulls],
+        pulled=place(pair.pulled),
+        synced=pair.synced,
     )
 
 

@@ -160,6 +160,7 @@ class CheckpointCalls(Ear):
             before = ear._before_load(module, state_dict) if not ear._inside else None
             result = original(module, state_dict, *args, **kwargs)
             if before is not None:
+                ear._note_pair(module)
                 strict = args[0] if args else kwargs.get("strict", True)
                 ear._note_loaded(before, bool(strict))
             return result
@@ -199,6 +200,11 @@ class CheckpointCalls(Ear):
             self.record.loaded.append(record)
         if record.from_file:
             self._read_names.clear()
+
+    @guarded
+    def _note_pair(self, module: nn.Module) -> None:
+        with self.recorder.pause(), torch.no_grad():
+            self.listener.weights.pairs.loaded(module, spot(4))
 
     def _came_from_file(self, tensor: torch.Tensor) -> bool:
         ref = self._read.get(id(tensor))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from trainrecipe.capture.where import Spot
+
 if TYPE_CHECKING:
     from trainrecipe.capture.listen.listener import Listener
 
@@ -24,6 +26,8 @@ _PAIRS = 8
 _FIT = 0.05
 """Part of the follower's movement that may point elsewhere than to the model it follows."""
 _KEPT = 64
+_PULL = 1e-4
+"""Part of the way below which nothing was gone but by rounding."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -32,7 +36,9 @@ class Pair:
 
     `alike`: both had the same values before the first step. `shares` are the parts of the way to the student that the
     follower went, `changes` the steps in which it changed at all, `odd` those that led elsewhere; `moved` is how far the
-    student went, relative to its size.
+    student went, relative to its size. `pulls` are the parts of the way to the follower that the student went between two
+    steps, `pulled` the line that loaded it all; `synced` counts the loads of the student's weights into the follower. `seen`
+    are both after the last step.
     """
 
     student: weakref.ref[nn.Module]
@@ -48,6 +54,10 @@ class Pair:
     moved: float = 0.0
     last: tuple[torch.Tensor, torch.Tensor] | None = None
     previous: torch.Tensor | None = None
+    seen: tuple[torch.Tensor, torch.Tensor] | None = None
+    pulls: list[float] = dataclasses.field(default_factory=list)
+    pulled: Spot | None = None
+    synced: int = 0
 
 
 class Pairs:
@@ -61,7 +71,7 @@ class Pairs:
     def forget(self) -> None:
         """Between steps that are not looked at nothing can be compared."""
         for pair in self.found.values():
-            pair.last = pair.previous = None
+            pair.last = pair.previous = pair.seen = None
 
     def before_step(self) -> None:
         """Look for new pairs before an optimiser moves anything."""
@@ -69,6 +79,34 @@ class Pairs:
         if now != self._looked:
             self._looked = now
             self._look()
+        for pair in self.found.values():
+            if pair.seen is not None:
+                self._note_pull(pair)
+
+    def loaded(self, module: nn.Module, at: Spot | None) -> None:
+        """Weights were loaded into a module: are they those of the other one of its pair?"""
+        for pair in self.found.values():
+            student, follower = pair.student(), pair.follower()
+            if student is None or follower is None or module not in (student, follower):
+                continue
+            if not torch.equal(_sample(student), _sample(follower)):
+                continue
+            if module is follower:
+                pair.synced += 1
+            elif len(pair.pulls) < _KEPT:
+                pair.pulls.append(1.0)
+                pair.pulled, pair.seen = at, None
+
+    def _note_pull(self, pair: Pair) -> None:
+        """Where the student went since the last step, if to the follower, while that stayed where it was."""
+        assert pair.seen is not None
+        student, follower = pair.student(), pair.follower()
+        (then, goal), pair.seen = pair.seen, None
+        if student is None or follower is None or not torch.equal(_sample(follower), goal):
+            return
+        share = _share(_sample(student) - then, goal - then)
+        if share is not None and share > _PULL and len(pair.pulls) < _KEPT:
+            pair.pulls.append(share)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimiser stepped: where did the follower go since its last step?"""
@@ -76,7 +114,8 @@ class Pairs:
         for pair in self.found.values():
             student, follower = pair.student(), pair.follower()
             if student is not None and follower is not None and any(id(p) in held for p in student.parameters()):
-                self._compare(pair, _sample(student), _sample(follower))
+                pair.seen = _sample(student), _sample(follower)
+                self._compare(pair, *pair.seen)
 
     def _compare(self, pair: Pair, student: torch.Tensor, follower: torch.Tensor) -> None:
         pair.steps += 1
