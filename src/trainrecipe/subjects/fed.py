@@ -26,7 +26,8 @@ class Batch:
     `in_pass` and `number` are the pass over a loader and the batch of it. `loss` is the PyTorch loss function that took
     the target, `outputs` the shape of the predictions it took. `moved`: the share of rows that lie at another place than
     in the loader's batch, while the target lies where it was. `turned`: how rows of an image were turned since the loader
-    gave them, while the map of labels that they are compared with was not, `turned_at` where.
+    gave them, while the map of labels that they are compared with was not, or, with `apart`, was in another way, and
+    `turned_at` where.
     """
 
     module: int
@@ -44,6 +45,7 @@ class Batch:
     moved: float = 0.0
     turned: str = ""
     turned_at: Place | None = None
+    apart: bool = False
 
     @property
     def signature(self) -> Signature:

@@ -13,7 +13,7 @@ import torch
 
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.examples import numbers, seed_all
-from trainrecipe.subjects.moves import ALIKE, MOVES, correlation, is_labels, is_lopsided, move, plane, shows
+from trainrecipe.subjects.moves import ALIKE, APART, MOVES, correlation, is_labels, is_lopsided, move, plane, shows
 from trainrecipe.subjects.rereading import read_apart
 
 PROBES = 6
@@ -36,6 +36,7 @@ class Turning:
     stays: int
     follows: int
     other: int
+    apart: int
 
 
 def turning(data: Data, number: int) -> list[Turning] | str:
@@ -62,7 +63,7 @@ def _look(dataset: Any, length: int) -> list[Turning]:
         for pair in pairs:
             outcome, how = _outcome(draws, *pair)
             if outcome is not None:
-                counts.setdefault(pair, [0, 0, 0])[outcome] += 1
+                counts.setdefault(pair, [0, 0, 0, 0])[outcome] += 1
                 names.setdefault(pair, how)
     return [Turning(pair[2], names[pair], *found) for pair, found in counts.items()]
 
@@ -90,9 +91,11 @@ def _are_boxes(tensor: torch.Tensor, image: torch.Tensor) -> bool:
 
 
 def _outcome(draws: list[list[torch.Tensor]], k: int, m: int, boxes: bool) -> tuple[int | None, str]:
-    """What the labels of one example did when its image was turned: 0 they stayed, 1 they followed, 2 something else."""
+    """What the labels of one example did when its image was turned: 0 they stayed, 1 they followed, 2 something else, 3 they
+    were turned, but apart from it."""
     first, labels = plane(draws[0][k]), draws[0][m]
     assert first is not None
+    alone = not boxes and is_labels(labels) and _is_only_image(draws[0], k)
     seen: set[int] = set()
     named = ""
     for draw in draws[1:]:
@@ -100,6 +103,10 @@ def _outcome(draws: list[list[torch.Tensor]], k: int, m: int, boxes: bool) -> tu
         assert image is not None
         how = move(first, image)
         same = torch.equal(draw[m], labels)
+        if alone and _apart(first, image, labels, draw[m]):
+            seen.add(3)
+            named = named or how or "turned"
+            continue
         if not how:
             seen |= set() if same else {2}
             continue
@@ -117,8 +124,27 @@ def _outcome(draws: list[list[torch.Tensor]], k: int, m: int, boxes: bool) -> tu
                 continue
             seen.add(0 if same else 1 if correlation(turned, now) > ALIKE else 2)
         named = named or how
-    outcome = max(seen, default=None)
+    outcome = 3 if alone and seen == {0, 1} else max(seen, default=None)
     return (outcome, named) if named else (None, "")
+
+
+def _is_only_image(parts: list[torch.Tensor], k: int) -> bool:
+    """Whether no other part of an example is an image that the labels may belong to."""
+    return [i for i, t in enumerate(parts) if plane(t) is not None and not is_labels(t)] == [k]
+
+
+def _apart(first: torch.Tensor, image: torch.Tensor, labels: torch.Tensor, turned: torch.Tensor) -> bool:
+    """Whether labels were turned in a way in which their image was not."""
+    given, now = plane(labels), plane(turned)
+    if given is None or now is None or shows(given, first):
+        return False
+    images = [(correlation(g(first), image), correlation(g(given), now)) for g in (_same, *MOVES.values())]
+    told = max(i for i, _ in images) > ALIKE and max(m for _, m in images) > ALIKE
+    return told and not any(i > APART and m > APART for i, m in images)
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _turned_boxes(boxes: torch.Tensor, how: str, image: torch.Tensor) -> torch.Tensor | None:

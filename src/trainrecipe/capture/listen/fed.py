@@ -167,7 +167,8 @@ class Fed(Ear):
         return sum(apart) / len(apart)
 
     def _turned(self, batch: Batch, tape: Tape) -> tuple[str, Place | None]:
-        """How rows of the input were turned since the loader gave them, and where, if the maps of labels beside them were not.
+        """How rows of the input were turned since the loader gave them, and where, if the maps of labels beside them were not
+        turned alike; `batch.apart` tells that these were turned in another way.
 
         Predictions that are turned back before they meet the labels are healthy.
         """
@@ -175,18 +176,31 @@ class Fed(Ear):
         if images.ndim != 4 or maps is None or maps.shape[-2:] != images.shape[-2:] or maps.shape[0] != images.shape[0]:
             return "", None
         kept, now = hashing.row_hashes(maps), hashing.row_hashes(images)
-        if not is_labels(maps) or kept not in self._given or now in self._given:
+        if not is_labels(maps) or (kept in self._given and now in self._given):
             return "", None
         turns = [op for op in tape.history if op.name in TURNS]
         if any(tape.values[n].requires_grad for op in turns for n in op.inputs):
             return "", None
-        for how, move in MOVES.items():
-            back = hashing.row_hashes(move(images).contiguous())
-            for given in self._given:
-                rows = [i for i, (b, g, n) in enumerate(zip(back, given, now, strict=False)) if b == g != n]
-                if any(is_lopsided(maps[i], move(maps[i])) and not shows(maps[i], images[i]) for i in rows):
-                    return how, place(turns[-1].at) if turns else batch.place
+        ways = [self._ways(images, now), self._ways(maps, kept)]
+        for i, (one, other) in enumerate(zip(*ways, strict=True)):
+            if not one or not other or one & other or shows(maps[i], images[i]):
+                continue
+            how, labels = min(one), min(other)
+            if all(not w or is_lopsided(maps[i], MOVES[w](maps[i])) for w in (how, labels)):
+                batch.apart = bool(labels)
+                return how or "left as they are", place(turns[-1].at) if turns else batch.place
         return "", None
+
+    def _ways(self, tensor: torch.Tensor, now: list[int]) -> list[set[str]]:
+        """In which ways each row may have been turned since the loader gave it: empty text for none."""
+        found: list[set[str]] = [set() for _ in now]
+        for how, move in {"": torch.clone, **MOVES}.items():
+            back = now if not how else hashing.row_hashes(move(tensor).contiguous())
+            for given in self._given:
+                for ways, mine, theirs in zip(found, back, given, strict=False):
+                    if mine == theirs:
+                        ways.add(how)
+        return found
 
 
 def _fed(tape: Tape) -> tuple[Any, list[torch.Tensor], Spot | None]:

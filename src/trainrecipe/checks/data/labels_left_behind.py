@@ -21,8 +21,8 @@ class LabelsLeftBehind(Check):
     --------------
     A few examples of each data set are read ten times under different random states, in a process of their own. Where an
     image comes out flipped, transposed or turned by right angles, the map of labels of the same height and width, or the
-    boxes, must come out turned alike. Labels that are symmetric under the move say nothing and are left out. Batches that the
-    training loop turns itself are compared with what the loader gave.
+    boxes, must come out turned alike, and not by a decision of their own. Labels that are symmetric under the move say nothing
+    and are left out. Batches that the training loop turns itself are compared with what the loader gave.
 
     Why it matters
     --------------
@@ -49,7 +49,7 @@ class LabelsLeftBehind(Check):
     Fault catalogue 151.
     """
 
-    title = "Images are flipped, their labels are not"
+    title = "Images are flipped, their labels are not, or by another decision"
     rows = ("D4", "S24")
     faults = (151,)
 
@@ -72,16 +72,19 @@ class LabelsLeftBehind(Check):
                 why = "no image with a map of labels or boxes was seen flipped or turned"
             at = read_place(loader.dataset) or record.born or record.place
             for one in told:
-                counts = {"move": one.move, "stays": one.stays, "follows": one.follows, "other": one.other}
+                counts = {"move": one.move, "stays": one.stays, "follows": one.follows, "other": one.other, "apart": one.apart}
                 found.append(Evidence({**counts, "boxes": one.boxes, "batches": False}, place=at))
         return found or [Evidence(missing=why)]
 
     def judge(self, evidence: Evidence) -> Ruling:
         """The labels of every example stay although its image is turned."""
-        stays, turned = evidence["stays"], evidence["stays"] + evidence["follows"] + evidence["other"]
-        if not stays:
+        stays = evidence["stays"]
+        turned = stays + evidence["follows"] + evidence["other"] + evidence["apart"]
+        if evidence["apart"] >= FEWEST and evidence["apart"] > evidence["other"]:
+            return _apart(evidence, turned)
+        if not stays and not evidence["apart"]:
             return Ruling.passed(f"{evidence['follows']} of {turned} labels turn with their images; none stay behind")
-        if stays < FEWEST or evidence["follows"] or evidence["other"]:
+        if stays < FEWEST or evidence["follows"] or evidence["other"] or evidence["apart"]:
             return Ruling.unsure(f"of {turned} examples seen turned, the labels of {stays} stay where they are")
         what = "boxes stay where they were" if evidence["boxes"] else "map of labels stays where it was"
         return Ruling.found(
@@ -95,10 +98,22 @@ class LabelsLeftBehind(Check):
         )
 
 
+def _apart(evidence: Evidence, turned: int) -> Ruling:
+    seen = f"{evidence['apart']} training batches" if evidence["batches"] else f"{evidence['apart']} of {turned} examples"
+    return Ruling.found(
+        Severity.WARNING,
+        "Images and their maps of labels are turned at random, each by a decision of its own.",
+        expected="labels turned with their image, by the same random decision",
+        observed=f"in {seen} the labels were turned in a way in which the image was not",
+        fix="Draw the random decision once per example and apply it to the image and to its labels.",
+    )
+
+
 def _in_the_loop(data: Data) -> list[Evidence]:
     """Training batches whose images the loop turned, and whose labels it did not."""
     turned = [b for b in data.fed if b.trains and b.turned]
     if not turned:
         return []
-    counts = {"move": turned[0].turned, "stays": len(turned), "follows": 0, "other": 0, "boxes": False}
+    apart = sum(b.apart for b in turned)
+    counts = {"move": turned[0].turned, "stays": len(turned) - apart, "follows": 0, "other": 0, "apart": apart, "boxes": False}
     return [Evidence({**counts, "batches": True}, place=turned[0].turned_at)]
