@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.tape import LOSSES, Op
 from trainrecipe.capture.where import place
@@ -69,7 +70,7 @@ def _names(listener: Listener) -> dict[int, set[str]]:
     """The attributes under which each layer is reached: its own name and, for `self.layers[0]`, that of its container."""
     found: dict[int, set[str]] = {}
     for root in listener.models.roots.values():
-        for path, module in root.named_modules(remove_duplicate=False):
+        for path, module in members.named_modules(root, remove_duplicate=False):
             found.setdefault(id(module), set()).update(path.split(".")[-2:])
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.listen.stream import inputs_of
@@ -54,7 +55,9 @@ def _initial(listener: Listener, tapes: list[Tape]) -> Iterator[tuple[str, str, 
     from trainrecipe.capture.subjects import parameter_names
 
     names = parameter_names(listener)
-    owners = {id(p): m for root in listener.models.roots.values() for m in root.modules() for p in m._parameters.values()}
+    owners = {
+        id(p): m for root in listener.models.roots.values() for m in members.modules(root) for p in m._parameters.values()
+    }
     seen: set[int] = set()
     for tape in tapes:
         for op in tape.ops:

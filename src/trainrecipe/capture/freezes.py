@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.unused import user_files
 from trainrecipe.capture.where import place
@@ -28,16 +29,16 @@ _NAMES = 6
 def find(listener: Listener, names: dict[int, str], moved: set[int]) -> Iterator[Freeze]:
     """Attributes that were meant to freeze. `names` are parameter names by id, `moved` ids of parameters that moved."""
     roots = list(listener.models.roots.values())
-    modules = {id(m): (path, m) for root in roots for path, m in root.named_modules()}
+    modules = {id(m): (path, m) for root in roots for path, m in members.named_modules(root)}
     wrong = [(path, m, name) for path, m in modules.values() if (name := _slip(vars(m), module=True))]
-    inner = {id(c) for _, m, _ in wrong for c in m.modules() if c is not m}
+    inner = {id(c) for _, m, _ in wrong for c in members.modules(m) if c is not m}
     for attribute in sorted({name for _, _, name in wrong}):
         every = [(path, m) for path, m, name in wrong if name == attribute and id(m) not in inner]
-        parameters = {id(p): p for _, m in every for p in m.parameters() if p.requires_grad}
+        parameters = {id(p): p for _, m in every for p in members.parameters(m) if p.requires_grad}
         at, own = _where(attribute, module=True)
         holder = ", ".join(dict.fromkeys(path or type(m).__name__ for path, m in every[:4]))
         yield _freeze("module", attribute, holder, parameters.values(), names, moved, at, own)
-    tensors = {id(p): p for root in roots for p in root.parameters() if p.requires_grad}
+    tensors = {id(p): p for root in roots for p in members.parameters(root) if p.requires_grad}
     slips = [(p, name) for p in tensors.values() if (name := _slip(getattr(p, "__dict__", {}), module=False))]
     for attribute in sorted({name for _, name in slips}):
         meant = [p for p, name in slips if name == attribute]

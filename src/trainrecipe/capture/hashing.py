@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import xxhash
 
+from trainrecipe.capture import members
 from trainrecipe.capture.tensors import dense
 
 MOST_ROWS = 4096
@@ -57,7 +58,7 @@ def exact_hash(tensor: torch.Tensor) -> str:
 
 def weights_hash(module: torch.nn.Module) -> int | None:
     """A hash of the first numbers of some trainable weights, which training and re-initialising change; None if none."""
-    kept = [p.detach() for p in module.parameters() if p.requires_grad and p.ndim > 1 and _readable(p) and p.numel()]
+    kept = [p.detach() for p in members.parameters(module) if p.requires_grad and p.ndim > 1 and _readable(p) and p.numel()]
     if not kept:
         return None
     whole = xxhash.xxh3_64()

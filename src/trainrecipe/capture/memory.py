@@ -10,6 +10,8 @@ import psutil
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
+
 COPIES = 8
 """Copies of the weights that may exist at once: recorded steps, the latest and a broken one, and a twin with Adam's state."""
 SHARE = 0.5
@@ -24,7 +26,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 def too_large(module: nn.Module) -> str:
     """Why no twin of `module` is made; empty when its copies fit into the memory that is free now."""
     sizes: dict[torch.device, int] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
+    for tensor in (*members.parameters(module), *members.buffers(module)):
         sizes[tensor.device] = sizes.get(tensor.device, 0) + tensor.nbytes
     for device, size in sizes.items():
         free = free_bytes(device) if size >= _SMALL else None

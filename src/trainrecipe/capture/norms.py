@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.where import place
 from trainrecipe.capture.windows import tapes_of
 from trainrecipe.subjects.run import Forward
@@ -25,7 +26,7 @@ _ELEMENTS = 64
 
 def layers(module: nn.Module) -> list[tuple[str, Any]]:
     """The batch-norm layers of a module that keep running statistics."""
-    every = [(n, m) for n, m in module.named_modules() if isinstance(m, _NORM)]
+    every = [(n, m) for n, m in members.named_modules(module) if isinstance(m, _NORM)]
     return [(n, m) for n, m in every if m.track_running_stats and m.running_mean is not None]
 
 
@@ -52,7 +53,7 @@ def adapting(module: nn.Module) -> tuple[str, ...]:
         and not layer.weight.requires_grad
         and bool(layer.running_mean.any())
     ]
-    return tuple(found) if found and any(p.requires_grad for p in module.parameters()) else ()
+    return tuple(found) if found and any(p.requires_grad for p in members.parameters(module)) else ()
 
 
 @dataclasses.dataclass(slots=True)
@@ -78,20 +79,20 @@ def look(listener: Listener, module: nn.Module, forward: Forward) -> HollowForwa
         others = [(n, m) for n, m in enumerate(listener.models.roots.values()) if m is not module and _alike(m, module)]
         twin = next((n for n, m in others if _equal(m, module)), None)
         like = next((n for n, _ in others), None)
-        values = [p.detach().reshape(-1)[:_ELEMENTS] for p in module.parameters()][:_KEPT]
+        values = [p.detach().reshape(-1)[:_ELEMENTS] for p in members.parameters(module)][:_KEPT]
         sample = torch.cat([v.float() for v in values]) if values else torch.empty(0)
     return HollowForward(weakref.ref(module), forward, names, twin, like, sample)
 
 
 def _alike(one: nn.Module, two: nn.Module) -> bool:
     """Whether two modules have weights of the same shapes, and batch-norm layers in the same number."""
-    shapes = [[p.shape for p in m.parameters()] for m in (one, two)]
+    shapes = [[p.shape for p in members.parameters(m)] for m in (one, two)]
     return bool(shapes[0]) and shapes[0] == shapes[1] and len(layers(one)) == len(layers(two))
 
 
 def _equal(one: nn.Module, two: nn.Module) -> bool:
     """Whether two modules have the same weights."""
-    pairs = zip(one.parameters(), two.parameters(), strict=True)
+    pairs = zip(members.parameters(one), members.parameters(two), strict=True)
     return all(torch.equal(a.reshape(-1)[:_ELEMENTS], b.reshape(-1)[:_ELEMENTS]) for a, b in pairs)
 
 
@@ -132,7 +133,7 @@ def norms(listener: Listener) -> Iterator[Norm]:
     """The batch-norm layers that took part in recorded training steps."""
     run = listener.run
     roots = list(listener.models.roots.values())
-    numbers = {id(m): (n, name) for n, root in enumerate(roots) for name, m in root.named_modules()}
+    numbers = {id(m): (n, name) for n, root in enumerate(roots) for name, m in members.named_modules(root)}
     evaluated = {f.model for f in run.evaluations() if not f.training}
     values: dict[int, list[int]] = {}
     layers_: dict[int, Any] = {}

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.listen.loaders import length_of
@@ -52,7 +53,7 @@ def rank_facts(listener: Listener, status: str) -> RankFacts:
 
 
 def _sharded(listener: Listener) -> list[str]:
-    names = {type(m).__name__ for root in listener.models.roots.values() for m in root.modules()}
+    names = {type(m).__name__ for root in listener.models.roots.values() for m in members.modules(root)}
     return sorted(n for n in names if n.startswith(("FSDP", "FullySharded")))
 
 

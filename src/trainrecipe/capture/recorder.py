@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
+from trainrecipe.capture import members
 from trainrecipe.capture.memory import too_large
 from trainrecipe.capture.tape import (
     ESCAPES,
@@ -244,7 +245,7 @@ class Recorder:
             return call(module, *args, **kwargs)
         if top and hasattr(module, "_orig_mod"):
             return self._compiled(module, args, kwargs, call)
-        if top and next(module.parameters(), None) is None:
+        if top and next(members.parameters(module), None) is None:
             return call(module, *args, **kwargs)
         given = self._given(args, kwargs)
         op = self._open("module", type(module).__name__, module, args, kwargs, given, modules=top)
@@ -411,7 +412,7 @@ class Recorder:
         op = self.ops[value.producer]
         while op.parent is not None:
             op = self.ops[op.parent]
-        for path, module in op.call.named_modules() if isinstance(op.call, nn.Module) else ():
+        for path, module in members.named_modules(op.call) if isinstance(op.call, nn.Module) else ():
             for name, held in vars(module).items():
                 if held is tensor:
                     self.ops[op.index] = dataclasses.replace(op, leaks=(*op.leaks, (path, name, number)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.tape import Op, Tape
 from trainrecipe.capture.where import Spot, place
@@ -31,7 +32,7 @@ def shared(listener: Listener) -> Iterator[Shared]:
     """Parameterised layers that are at two or more positions of one container of a called model."""
     seen: set[int] = set()
     for root in listener.models.roots.values():
-        for path, container in root.named_modules():
+        for path, container in members.named_modules(root):
             if not isinstance(container, _CONTAINERS) or id(container) in seen:
                 continue
             seen.add(id(container))
@@ -39,7 +40,7 @@ def shared(listener: Listener) -> Iterator[Shared]:
             layers = {id(m): m for m in container._modules.values() if m is not None}
             for key, count in counts.items():
                 layer = layers[key]
-                size = sum(p.numel() for p in layer.parameters())
+                size = sum(p.numel() for p in members.parameters(layer))
                 if count > 1 and size:
                     spot = listener.models.births.get(container)
                     written, says = _written(spot)
@@ -116,7 +117,7 @@ def recreated(listener: Listener) -> Iterator[Recreated]:
         distinct = {id(p): p for p, _, _ in made}
         if len(made) < FEWEST or len(distinct) < len(made) or not any(_graded(p) for p in distinct.values()):
             continue
-        size = sum(p.numel() for p in made[0][1].parameters()) if made[0][1] is not None else made[0][0].numel()
+        size = sum(p.numel() for p in members.parameters(made[0][1])) if made[0][1] is not None else made[0][0].numel()
         held_one = any(id(p) in held for p in distinct)
         yield Recreated(kind, made[0][2], len(made), size, _same(list(distinct.values())), held_one, place(spot))
     yield from _in_the_loop(listener)
@@ -199,10 +200,10 @@ def _in_the_loop(listener: Listener) -> Iterator[Recreated]:
         once = [n for n in numbers if fed[n] and sum(f.at_steps for f in fed[n]) == 1]
         if len(once) < FEWEST or len(once) < len(numbers) - 1:
             continue
-        if any(id(p) in held for n in numbers for p in roots[n].parameters()):
+        if any(id(p) in held for n in numbers for p in members.parameters(roots[n])):
             continue
-        graded = [p for n in once for p in roots[n].parameters() if p.grad is not None]
+        graded = [p for n in once for p in members.parameters(roots[n]) if p.grad is not None]
         if len(graded) < FEWEST:
             continue
-        size = sum(p.numel() for p in roots[once[0]].parameters())
+        size = sum(p.numel() for p in members.parameters(roots[once[0]]))
         yield Recreated("layer", type(roots[once[0]]).__name__, len(once), size, False, False, place(spot))

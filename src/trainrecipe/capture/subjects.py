@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
@@ -76,10 +77,10 @@ def _copies(listener: Listener, called: set[int]) -> int:
     """How many other models with the same shapes as one that a step calls, and with weights of their own, were called."""
     roots = listener.models.roots.values()
     mine = [root for root in roots if id(root) in called]
-    own = {id(p) for root in mine for p in root.parameters()}
-    shapes = [s for root in mine if (s := [p.shape for p in root.parameters()])]
-    others = [root for root in roots if id(root) not in called and not any(id(p) in own for p in root.parameters())]
-    return sum([p.shape for p in root.parameters()] in shapes for root in others)
+    own = {id(p) for root in mine for p in members.parameters(root)}
+    shapes = [s for root in mine if (s := [p.shape for p in members.parameters(root)])]
+    others = [root for root in roots if id(root) not in called and not any(id(p) in own for p in members.parameters(root))]
+    return sum([p.shape for p in members.parameters(root)] in shapes for root in others)
 
 
 def with_gradient(listener: Listener) -> frozenset[int]:
@@ -132,9 +133,9 @@ def parameter_names(listener: Listener) -> dict[int, str]:
     """Qualified names of all parameters of the models that were called, by identity."""
     names: dict[int, str] = {}
     several = len(listener.models.roots) > 1
-    for root in sorted(listener.models.roots.values(), key=lambda m: -sum(1 for _ in m.modules())):
+    for root in sorted(listener.models.roots.values(), key=lambda m: -sum(1 for _ in members.modules(m))):
         prefix = f"{type(root).__name__}." if several else ""
-        for name, parameter in root.named_parameters():
+        for name, parameter in members.named_parameters(root):
             names.setdefault(id(parameter), prefix + name)
     return names
 
@@ -156,7 +157,7 @@ def fill_parameters(listener: Listener) -> None:
     owners: dict[int, nn.Module] = {}
     model_of: dict[int, int] = {}
     for number, root in enumerate(listener.models.roots.values()):
-        for module in root.modules():
+        for module in members.modules(root):
             for parameter in module._parameters.values():
                 if parameter is not None:
                     tensors[id(parameter)] = parameter
@@ -217,6 +218,7 @@ def fill_parameters(listener: Listener) -> None:
                 reached=key in reached,
                 gradient=key in graded or own_gradient or any(h["gradient"] > 0 for h in history),
                 moved=moved,
+                asked=key in listener.backwards.asked,
                 rate=rates.get(key),
                 born=place(listener.models.births.get(layer)) if layer is not None else None,
                 called=None if owner is None or not called else id(owner) in called,
@@ -241,7 +243,7 @@ def fill_parameters(listener: Listener) -> None:
 
 
 def _fill_kin(listener: Listener) -> None:
-    own = [{id(p) for p in root.parameters()} for root in listener.models.roots.values()]
+    own = [{id(p) for p in members.parameters(root)} for root in listener.models.roots.values()]
     for model in listener.run.models:
         mine = own[model.number]
         model.kin = [n for n, other in enumerate(own) if n != model.number and mine & other]
@@ -272,7 +274,7 @@ def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None
     """Parameters that a called model's forward uses although they are not its own: the model's number, and the layer."""
     found: dict[int, tuple[int | None, nn.Module | None]] = {}
     numbers = {id(root): n for n, root in enumerate(listener.models.roots.values())}
-    own = {id(root): {id(m) for m in root.modules()} for root in listener.models.roots.values()}
+    own = {id(root): {id(m) for m in members.modules(root)} for root in listener.models.roots.values()}
     for tapes in listener.backwards.tapes.values():
         for tape in tapes:
             for op in tape.history:
@@ -280,12 +282,12 @@ def _used_in(listener: Listener) -> dict[int, tuple[int | None, nn.Module | None
                 if op.kind != "module" or root is op or root.kind != "module" or id(root.call) not in numbers:
                     continue
                 if id(op.call) not in own[id(root.call)]:
-                    for module in op.call.modules():
+                    for module in members.modules(op.call):
                         for parameter in module._parameters.values():
                             if parameter is not None:
                                 found.setdefault(id(parameter), (numbers[id(root.call)], module))
     for model in listener.models.roots.values():
-        for module in model.modules():
+        for module in members.modules(model):
             for name, held in vars(module).items():
                 if name in ("_parameters", "_buffers", "_modules"):
                     continue

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trainrecipe.capture import members
 from trainrecipe.finding import Place
 from trainrecipe.subjects.knob import Knob, Trial
 
@@ -153,7 +154,7 @@ def _trainable(listener: Listener) -> list[torch.Tensor]:
     trained = listener.run.trained_models()
     models = [m for number, m in enumerate(listener.models.roots.values()) if number in trained]
     optimizers = [o for o in (w.ref() for w in listener.optimizers.watched.values()) if o is not None]
-    tensors: list[torch.Tensor] = [p for model in models for p in model.parameters()]
+    tensors: list[torch.Tensor] = [p for model in models for p in members.parameters(model)]
     tensors += [p for o in optimizers for group in o.param_groups for p in group["params"]]
     tensors += listener.backwards.leaves
     return list({id(p): p for p in tensors if p.requires_grad}.values())

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from trainrecipe.capture import members
 from trainrecipe.capture.where import is_user_file
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -47,7 +48,7 @@ class Memo:
         """Whether parts of a module that is not copied yet were copied earlier, with values that have changed since."""
         if self.get(module) is not None:
             return False
-        return any(self._buffers.get(id(b), b._version) != b._version for b in module.buffers() if not b.is_inference())
+        return any(self._buffers.get(id(b), b._version) != b._version for b in members.buffers(module) if not b.is_inference())
 
     def get(self, original: Any) -> Any:
         """The copy of `original`, or None."""

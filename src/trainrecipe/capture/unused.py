@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.where import is_user_file
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Fates:
         self.parents: dict[int, tuple[nn.Module, str]] = {}
         self.roots = {id(r) for r in listener.models.roots.values()}
         for root in listener.models.roots.values():
-            for path, module in root.named_modules():
+            for path, module in members.named_modules(root):
                 for name, child in module._modules.items():
                     if child is not None:
                         self.parents.setdefault(id(child), (module, f"{path}.{name}" if path else name))

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from trainrecipe.capture import replay
+from trainrecipe.capture import members, replay
 from trainrecipe.capture.tape import Op, name_of
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.where import Spot, is_user_file, place
@@ -156,8 +156,8 @@ class _Watcher:
     def hook(self, twin: Twin, op: Op) -> Iterator[Any]:
         """Hooks on the twin's modules that keep track of which one is running."""
         working = twin.module(op)
-        originals = dict(op.call.named_modules(remove_duplicate=False))
-        for path, module in working.named_modules():
+        originals = dict(members.named_modules(op.call, remove_duplicate=False))
+        for path, module in members.named_modules(working):
             if id(module) in self.known:
                 continue
             self.known.add(id(module))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from trainrecipe.capture import members
 from trainrecipe.capture.tape import RandomState
 from trainrecipe.capture.tensors import map_tensors, tensors_in
 from trainrecipe.capture.where import is_user_file, place
@@ -331,7 +332,7 @@ class _InDouble:
             for n, v in constants
             if v.constant is not None and v.parameter is None and v.constant.is_floating_point()
         }
-        self.buffers = [(b, b.clone()) for m in modules for b in m.buffers()]
+        self.buffers = [(b, b.clone()) for m in modules for b in members.buffers(m)]
         self.weights = [w for w in step.trained(twin) if w.is_floating_point()]
         loss = self._loss()
         if loss.dtype is not torch.float64:

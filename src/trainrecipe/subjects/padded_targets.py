@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
+
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
@@ -58,7 +60,7 @@ def declared_pads(step: Step) -> set[int]:
     """The `padding_idx` of the embeddings that the step calls."""
     found = set()
     for op in step.tape.modules():
-        for module in op.call.modules():
+        for module in members.modules(op.call):
             if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
                 found.add(int(module.padding_idx))
     return found

@@ -132,7 +132,9 @@ class Rows:
         """
         later = [s.inputs for s in self.step.each()[1:]]
         fixed = not later or all(any(i.tensor.equal(self.one.tensor) for i in seen) for seen in later)
-        beside = [i for i in self.step.inputs if i is not self.one and self.size in i.tensor.shape]
+        last = max(op.index for op in self.step.tape.modules())
+        others = (i for i in self.step.consumed if i.number != self.one.number and i.op.index <= last)
+        beside = [i for i in others if self.size in i.tensor.shape]
         if self.axis != 0 or fixed or beside or any(_relates(i.tensor, self.size) for i in self.step.inputs):
             return False
         torch.manual_seed(0)

@@ -351,6 +351,7 @@ class Parameter:
     `registered`: reachable through a called model's `parameters()`. `reached`: the loss depends on it in a recorded step.
     `gradient`: it got a non-zero gradient. `moved`: its bits differ from those at the first recorded step. `stuck`: share
     of its elements that a step with a non-zero update left bit-identical, in recorded steps (None when not seen).
+    `asked`: `torch.autograd.grad` was asked for its gradient, as inner loops of meta-learning do.
     `updates`: recorded steps with a gradient; `still`: share of the elements with a gradient that no step moved;
     `push`: the largest gradient in these steps, relative to the weight.
     `peak`: the highest learning rate that it had or is planned to have. `used_in`: the called model in whose forward it is
@@ -375,6 +376,7 @@ class Parameter:
     called: bool | None = None
     kind: str = ""
     stuck: float | None = None
+    asked: bool = False
     updates: int = 0
     still: float | None = None
     push: float | None = None
@@ -567,13 +569,16 @@ class Run:
         """Forwards that belong to evaluation: in a pass without backward, or without gradients outside any training step.
 
         Forwards that are made while a training pass goes on (target networks, teachers, rollouts) are not among them, nor
-        are those that come with nearly every optimiser step where there is no loader.
+        are those that come with nearly every optimiser step where there is no loader, or in a model's own `forward` that
+        was called by that name.
         """
         training = {p.number for p in self.passes if p.trains}
         beside = {(f.model, f.place) for f in self.forwards if f.in_pass in training}
         for forward in self.forwards:
             if forward.fed or forward.in_pass in training:
                 continue
+            if forward.training and not forward.grad and forward.place is not None and forward.place.function == "forward":
+                continue  # a part without gradients, such as a target network
             if forward.in_pass is None and (forward.grad or (forward.model, forward.place) in beside or _every_step(forward)):
                 continue
             yield forward

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.hashing import batch_hash
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.replay import Agreement, CannotReplay, Twin, cut, transfers_to, verify
@@ -84,7 +85,7 @@ class Step:
         optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         tape = _record(model, batch, loss)
-        self._fill([tape], optimizer, {id(p): n for n, p in model.named_parameters()}, first=True)
+        self._fill([tape], optimizer, {id(p): n for n, p in members.named_parameters(model)}, first=True)
         self.given = (model, batch, loss)
 
     @classmethod
@@ -374,7 +375,7 @@ class Step:
     def owner(self, parameter: torch.Tensor) -> nn.Module | None:
         """The module of the script that one of its parameters belongs to."""
         for op in self.tape.modules():
-            for module in op.call.modules():
+            for module in members.modules(op.call):
                 if any(p is parameter for p in module._parameters.values()):
                     return module  # type: ignore[no-any-return]
         return None
@@ -493,7 +494,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
 
     def watched(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         nonlocal depth
-        if not recorder.here() or (depth == 0 and next(module.parameters(), None) is None):
+        if not recorder.here() or (depth == 0 and next(members.parameters(module), None) is None):
             return call(module, *args, **kwargs)
         depth += 1
         try:
@@ -502,7 +503,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
             depth -= 1
 
     before = RandomState.now()
-    state = [(b, b.detach().clone()) for b in model.buffers()]
+    state = [(b, b.detach().clone()) for b in members.buffers(model)]
     nn.Module.__call__ = watched  # type: ignore[method-assign]
     torch.autograd.Function.apply = recorder.wrap_apply(torch.autograd.Function.apply)  # type: ignore[method-assign]
     recorder.start()
@@ -513,7 +514,7 @@ def _record(model: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], torch
             raise TypeError(f"loss(model, batch) must return a scalar tensor that depends on the model, not {value!r:.200}")
         recorder.stop()
         tape = cut(recorder, [value], [None], spot(3))
-        leaves = [p for p in model.parameters() if p.requires_grad]
+        leaves = [p for p in members.parameters(model) if p.requires_grad]
         grads = torch.autograd.grad(value, leaves, allow_unused=True) if leaves else ()
     except CannotReplay as error:
         raise TypeError(f"loss(model, batch) gives a loss that no operation on the model leads to: {error}") from None

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
+from trainrecipe.capture import members
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.watch import LAYER_KINDS, Seen, watching
 from trainrecipe.subjects.kernels import CONVOLUTIONS, alive_share
@@ -243,7 +244,9 @@ class _Survey:
         self.step = step
         self.twin = step.twin()
         called = [self.twin.module(op) for op in step.tape.modules()]
-        self.leaves = {id(w): w for w in (*(w for _, w in self.twin.leaves), *(p for m in called for p in m.parameters()))}
+        self.leaves = {
+            id(w): w for w in (*(w for _, w in self.twin.leaves), *(p for m in called for p in members.parameters(m)))
+        }
         self.flops = _Flops()
         self.saved = 0
         self.layers: dict[int, Layer] = {}
@@ -281,13 +284,13 @@ class _Survey:
 
     def _hooks(self) -> Iterator[Any]:
         calls = {id(op.call): op for op in self.step.tape.modules()}
-        for op in sorted(calls.values(), key=lambda op: -sum(1 for _ in op.call.modules())):
-            working = dict(self.twin.module(op).named_modules())
+        for op in sorted(calls.values(), key=lambda op: -sum(1 for _ in members.modules(op.call))):
+            working = dict(members.named_modules(self.twin.module(op)))
             for path, module in working.items():
                 if id(module) in self.layers:
                     continue
                 above, _, own = path.rpartition(".")
-                weights = {id(p): (p.numel(), p.requires_grad) for p in module.parameters()}
+                weights = {id(p): (p.numel(), p.requires_grad) for p in members.parameters(module)}
                 layer = Layer(own, type(module).__name__, weights)
                 self.layers[id(module)], self._modules[id(module)] = layer, module
                 if path and id(working[above]) in self.layers:
@@ -302,7 +305,7 @@ class _Survey:
 
     def _prefix(self, module: nn.Module) -> str:
         """The name of a module that the program calls, as its parameters tell it."""
-        for local, parameter in module.named_parameters():
+        for local, parameter in members.named_parameters(module):
             name = self.step.names.get(id(parameter), "")
             if name.endswith("." + local):
                 return name.removesuffix("." + local)
@@ -444,7 +447,7 @@ class _Survey:
         """Weights, buffers and data, which are there in any case."""
         yield from self.leaves.values()
         for op in self.step.tape.modules():
-            yield from self.twin.module(op).buffers()
+            yield from members.buffers(self.twin.module(op))
         yield from (v.constant for v in self.step.tape.values.values() if v.constant is not None)
 
     def _storage(self, tensor: torch.Tensor) -> int:

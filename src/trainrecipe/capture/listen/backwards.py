@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.clock import now
@@ -66,6 +67,8 @@ class Backwards(Ear):
         self._collections = _COLLECTIONS
         self._uncopied: set[Any] = set()
         self._room = _BATCH_BYTES
+        self.asked: set[int] = set()
+        """Leaves whose gradients `torch.autograd.grad` was asked for, which accumulates none."""
 
     @property
     def wanting(self) -> bool:
@@ -280,7 +283,7 @@ class Backwards(Ear):
     def _site(self, tape: Tape) -> Any:
         """The line that calls backward, with a number where networks without a weight in common were trained there before."""
         weights: list[torch.Tensor] = [
-            p for op in tape.ops if isinstance(op.call, torch.nn.Module) for p in op.call.parameters()
+            p for op in tape.ops if isinstance(op.call, torch.nn.Module) for p in members.parameters(op.call)
         ]
         weights += [p for n in tape.constants() if (p := tape.values[n].parameter) is not None]
         mine, shapes = {id(p) for p in weights}, [p.shape for p in weights]
@@ -303,6 +306,7 @@ class Backwards(Ear):
         self.recorder.parameters_changed()
         if tape is None:
             return
+        self.asked.update(map(id, wanted))
         given = dict(zip(map(id, wanted), result, strict=True)) if wanted else {}
         for parameter, old in grads:
             new = given.get(id(parameter)) if wanted else parameter.grad
@@ -349,15 +353,16 @@ class Backwards(Ear):
             gc.collect()  # what only waits for the garbage collector is not held
             alive = self._count_alive(record)
         record.alive.append((record.count, alive))
-        sentinel = _Sentinel(record)
+        sentinel = _Sentinel(record, self.run.steps if self.run.optimizers else record.count)
         _unscaled(root.grad_fn).metadata["trainrecipe"] = sentinel
         self._alive.add(sentinel)
         if alive >= 2 and not record.held_name:
             record.held_name, record.held_at = describe.who_holds_a_graph(self._last_spot)
 
     def _count_alive(self, record: Backward) -> int:
-        """Earlier losses of this line whose graphs are alive."""
-        return len([s for s in self._alive if s.backward is record])
+        """Earlier losses of this line, from before the last optimiser step, whose graphs are alive."""
+        now = self.run.steps if self.run.optimizers else record.count
+        return len([s for s in self._alive if s.backward is record and s.step < now])
 
 
 def _unscaled(node: Any) -> Any:
@@ -373,10 +378,11 @@ def _unscaled(node: Any) -> Any:
 class _Sentinel:
     """Lives in the metadata of a loss's graph node: as long as it is alive, so is that graph."""
 
-    __slots__ = ("__weakref__", "backward")
+    __slots__ = ("__weakref__", "backward", "step")
 
-    def __init__(self, backward: Backward) -> None:
+    def __init__(self, backward: Backward, step: int) -> None:
         self.backward = backward
+        self.step = step
 
 
 def tape_leaves(tape: Tape) -> list[torch.Tensor]:
@@ -387,7 +393,7 @@ def tape_leaves(tape: Tape) -> list[torch.Tensor]:
             if isinstance(original, torch.Tensor) and original.is_leaf and original.requires_grad:
                 leaves[id(original)] = original
         if op.memo is None and isinstance(op.call, nn.Module):
-            leaves |= {id(p): p for p in op.call.parameters() if p.requires_grad}
+            leaves |= {id(p): p for p in members.parameters(op.call) if p.requires_grad}
         for number in op.inputs:
             parameter = tape.values[number].parameter if number in tape.values else None
             if parameter is not None:

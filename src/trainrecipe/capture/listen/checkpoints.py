@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen import keeping
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.expressions import evaluate
@@ -43,7 +44,7 @@ class _Live:
         alive = [t for ref in self.probes if (t := ref()) is not None]
         if not alive:
             return False
-        own = {storage_of(t) for t in (*module.parameters(), *module.buffers())}
+        own = {storage_of(t) for t in (*members.parameters(module), *members.buffers(module))}
         return all(storage_of(t) in own for t in alive)
 
 
@@ -60,7 +61,7 @@ class _Kept(NamedTuple):
         if module is None or not isinstance(value, Mapping):
             return False
         tensors = [t for t in value.values() if isinstance(t, torch.Tensor) and t.numel()]
-        own = {storage_of(t) for t in (*module.parameters(), *module.buffers())}
+        own = {storage_of(t) for t in (*members.parameters(module), *members.buffers(module))}
         return bool(tensors) and all(storage_of(t) in own for t in tensors)
 
 
@@ -139,7 +140,7 @@ class CheckpointCalls(Ear):
 
     def _is_trained(self, module: nn.Module) -> bool:
         held = self.listener.optimizers.held_by
-        return any(id(p) in held for p in module.parameters())
+        return any(id(p) in held for p in members.parameters(module))
 
     def _age(self, module: nn.Module | None, state: Any) -> tuple[int, Taken | None]:
         """How many steps of training lie between a state and now; 0 for one whose age is not known."""
@@ -175,7 +176,10 @@ class CheckpointCalls(Ear):
         count = self._loads[at] = self._loads.get(at, 0) + 1
         if count > 8 and count & (count - 1):
             return None  # such as a target network that is renewed at every step
-        own = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+        own = {
+            **dict(members.named_parameters(module, remove_duplicate=False)),
+            **dict(members.named_buffers(module, remove_duplicate=False)),
+        }
         names = [str(name) for name, value in state.items() if isinstance(value, torch.Tensor)]
         matched = [name for name in names if name in own]
         shared = [n for n in matched if storage_of(state[n]) == storage_of(own[n]) and state[n].numel()]

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import Subset
 
+from trainrecipe.capture import members
 from trainrecipe.capture.tape import Tape
 from trainrecipe.capture.where import Spot, is_user_file, place
 from trainrecipe.finding import Place
@@ -34,7 +35,7 @@ _ATTENTION = "scaled_dot_product_attention"
 def moody(module: nn.Module) -> list[tuple[str, str, float]]:
     """The layers below `module` that act differently in training: (name, dropout | batchnorm, dropout probability)."""
     found = []
-    for name, layer in module.named_modules():
+    for name, layer in members.named_modules(module):
         if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
             found.append((name, "dropout", float(layer.p)))
         elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats:
@@ -197,7 +198,7 @@ def flows(tape: Tape, held_by: Mapping[int, Iterable[int]]) -> set[tuple[int, in
     found: set[tuple[int, int]] = set()
     for op in tape.ops:
         leaves = [v.parameter for n in op.inputs if (v := tape.values.get(n)) is not None and v.parameter is not None]
-        leaves += list(op.call.parameters()) if isinstance(op.call, torch.nn.Module) else []
+        leaves += list(members.parameters(op.call)) if isinstance(op.call, torch.nn.Module) else []
         own = {number for leaf in leaves for number in held_by.get(id(leaf), ())}
         before = {number for n in op.inputs for number in behind.get(n, ())}
         found |= {(a, b) for a in before for b in own if a != b}
@@ -213,7 +214,7 @@ def is_pretrained(module: nn.Module) -> bool:
 
 def has_fresh_norms(module: nn.Module) -> bool:
     """Whether a batch-norm layer with running statistics has not seen a batch yet."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = [m for m in members.modules(module) if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     return any(m.num_batches_tracked is not None and int(m.num_batches_tracked) == 0 for m in norms)
 
 

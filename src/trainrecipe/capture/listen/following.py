@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.ear import guarded
 from trainrecipe.capture.memory import is_burden
 from trainrecipe.capture.silence import no_exchange
@@ -177,8 +178,8 @@ class Following:
         moved = not all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
         torch._foreach_copy_(ours, theirs)
         for working, source in sources:
-            buffers = dict(source.named_buffers())
-            for name, buffer in working.named_buffers():
+            buffers = dict(members.named_buffers(source))
+            for name, buffer in members.named_buffers(working):
                 if name in buffers and buffers[name].shape == buffer.shape:
                     buffer.copy_(buffers[name])
         return moved

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.subjects.inits import Application, Inits, Reload
@@ -97,7 +98,7 @@ class InitCalls(Ear):
     @guarded
     def _samples(self, module: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
         with self.recorder.pause(), torch.no_grad():
-            return [(p, _sample(p)) for p in module.parameters() if not p.is_meta]
+            return [(p, _sample(p)) for p in members.parameters(module) if not p.is_meta]
 
     @guarded
     def _note_applied(self, module: nn.Module, code: types.CodeType, before: Any, calls: int, at: Spot | None) -> None:
@@ -105,7 +106,7 @@ class InitCalls(Ear):
             return
         with self.recorder.pause(), torch.no_grad():
             changed = sum(not torch.equal(_sample(p), old) for p, old in before)
-        holders = [m for m in module.modules() if any(p is not None and p.ndim > 1 for p in m._parameters.values())]
+        holders = [m for m in members.modules(module) if any(p is not None and p.ndim > 1 for p in m._parameters.values())]
         if changed or self._calls > calls:
             self._effective.add(code)
             for other in self.record.applied:
@@ -140,7 +141,7 @@ class InitCalls(Ear):
         self._loads += 1
         pending = _Pending(type(module).__name__, at, self._forwards(), self._forwards(evaluating=True))
         with self.recorder.pause(), torch.no_grad():
-            for name, p in module.named_parameters():
+            for name, p in members.named_parameters(module):
                 given = state.get(name)
                 if isinstance(given, torch.Tensor) and given.shape == p.shape and p.ndim > 1 and p.numel() >= _SMALL:
                     pending.tensors.append((name, weakref.ref(p), _sample(p), p.numel()))

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen.ear import guarded
 from trainrecipe.subjects.gradients import Contribution, GradientUse, NormShare
 
@@ -111,7 +112,7 @@ class Ledger:
                 owners.setdefault(id(parameter), []).append(w.record.number)
                 tensors.setdefault(id(parameter), ("", parameter))
         for root in roots.values():
-            tensors |= {id(p): (name, p) for name, p in root.named_parameters() if p.requires_grad or id(p) in owners}
+            tensors |= {id(p): (name, p) for name, p in members.named_parameters(root) if p.requires_grad or id(p) in owners}
         old, self.accounts = self.accounts, {}
         for key, (name, tensor) in tensors.items():
             known = old.get(key)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainrecipe.capture import hashing, norms
+from trainrecipe.capture import hashing, members, norms
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
@@ -175,7 +175,7 @@ class Models(Ear):
 
     def _is_hollow(self, module: nn.Module) -> bool:
         """Whether a module has no parameters; remembered, since asking takes longer than calling a small loss."""
-        hollow = next(module.parameters(), None) is None
+        hollow = next(members.parameters(module), None) is None
         if hollow:
             self._hollow.add(module)
         return hollow
@@ -239,7 +239,7 @@ class Models(Ear):
         if number is not None:
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():  # lazy weights cannot be read
                 forward.weights = hashing.weights_hash(module)
-        forward.frozen = not any(p.requires_grad for p in module.parameters())
+        forward.frozen = not any(p.requires_grad for p in members.parameters(module))
         if module.training and grad:
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():
                 forward.adapting = norms.adapting(module)
@@ -251,12 +251,12 @@ class Models(Ear):
     def _model(self, module: nn.Module) -> int:
         if id(module) not in self.roots:
             self.roots[id(module)] = module
-            sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+            sizes = [(p.numel(), p.requires_grad) for p in members.parameters(module)]
             layers = [Layer(*item) for item in describe.moody(module)]
             trainable, total = sum(n for n, g in sizes if g), sum(n for n, _ in sizes)
             born = place(self.births.get(module))
             model = Model(len(self.run.models), type(module).__name__, layers, trainable, total, born)
-            loaded = any(m in self.loaded or describe.is_pretrained(m) for m in module.modules())
+            loaded = any(m in self.loaded or describe.is_pretrained(m) for m in members.modules(module))
             model.loaded = self.run.steps == 0 and loaded
             model.fresh_norms = describe.has_fresh_norms(module)
             self.run.models.append(model)
@@ -305,7 +305,7 @@ class Models(Ear):
         """The gradients of these optimisers' parameters are cleared: what fed them so far is part of no step."""
         held = self.listener.optimizers.held_by
         for key, forward in list(self._fed_since_step.items()):
-            owned = [held[id(p)] for p in self._root(forward).parameters() if id(p) in held]
+            owned = [held[id(p)] for p in members.parameters(self._root(forward)) if id(p) in held]
             if owned and all(optimizers & numbers.keys() for numbers in owned):
                 del self._fed_since_step[key]
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from trainrecipe.capture import members
 from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
@@ -221,7 +222,7 @@ class Optimizers(Ear):
         def zero_grad(module: nn.Module, /, *args: Any, **kwargs: Any) -> None:
             with ear.recorder.pause():
                 original(module, *args, **kwargs)
-            own = {id(p) for p in module.parameters()}
+            own = {id(p) for p in members.parameters(module)}
             cleared = [w for w in ear.watched.values() if w.parameters and id(w.parameters[0]) in own]
             ear._note_cleared(cleared, spot(2))
 

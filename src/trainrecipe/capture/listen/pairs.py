@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.where import Spot
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Pairs:
         held = {id(p) for g in optimizer.param_groups for p in g["params"]}
         for pair in self.found.values():
             student, follower = pair.student(), pair.follower()
-            if student is not None and follower is not None and any(id(p) in held for p in student.parameters()):
+            if student is not None and follower is not None and any(id(p) in held for p in members.parameters(student)):
                 pair.seen = _sample(student), _sample(follower)
                 self._compare(pair, *pair.seen)
 
@@ -140,18 +141,18 @@ class Pairs:
         held = self.listener.optimizers.held_by
         groups: dict[tuple[int, type, tuple[torch.Size, ...]], list[tuple[nn.Module, bool]]] = {}
         for module, parent in self._modules():
-            shapes = tuple(p.shape for p in module.parameters())
+            shapes = tuple(p.shape for p in members.parameters(module))
             if shapes:
                 groups.setdefault((parent, type(module), shapes), []).append((module, parent == 0))
         for group in groups.values():
-            students = [(m, r) for m, r in group if all(id(p) in held or not p.requires_grad for p in m.parameters())]
-            students = [(m, r) for m, r in students if any(id(p) in held and p.requires_grad for p in m.parameters())]
-            followers = [(m, r) for m, r in group if not any(id(p) in held and p.requires_grad for p in m.parameters())]
+            students = [(m, r) for m, r in group if all(id(p) in held or not p.requires_grad for p in members.parameters(m))]
+            students = [(m, r) for m, r in students if any(id(p) in held and p.requires_grad for p in members.parameters(m))]
+            followers = [(m, r) for m, r in group if not any(id(p) in held and p.requires_grad for p in members.parameters(m))]
             for (student, one), (follower, two) in itertools.product(students, followers):
                 self._add(student, follower, one and two)
 
     def _add(self, student: nn.Module, follower: nn.Module, root: bool) -> None:
-        shared = {id(p) for p in student.parameters()} & {id(p) for p in follower.parameters()}
+        shared = {id(p) for p in members.parameters(student)} & {id(p) for p in members.parameters(follower)}
         if shared or (id(student), id(follower)) in self.found or len(self.found) >= _PAIRS:
             return
         early = self.listener.run.steps == 0
@@ -164,17 +165,17 @@ class Pairs:
         """The called models (0), and the parts that each of them is made of directly (with its number)."""
         for root in self.listener.models.roots.values():
             yield root, 0
-            children = list(root.children()) if _small(root) else []
+            children = list(members.children(root)) if _small(root) else []
             yield from ((c, id(root)) for c in children if id(c) not in self.listener.models.roots)
 
 
 def _small(root: nn.Module) -> bool:
-    return sum(1 for _ in itertools.islice(root.children(), 9)) <= 8
+    return sum(1 for _ in itertools.islice(members.children(root), 9)) <= 8
 
 
 def _sample(module: nn.Module) -> torch.Tensor:
     """Some elements of some parameters, spread evenly."""
-    every = [p for p in module.parameters() if p.numel()]
+    every = [p for p in members.parameters(module) if p.numel()]
     chosen = every[:: max(1, len(every) // _TENSORS)][:_TENSORS]
     flat = [p.detach().reshape(-1) for p in chosen]
     return torch.cat([f[:: max(1, f.numel() // _ELEMENTS)][:_ELEMENTS].double().cpu() for f in flat])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.subjects.evaluation import Kinship
 
@@ -18,7 +19,11 @@ _ELEMENTS = 5_000_000
 def norms(module: nn.Module) -> list[nn.Module]:
     """The batch-norm layers that keep running statistics."""
     kinds = nn.modules.batchnorm._BatchNorm
-    return [m for m in module.modules() if isinstance(m, kinds) and m.track_running_stats and m.num_batches_tracked is not None]
+    return [
+        m
+        for m in members.modules(module)
+        if isinstance(m, kinds) and m.track_running_stats and m.num_batches_tracked is not None
+    ]
 
 
 def is_fresh(module: nn.Module) -> bool:
@@ -29,13 +34,13 @@ def is_fresh(module: nn.Module) -> bool:
 
 def kinship(module: nn.Module, others: Iterable[tuple[int, nn.Module]]) -> Kinship | None:
     """The model of the same shapes, with batch-norm statistics, whose weights those of `module` resemble most."""
-    mine = list(module.parameters())
+    mine = list(members.parameters(module))
     if sum(p.numel() for p in mine) > _ELEMENTS:
         return None
     own = {id(p) for p in mine}
     found = None
     for number, other in others:
-        theirs = list(other.parameters())
+        theirs = list(members.parameters(other))
         if other is module or [p.shape for p in theirs] != [p.shape for p in mine] or any(id(p) in own for p in theirs):
             continue
         if any(int(m.num_batches_tracked) > 0 for m in norms(other)):  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ import torch.distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.seeds import hash_of
@@ -116,9 +117,9 @@ class Replicas(Ear):
         self.wrappers.append(Wrapper(place(at)))
         left_out = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
         self.ignored |= left_out
-        for below in module.modules():
+        for below in members.modules(module):
             self.wrapped[below] = number
-        self.averaged |= {id(p) for name, p in module.named_parameters() if p.requires_grad and name not in left_out}
+        self.averaged |= {id(p) for name, p in members.named_parameters(module) if p.requires_grad and name not in left_out}
 
     @guarded
     def called(self, module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ FEW = 3
 """Common examples below which nothing is said: iris holds one pair of equal rows, UCI's three."""
 CHANCE = 3.0
 """Where equal examples occur by chance, the overlap must exceed this many times the repeats within the training data."""
+SURE = 3.0
+"""Standard deviations of a Poisson count that are added to it."""
 WIDE = 64.0
 """Bits of information in an example, as its columns' entropies add up, from which equal examples are copies and no
 chance: 18 for iris, 14 for the Titanic's passengers, above 190 for 8×8 digits or thirty measured numbers."""
@@ -80,7 +83,8 @@ class TrainValOverlap(Check):
         says = f"{evidence['shared']} of {total} evaluation examples are in the training data"
         if share < SHARE or evidence["shared"] < FEW:
             return Ruling.passed(says)
-        if evidence["chance"] and share <= CHANCE * repeated:
+        expected = CHANCE * repeated * total
+        if evidence["chance"] and evidence["shared"] <= expected + SURE * math.sqrt(expected):
             return Ruling.passed(says + f", by chance: the training data repeat {repeated:.1%} of their own")
         observed = f"{share:.1%} in common; within the training data {repeated:.1%} are duplicates"
         if evidence["whole"]:

@@ -55,7 +55,7 @@ class LossAccumulatedWithGraph(Check):
     def _look(self, backward: Backward) -> Evidence:
         best = run = 0
         for (call, alive), (following, more) in zip(backward.alive, backward.alive[1:], strict=False):
-            run = run + 1 if more > alive and following == call + 1 else 0
+            run = run + (more > alive) if more >= alive and following == call + 1 else 0
             best = max(best, run)
         return Evidence(
             {"streak": best, "alive": max(n for _, n in backward.alive), "name": backward.held_name},

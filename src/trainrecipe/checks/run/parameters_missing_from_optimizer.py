@@ -57,7 +57,7 @@ class ParametersMissingFromOptimizer(Check):
         model = run.models[number]
         own = [p for p in run.parameters if p.model == number and p.registered and p.trainable]
         held = [p for p in own if p.optimizers]
-        missing = [p for p in own if not p.optimizers and p.gradient and not p.moved]
+        missing = [p for p in own if not p.optimizers and p.gradient and not p.moved and not p.asked]
         forwards = [f for f in run.forwards if f.model == number and f.fed]
         later = [s.place for s in run.unreached if s.kind in ("build", "group")] if run.rehearsal else []
         optimizer = next((o for o in run.optimizers if o.number in stepping), None)

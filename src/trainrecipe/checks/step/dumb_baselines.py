@@ -133,6 +133,7 @@ def _final(found: Class) -> Score | None:
     """The score of the net with the weights that the script left."""
     import torch
 
+    from trainrecipe.capture import members
     from trainrecipe.subjects.lessons import judged
 
     twin = found.step.twin()
@@ -140,8 +141,8 @@ def _final(found: Class) -> Score | None:
         for original, working in twin.leaves:
             working.copy_(original)
         for op in found.step.tape.modules():
-            own = dict(op.call.named_buffers())
-            for name, buffer in twin.module(op).named_buffers():
+            own = dict(members.named_buffers(op.call))
+            for name, buffer in members.named_buffers(twin.module(op)):
                 if name in own and own[name].shape == buffer.shape:
                     buffer.copy_(own[name])
     try:

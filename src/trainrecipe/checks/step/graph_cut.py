@@ -73,8 +73,10 @@ class GraphCut(Check):
     # ---- the loss reaches no weight
 
     def _behind(self, step: Step, held: set[int], graded: frozenset[int]) -> Evidence:
+        from trainrecipe.capture import members
+
         called = [op for op in step.tape.history if op.kind == "module" and op.parent is None]
-        modules = [{id(p) for p in op.call.parameters()} & held for op in called]
+        modules = [{id(p) for p in members.parameters(op.call)} & held for op in called]
         lost = {i for ids in modules if not ids & graded for i in ids}
         if not lost:
             return Evidence(missing="the step trains none of the weights of an optimiser that made steps")
@@ -161,12 +163,14 @@ def _loss(twin: Any, stretched: torch.Tensor | None = None) -> float:
 
 def _owners(step: Step, weights: list[torch.Tensor]) -> list[tuple[list[torch.Tensor], bool]]:
     """The weights of each called module, and whether the layers that hold them are in evaluation mode on purpose."""
+    from trainrecipe.capture import members
+
     left = {id(w): w for w in weights}
     found = []
     for op in step.tape.modules():
-        own = [left.pop(id(p)) for p in op.call.parameters() if id(p) in left]
+        own = [left.pop(id(p)) for p in members.parameters(op.call) if id(p) in left]
         ids = {id(w) for w in own}
-        holders = [m for m in op.call.modules() if any(id(p) in ids for p in m._parameters.values())]
+        holders = [m for m in members.modules(op.call) if any(id(p) in ids for p in m._parameters.values())]
         copies = [op.memo.get(m) for m in holders] if op.memo is not None else []  # in the mode of that moment
         if own:
             found.append((own, bool(op.training) and all(c is not None and not c.training for c in copies)))
