@@ -206,6 +206,14 @@ class Recorder:
             self._close(op, given, out)
         return out
 
+    def happened(self, func: Callable[..., Any], args: Any, kwargs: Any, out: Any) -> None:
+        """Record a call that was made while the recorder stood aside: where its results came from."""
+        if self.here():
+            given = self._given(args, kwargs)
+            op = self._open("function", name_of(func), func, args, kwargs, given)
+            if op is not None:
+                self._close(op, given, out)
+
     def opaque(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any, call: Callable[[], Any]) -> Any:
         """Like `function`, for a callable whose inside must not be replayed on its own."""
         given = self._given(args, kwargs)

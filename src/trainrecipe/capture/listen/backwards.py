@@ -145,7 +145,10 @@ class Backwards(Ear):
             call = functools.partial(original, outputs, inputs, *args, **kwargs)
             given = args[0] if args else kwargs.get("grad_outputs")
             weights = [given] if isinstance(given, torch.Tensor) else list(given or [None] * len(roots))
-            return ear._backward(roots, weights, call, wanted)
+            result = ear._backward(roots, weights, call, wanted)
+            if not any(isinstance(t, torch.nn.Parameter) for t in wanted):
+                ear.recorder.happened(original, (outputs, inputs, *args), kwargs, result)
+            return result
 
         return grad
 
