@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOVED = 0.5
 """Share of a batch's rows in another place than the loader gave them, from which input and label are apart."""
+FAULTY = 0.01
+"""Share of the examples beside another's label."""
 ENOUGH = 60
 """Examples from which neighbours are asked."""
 CHANCE = 3.0
@@ -33,7 +35,8 @@ class InputsAndLabelsUnrelated(Check):
 
     What it checks
     --------------
-    Four things. Whether the rows of a batch are in another order than the loader gave them, while the labels are not.
+    Five things. Whether the rows of a batch are in another order than the loader gave them, while the labels are not; whether
+    they are so in the loader's own batches, next to the examples of the data set.
     Whether the nearest neighbours of an example tell its label in one split, and in the other not at all; or in the first
     batches that were seen, and not in later ones. And whether
     arrays that the script holds (the raw data) relate inputs and labels while the training examples, as fed, do not.
@@ -70,11 +73,16 @@ class InputsAndLabelsUnrelated(Check):
 
     def measure(self, data: Data) -> Evidence:
         from trainrecipe.subjects.contents import evaluations, training
+        from trainrecipe.subjects.pairing import misplaced
 
         moved = [b for b in data.fed if b.trains and b.moved > MOVED]
         seen = [b for b in data.fed if b.trains]
         if len(moved) >= 2 and 2 * len(moved) >= len(seen):
             return Evidence({"moved": len(moved), "batches": len(seen)}, place=moved[0].place)
+        lost = misplaced(data)
+        if lost is not None and lost.rows >= FAULTY * lost.of:
+            counts = {"collated": lost.batches, "batches": lost.known, "lost": lost.rows, "of": lost.of}
+            return Evidence(counts, place=lost.place)
         train = training(data)
         if train is None or train.y is None or train.rows < ENOUGH:
             return Evidence(missing="fewer training examples with one label each were seen than it takes")
@@ -104,6 +112,15 @@ class InputsAndLabelsUnrelated(Check):
                 expected="each input beside its own label",
                 observed=f"in {e['moved']} of {e['batches']} batches most rows lie in another place",
                 fix=fix,
+            )
+        if "collated" in e.data:
+            return Ruling.found(
+                Severity.ERROR,
+                "The batches hold their examples in one order and the labels of these in another.",
+                expected="each example beside the label that the data set gives with it",
+                observed=f"in {e['collated']} of {e['batches']} batches the labels are those of their examples, but "
+                f"{e['lost']} of {e['of']} stand beside another one",
+                fix="In the function that makes batches, sort the pairs themselves, or labels = labels[order] as well.",
             )
         own = _text(e["own"])
         if "evaluation" in e.data:
