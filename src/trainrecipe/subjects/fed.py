@@ -47,6 +47,14 @@ class Batch:
     turned_at: Place | None = None
     apart: bool = False
 
+    def is_again(self, other: Batch) -> bool:
+        """Whether this is the same call as another one, whose result is compared with a target of another head."""
+        same = (self.module, self.in_pass, self.number, self.step, self.place)
+        if same != (other.module, other.in_pass, other.number, other.step, other.place):
+            return False
+        pairs = zip(self.inputs, other.inputs, strict=False)
+        return len(self.inputs) == len(other.inputs) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+
     @property
     def signature(self) -> Signature:
         """What calls of the same kind have in common: shape of a row and type of each input."""
@@ -91,8 +99,9 @@ class Held:
 
 
 def of_one_kind(batches: Sequence[Batch]) -> list[Batch]:
-    """The batches with the commonest signature among those with rows."""
+    """The batches with the commonest signature among those with rows; one for each call of the model, the first target's."""
     usable = [b for b in batches if b.rows]
+    usable = [b for before, b in zip([None, *usable], usable, strict=False) if before is None or not b.is_again(before)]
     counts: dict[Signature, int] = {}
     for batch in usable:
         counts[batch.signature] = counts.get(batch.signature, 0) + batch.rows

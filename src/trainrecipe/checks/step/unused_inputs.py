@@ -63,7 +63,7 @@ class UnusedInputs(Check):
     def measure(self, step: Step) -> Evidence | list[Evidence]:
         if step.distrust:
             return Evidence(missing=step.distrust)
-        inputs = [i for i in step.latest.inputs if not i.tensor.is_sparse and _varies(i.tensor)]
+        inputs = [i for i in step.latest.inputs if not i.tensor.is_sparse and _varies(i.tensor) and not _carried(step.latest, i)]
         if not inputs:
             return Evidence(missing="the step has no input that varies over the batch")
         from trainrecipe.capture.replay import CannotReplay
@@ -240,6 +240,12 @@ def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     import torch
 
     return len(a) == len(b) and all(torch.equal(x.nan_to_num(0.0), y.nan_to_num(0.0)) for x, y in zip(a, b, strict=True))
+
+
+def _carried(step: Step, one: Input) -> bool:
+    """Whether an earlier step made this value, as a recurrent state that is handed on: Transformer-XL keeps more than it reads."""
+    made = step.tape.values[one.number].producer
+    return made is not None and made < min(op.index for op in (*step.tape.history, *step.tape.ops))
 
 
 def _varies(tensor: torch.Tensor) -> bool:
