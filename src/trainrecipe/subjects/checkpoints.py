@@ -101,7 +101,8 @@ class Resume:
 class Chosen:
     """A comparison of `value` with the `best` so far, both as written, that keeps weights or resets a count of patience.
 
-    `higher`: higher values are chosen. `values` are the pairs of both, as they were after an evaluation.
+    `higher`: higher values are chosen. `values` are the pairs of both, as they were after an evaluation. `given`: the line
+    where the value is written so, if it was given to a function that compares it.
     """
 
     place: Place
@@ -109,6 +110,7 @@ class Chosen:
     best: str
     higher: bool
     values: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    given: Place | None = None
 
 
 @dataclasses.dataclass(slots=True)

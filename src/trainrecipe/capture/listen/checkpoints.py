@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture import members
-from trainrecipe.capture.listen import keeping
+from trainrecipe.capture.listen import choosing, keeping
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.expressions import evaluate
 from trainrecipe.capture.tape import storage_of
@@ -124,6 +124,8 @@ class CheckpointCalls(Ear):
                 return
             frame = _frame_at(at)
             found = keeping.keeping_at(frame) if frame is not None else keeping.Keeping()
+            if frame is not None:
+                self._note_decision(frame)
             self._files.add(at[0])
             record = self._by_line[key] = Taken(
                 type(module).__name__, place(at), 0, found.owner, found.target, found.best, uses=list(found.uses)
@@ -365,6 +367,18 @@ class CheckpointCalls(Ear):
             self._choices[key] = Chosen(at, ast.unparse(choice.value), ast.unparse(choice.best), choice.higher)
             self.record.choices.append(self._choices[key])
         return self._choices.get(key)
+
+    @guarded
+    def _note_decision(self, frame: FrameType) -> None:
+        """Weights are kept: by which comparison?"""
+        found = choosing.decision(frame)
+        if found is None or (found.file, found.line) in self._choices or len(self._choices) >= _MOST:
+            return
+        at = place((found.file, found.line, found.function))
+        if at is not None:
+            chosen = Chosen(at, found.value, found.best, found.higher, given=found.given)
+            self._choices[found.file, found.line] = chosen
+            self.record.choices.append(chosen)
 
     def fill(self) -> None:
         """The script is over: read what its source says about states that were not used yet."""

@@ -18,7 +18,8 @@ class WorstKeptAsBest(Check):
     --------------
     Conditions such as `if score > best: best = score` that also keep weights or reset the count of an early stop: whether the
     quantity is better when it is higher or lower, by its name or by those of what it was computed from, and which of them
-    the comparison chooses.
+    the comparison chooses. Objects that stop early are followed: to the method that compares, by the mode that it has, and
+    to what the training loop gives them.
 
     Why it matters
     --------------
@@ -74,7 +75,7 @@ class WorstKeptAsBest(Check):
 
 def _look(choice: Chosen) -> Evidence:
     """One comparison. `better`: 1 for a quantity that is better when higher, -1 when lower, 0 where that is not known."""
-    known = better(choice.value, choice.place)
+    known = better(choice.value, choice.given or choice.place)
     named = direction(choice.best)
     pairs = choice.values
     return Evidence(
