@@ -120,7 +120,7 @@ def _entropy(graph: Graph) -> tuple[float, Place | None] | None:
         if policy is None:
             continue
         (gradient,) = torch.autograd.grad(graph.root.sum(), [op.outputs[0]], retain_graph=True, allow_unused=True)
-        if gradient is None or not bool((gradient != 0).any()):
+        if gradient is None or not bool((gradient != 0).any()) or not bool(gradient.isfinite().all()):
             continue
         if bool((gradient > 0).any()) and bool((gradient < 0).any()):
             return None

@@ -73,7 +73,7 @@ class LogRateExpected(Check):
             f"poisson_nll_loss takes the logarithm of the expected count, and gets what {maker} made positive.",
             expected="a value of either sign, straight from a linear layer; or log_input=False",
             observed=f"predictions of at least {low:.3g} whatever the weights are, so expected counts of at least "
-            f"{math.exp(low):.3g}, while {evidence['small']:.0%} of the targets are below 1",
+            f"{math.exp(min(low, 700.0)):.3g}, while {evidence['small']:.0%} of the targets are below 1",
             fix="Use PoissonNLLLoss(log_input=False), since the model returns counts; or remove the activation.",
         )
 

@@ -93,11 +93,12 @@ class NarrowLogits(Check):
         if fall >= FALL:
             return Ruling.passed(f"cosines times {factor:.3g}: the loss can fall from {chance:.3g} to {floor:.3g}")
         inverse = 1 / factor if factor else math.inf
+        loss = float(evidence["loss"])
         return Ruling.found(
             Severity.WARNING if factor < 1 - ROUNDING else Severity.NOTE,
             f"The logits are cosines times {factor:.3g}, so the softmax over {entries} entries stays nearly uniform.",
             expected=f"cosines times 10 to 64, so that the loss can come far below log {entries} = {chance:.2f}",
-            observed=f"the loss is {evidence['loss']:.2f} and cannot become less than {floor:.2f}, whatever the weights are",
+            observed=f"the loss is {loss:.2f} and cannot become less than {floor:.2f}, whatever the weights are",
             fix=f"Divide by the temperature instead of multiplying (a factor of {inverse:.3g})."
             if factor < 1 - ROUNDING
             else "Divide the cosines by a temperature such as 0.1.",
@@ -146,9 +147,15 @@ def _cosines(flow: Flow) -> list[_Cosines]:
         values = logits.detach().double()
         kept = values[values > MASKED]
         entries = round(kept.numel() / max(1, len(values)))
-        if entries < 2 or not kept.numel() or float(kept.abs().max()) > factor * (1 + ROUNDING):
+        valid = (target >= 0) & (target < values.shape[1])
+        if (
+            entries < 2
+            or not math.isfinite(factor)
+            or not bool(valid.any())
+            or float(kept.abs().max()) > factor * (1 + ROUNDING)
+        ):
             continue
-        loss = float(torch.nn.functional.cross_entropy(values, target))
+        loss = float(torch.nn.functional.cross_entropy(values[valid], target[valid]))
         paired = values.shape[0] == values.shape[1] and len(set(target.tolist())) == len(target)
         found.append(_Cosines(op.at, factor, entries, paired, loss, place or op.place))
     return found
@@ -207,7 +214,9 @@ def _is_cosine(flow: Flow, op: Seen) -> bool:
 
 def _unit(tensor: torch.Tensor) -> bool:
     """Whether the vectors along some axis have length one."""
-    if not tensor.is_floating_point() or not tensor.numel():
+    import torch
+
+    if not tensor.is_floating_point() or not tensor.numel() or tensor.layout != torch.strided:
         return False
     values = tensor.detach().double()
     return any(

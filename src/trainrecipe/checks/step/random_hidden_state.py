@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
@@ -209,7 +210,11 @@ def _drawn_at(step: Step, number: int | None) -> Any:
 
 def _is_data(step: Step, number: int) -> bool:
     """Whether a value from outside is neither drawn by the step nor the same everywhere."""
+    import torch
+
     tensor = next(i.tensor for i in step.consumed if i.number == number)
+    if tensor.layout != torch.strided:
+        return True
     return tensor.numel() > 1 and bool((tensor != tensor.flatten()[0]).any()) and _drawn_at(step, number) is None
 
 
@@ -269,6 +274,7 @@ def _change(flow: Flow, found: list[_Noisy]) -> float | None:
             continue
         a, b = a.detach().double(), b.detach().double()
         spread = float((a - a.mean(0)).square().mean().sqrt()) or float(a.std())
-        if spread > 0:
-            largest = max(largest or 0.0, float((a - b).square().mean().sqrt()) / spread)
+        moved = float((a - b).square().mean().sqrt())
+        if spread > 0 and math.isfinite(moved / spread):
+            largest = max(largest or 0.0, moved / spread)
     return largest

@@ -130,8 +130,8 @@ def _cancels(op: Seen, a: torch.Tensor) -> bool:
     import torch
 
     out = op.outputs[0]
-    if not out.requires_grad or not out.numel():
+    if not out.requires_grad or not out.numel() or not out.is_floating_point() or out.layout != torch.strided:
         return False
     direction = torch.linspace(1.0, 2.0, out.numel(), dtype=out.dtype, device=out.device).reshape(out.shape)
     (gradient,) = torch.autograd.grad(out, [a], direction, retain_graph=True, allow_unused=True)
-    return gradient is not None and not bool((gradient != 0).any())
+    return gradient is not None and not gradient.is_sparse and not bool((gradient != 0).any())

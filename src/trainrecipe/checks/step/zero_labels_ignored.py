@@ -133,16 +133,18 @@ def _label(step: Step) -> torch.Tensor | None:
         return None
     kinds = first.flatten() == 0
     for target in targets:
-        values = target.tensor.flatten()
+        values = target.tensor.to_dense().flatten()
         if len(values) != len(kinds) or any(len(torch.unique(values[which])) > 1 for which in (kinds, ~kinds)):
             return None
     return None if _meets_inputs(step) else first.detach()
 
 
 def _binary(tensor: torch.Tensor) -> bool:
-    return (
-        not tensor.is_complex() and bool(((tensor == 0) | (tensor == 1)).all()) and bool((tensor != tensor.flatten()[0]).any())
-    )
+    import torch
+
+    if tensor.is_complex() or tensor.layout != torch.strided:
+        return False
+    return bool(((tensor == 0) | (tensor == 1)).all()) and bool((tensor != tensor.flatten()[0]).any())
 
 
 def _meets_inputs(step: Step) -> bool:
