@@ -63,7 +63,8 @@ class UnusedInputs(Check):
     def measure(self, step: Step) -> Evidence | list[Evidence]:
         if step.distrust:
             return Evidence(missing=step.distrust)
-        inputs = [i for i in step.latest.inputs if not i.tensor.is_sparse and _varies(i.tensor) and not _carried(step.latest, i)]
+        given = (i for i in step.latest.inputs if not i.tensor.is_sparse and _varies(i.tensor))
+        inputs = [i for i in given if not _carried(step.latest, i)]
         if not inputs:
             return Evidence(missing="the step has no input that varies over the batch")
         from trainrecipe.capture.replay import CannotReplay
@@ -243,7 +244,7 @@ def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 def _carried(step: Step, one: Input) -> bool:
-    """Whether an earlier step made this value, as a recurrent state that is handed on: Transformer-XL keeps more than it reads."""
+    """Whether an earlier step made this value, such as a state that is handed on: Transformer-XL keeps more than it reads."""
     made = step.tape.values[one.number].producer
     return made is not None and made < min(op.index for op in (*step.tape.history, *step.tape.ops))
 
