@@ -40,7 +40,8 @@ def games(step: Step) -> Iterator[Game]:
             continue
         makers = {id(o.call) for o in step.tape.modules() if o.index < op.index and _trains(step, o.call)}
         wanted = _slope(step, op)
-        made, real = [], []
+        made: list[float] = []
+        real: list[float] = []
         for other in step.others:
             if not makers or not _trains(other, critic):
                 continue

@@ -87,7 +87,7 @@ def _way(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor | None:
         if prediction.shape[:axis] + prediction.shape[axis + 1 :] == target.shape:
             classes = prediction.shape[axis]
             known = (target >= 0) & (target < classes)
-            if not bool(known.any()) or len(target[known].unique()) < 2 or int(target.max()) >= classes:
+            if not bool(known.any()) or bool((target[known] == target[known][0]).all()) or int(target.max()) >= classes:
                 return None
             onehot = torch.nn.functional.one_hot(target.clamp(0, classes - 1).long(), classes).movedim(-1, axis)
             return (onehot.to(prediction.dtype) - 0.5) * known.unsqueeze(axis)

@@ -377,7 +377,7 @@ class Step:
         for op in self.tape.modules():
             for module in members.modules(op.call):
                 if any(p is parameter for p in module._parameters.values()):
-                    return module  # type: ignore[no-any-return]
+                    return module
         return None
 
     def place_of_parameter(self, parameter: torch.Tensor) -> Place | None:

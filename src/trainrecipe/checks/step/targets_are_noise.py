@@ -7,9 +7,8 @@ from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
-    from trainrecipe.subjects.step import Input, Step
+    from trainrecipe.subjects.step import Step
 
-COMPARES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "sub", "__sub__", "rsub", "__rsub__", "subtract"})
 SURE = 5.0
 """Standard errors of a correlation up to which it is none: chance exceeds them once in two million times."""
 FEWEST = 1000
@@ -52,10 +51,12 @@ class TargetsAreNoise(Check):
     rows = ("S10", "S18")
     faults = (129,)
     price = Price.FREE
-    explains = ("overfit-one-batch", "learning-rate-range", "two-examples", "dumb-baselines")
+    explains = ("overfit-one-batch", "learning-rate-range", "two-examples", "dumb-baselines", "noise-never-dominates")
 
     def measure(self, step: Step) -> Evidence:
-        found = [pair for one in step.each() if (pair := _pair(one)) is not None]
+        from trainrecipe.subjects.noises import noise_pair
+
+        found = [pair for one in step.each() if (pair := noise_pair(one)) is not None]
         if len(found) < 2:
             return Evidence(missing="no target that is drawn at random is compared with predictions")
         count, product = 0, 0.0
@@ -84,20 +85,3 @@ class TargetsAreNoise(Check):
             f"which is none (standard error {1 / math.sqrt(n):.2g})",
             fix="Draw the noise once: add it to the input, and compare the prediction with the same tensor.",
         )
-
-
-def _pair(step: Step) -> tuple[Input, Input] | None:
-    """A target that the step draws at random and compares with predictions, and an input of the same shape."""
-    from trainrecipe.subjects.names import GAUSSIAN, UNIFORM
-
-    ops = {op.index: op for op in step.tape.history}
-    for target in step.targets:
-        if not target.tensor.is_floating_point() or target.tensor.ndim < 2 or target.op.name not in COMPARES:
-            continue
-        producer = step.tape.values[target.number].producer
-        if producer is None or producer not in ops or ops[producer].name not in GAUSSIAN | UNIFORM:
-            continue
-        for given in step.inputs:
-            if given.tensor.shape == target.tensor.shape and given.tensor.is_floating_point():
-                return given, target
-    return None
