@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainrecipe.capture.tape import ESCAPES, LOSSES
 from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
 from trainrecipe.subjects.names import plain_name
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 SUMS = frozenset({"add", "radd", "sub", "rsub", "subtract"})
 """Where a gradient that should be trained joins the rest of the loss. One that multiplies may be a weight, and meant."""
-DELIBERATE = ESCAPES | {"detach", "detach_", "data.get", "tensor", "as_tensor", "sign"}
+DELIBERATE = frozenset({"detach", "detach_", "data.get", "tensor", "as_tensor", "sign"})
 """What says that a gradient is meant as a number, or that it only gives a direction."""
 
 
@@ -86,6 +85,8 @@ class GradientAsConstant(Check):
 
 def _joins(step: Step, op: Op) -> Op | None:
     """The operation at which a gradient joins the loss as a constant; None where it does not, or where it may be meant."""
+    from trainrecipe.capture.tape import ESCAPES, LOSSES
+
     values = step.tape.values
     if any(values[n].requires_grad for n in op.outputs) or not _depends(step, op):
         return None
@@ -94,7 +95,7 @@ def _joins(step: Step, op: Op) -> Op | None:
         mine = [n for n in later.inputs if n in constant]
         if later.index <= op.index or later.kind == "module" or not mine:
             continue
-        if not later.grad or later.name in DELIBERATE:
+        if not later.grad or later.name in DELIBERATE | ESCAPES:
             continue
         if not any(values[n].requires_grad for n in later.outputs):
             constant.update(later.outputs)
