@@ -18,8 +18,8 @@ class NoiseNeverDominates(Check):
 
     What it checks
     --------------
-    Models that predict the noise in their input, and get a time for each example: the share of that noise in the variance of the
-    inputs, for the fifth of the recorded examples with the latest times (or the earliest, whichever has more).
+    Models that predict the noise in their input, and get a time for each example: the share of that noise in the variance
+    of the inputs, for the fifth of the recorded examples with the latest times (or the earliest, whichever has more).
 
     Why it matters
     --------------
