@@ -17,13 +17,15 @@ WORDS = {"classes": "right", "binary": "right", "numbers": "squared error relati
 class Score:
     """How good predictions are: the share that is right, or for numbers the squared error relative to that of the mean.
 
-    `low` and `high` bound it at 95 %; `rows` is how many examples were judged.
+    `low` and `high` bound it at 95 %; `rows` is how many examples were judged. `balanced` is the mean over the classes of the
+    share that is right in each (for numbers the same as `value`).
     """
 
     value: float
     low: float
     high: float
     rows: int
+    balanced: float = 0.0
 
     def plain(self) -> list[float]:
         """As a list for evidence: value, low, high."""
@@ -35,7 +37,8 @@ def share_right(guesses: torch.Tensor, labels: torch.Tensor) -> Score:
     n = len(labels)
     p = float((guesses == labels).double().mean()) if n else 0.0
     low, high = wilson(p, n)
-    return Score(p, low, high, n)
+    each = [float((guesses[labels == c] == c).double().mean()) for c in torch.unique(labels)] if n else [0.0]
+    return Score(p, low, high, n, sum(each) / len(each))
 
 
 def wilson(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
