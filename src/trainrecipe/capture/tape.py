@@ -372,23 +372,28 @@ class Tape:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step consumed: the `constants` of its tape in order (None for parameters), and the names of its operations."""
+    """What one step consumed: the `constants` of its tape in order (None for parameters), and the names of its operations.
+
+    `sizes` are lists of whole numbers that calls of modules were given, such as the lengths of sequences.
+    """
 
     constants: list[torch.Tensor | None]
     operations: tuple[str, ...]
+    sizes: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(cls, tape: Tape) -> Batch:
         """The batch of a tape; it shares the tape's copies."""
         values = (tape.values[n] for n in tape.constants())
         constants = [v.constant if v.parameter is None else None for v in values]
-        return cls(constants, tuple(op.name for op in tape.ops))
+        sizes = tuple(s for op in tape.ops if op.kind == "module" for s in sizes_in((op.args, op.kwargs)))
+        return cls(constants, tuple(op.name for op in tape.ops), sizes)
 
     def on(self, tape: Tape) -> dict[int, torch.Tensor] | None:
         """This batch as overrides for a replay of `tape`; None when that is another program or has other shapes."""
         numbers = tape.constants()
         own = Batch.of(tape)
-        if own.operations != self.operations or len(numbers) != len(self.constants):
+        if (own.operations, own.sizes) != (self.operations, self.sizes) or len(numbers) != len(self.constants):
             return None
         found: dict[int, torch.Tensor] = {}
         for number, mine, theirs in zip(numbers, own.constants, self.constants, strict=True):
@@ -400,6 +405,18 @@ class Batch:
                 return None
             found[number] = theirs
         return found
+
+
+def sizes_in(frozen: Any) -> Iterator[tuple[int, ...]]:
+    """The lists of whole numbers inside recorded arguments."""
+    if isinstance(frozen, Mapping):
+        frozen = list(frozen.values())
+    if isinstance(frozen, list | tuple) and frozen:
+        if all(type(v) is int for v in frozen):
+            yield tuple(frozen)
+        else:
+            for v in frozen:
+                yield from sizes_in(v)
 
 
 def refs_in(frozen: Any) -> Iterator[int]:

@@ -154,10 +154,14 @@ def _show(see: Callable[[Op, Seen, int], Any], op: Op, number: int, seen: Seen) 
 
 
 def _batches(step: Step, op: Op, most: int) -> Iterator[dict[int, torch.Tensor]]:
+    from trainrecipe.capture.tape import sizes_in
     from trainrecipe.capture.tensors import tensors_in
 
     yield {}
+    own = list(sizes_in((op.args, op.kwargs)))
     for given in step.batches(op)[:most]:
+        if list(sizes_in(given)) != own:
+            continue  # such as sequences of other lengths, which come as a list
         tensors = list(tensors_in(given))
         if len(tensors) == len(op.inputs):
             yield dict(zip(op.inputs, tensors, strict=True))

@@ -36,9 +36,15 @@ def margin_curve(step: Step) -> Curve | None:
     number = _logits(step, numbers[0])
     twin = step.twin()
     with torch.no_grad():
-        prediction = twin.run(until=[number])[number]
+        prediction = twin.run(until=[number]).get(number)
     taker = next((op for op in step.tape.ops if number in op.inputs), None)
-    if taker is None or not prediction.is_floating_point() or prediction.numel() > MOST or _squashed(prediction):
+    if (
+        taker is None
+        or prediction is None
+        or not prediction.is_floating_point()
+        or prediction.numel() > MOST
+        or _squashed(prediction)
+    ):
         return None
     way = next((w for t in step.targets if (w := _way(prediction, t.tensor)) is not None), None)
     if way is None:
@@ -60,8 +66,10 @@ def margin_curve(step: Step) -> Curve | None:
 
 def _logits(step: Step, number: int) -> int:
     """What a prediction was before a softmax or sigmoid that the loop applies to it; else the prediction itself."""
+    made = {n for op in step.tape.ops for n in op.outputs}
     for op in step.back(number):
-        if op.name in SOFTMAX | SIGMOIDS | {"logsigmoid"} and op.kind == "function" and op.inputs:
+        squashes = op.name in SOFTMAX | SIGMOIDS | {"logsigmoid"} and op.kind == "function"
+        if squashes and op.inputs and op.inputs[0] in made:
             return op.inputs[0]
     return number
 
