@@ -64,7 +64,7 @@ class Tagger(nn.Module):
 
 torch.manual_seed(0)
 model = Tagger()
-criterion = nn.CrossEntropyLoss(ignore_index=PAD_TAG)
+criterion = nn.CrossEntropyLoss(ignore_index=PAD_TAG)  # fault: and is left out
 opt = torch.optim.Adam(model.parameters(), 3e-3)
 for epoch in range(8):
     model.train()

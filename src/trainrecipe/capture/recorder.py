@@ -224,8 +224,9 @@ class Recorder:
         try:
             out = call()
         finally:
-            self._stack.pop()
-        self._close(op, given, out)
+            known = self._leave(op)
+        if known:
+            self._close(op, given, out)
         return out
 
     def wrap_apply(self, original: Any) -> Any:
@@ -264,9 +265,17 @@ class Recorder:
         try:
             out = call(module, *args, **kwargs)
         finally:
-            self._stack.pop()
-        self._close(op, given, out)
+            known = self._leave(op)
+        if known:
+            self._close(op, given, out)
         return out
+
+    def _leave(self, op: Op) -> bool:
+        """The call of an operation is over. False if everything was let go of meanwhile: it held whole training steps."""
+        if not self._stack or self._stack[-1] != op.index:
+            return False
+        self._stack.pop()
+        return True
 
     def _compiled(self, module: Any, args: Any, kwargs: Any, call: Callable[..., Any]) -> Any:
         """A compiled module: the tape keeps the module that was compiled, and stays away while the compiled code runs."""
@@ -295,9 +304,10 @@ class Recorder:
             with self.pause() if compiled else contextlib.nullcontext():
                 out = call(wrapper, *args, **kwargs)
         finally:
-            self._stack.pop()
+            known = self._leave(op)
             self._inside = None
-        self._close(op, given, out)
+        if known:
+            self._close(op, given, out)
         return out
 
     def _given(self, args: Any, kwargs: Any) -> list[torch.Tensor]:

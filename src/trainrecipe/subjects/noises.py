@@ -38,7 +38,7 @@ def noise_pair(step: Step) -> tuple[Input, Input] | None:
 def most_noise(step: Step) -> tuple[float, int, Op] | None:
     """The share of noise in the variance of the inputs at that end of the time scale where it is largest.
 
-    With the number of examples there, and the operation that compares. None where no noise is predicted from inputs that
+    With the number of examples there, and the operation that mixes. None where no noise is predicted from inputs that
     come with a time for each example.
     """
     times, signal, noise, product = [], [], [], []
@@ -56,7 +56,8 @@ def most_noise(step: Step) -> tuple[float, int, Op] | None:
         signal.append(x.square().sum(1))
         noise.append(e.square().sum(1))
         product.append((x * e).sum(1))
-        op, width = target.op, x.shape[1]
+        made = {o.index: o for o in one.tape.history}.get(one.tape.values[given.number].producer or -1)
+        op, width = made or target.op, x.shape[1]
     if op is None:
         return None
     order = torch.cat(times).argsort()

@@ -103,7 +103,7 @@ def _outcome(draws: list[list[torch.Tensor]], k: int, m: int, boxes: bool) -> tu
         assert image is not None
         how = move(first, image)
         same = torch.equal(draw[m], labels)
-        if alone and _apart(first, image, labels, draw[m]):
+        if alone and not same and _apart(first, image, labels, draw[m]):
             seen.add(3)
             named = named or how or "turned"
             continue
