@@ -242,6 +242,8 @@ def _odd(step: Step, call: LossCall) -> str:
     square = call.prediction.ndim == 2 and call.prediction.shape[0] == call.prediction.shape[1]
     if indices and square and len(torch.unique(target)) == len(target):
         return "each row is its own class, as in contrastive losses, whose temperature sets a floor"
+    if indices and len(torch.unique(target)) == 1:
+        return "all targets are one class, as where the right answer always comes first among others"
     if any(i.tensor.shape == target.shape and i.tensor.dtype == target.dtype for i in step.inputs) and target.numel() > 64:
         return "the targets have the shape of the inputs, and a net that copies its input may have a bottleneck"
     held = step.trained(step.twin())
