@@ -6,11 +6,14 @@ saw goes into one file, which the rehearsal reads.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +79,22 @@ def plan(order: Order, knob: Knob, folder: Path) -> list[Planned]:
     return planned
 
 
+@contextlib.contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Ctrl-C takes effect at the end: one that came while a process is being started would leave it to itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
 def make(
     planned: Sequence[Planned], start: Callable[[Planned], Process], tell: Callable[[str], None] = lambda text: None
 ) -> list[Trial]:
@@ -86,7 +105,8 @@ def make(
         while waiting or running:
             while waiting and len(running) < at_once:
                 number, trial = waiting.pop(0)
-                running[number] = start(trial)
+                with _interrupt_later():
+                    running[number] = start(trial)
             latest = planned[max(running)]
             tell(f"trying {latest.told} ({max(running) + 1} of {len(planned)})")
             time.sleep(0.05)
