@@ -43,8 +43,8 @@ def attached(step: Step) -> list[dict[str, Any]]:
             continue
         moving = [t for t in op.inputs if t.requires_grad]
         for chance, advantage in (moving, moving[::-1]) if len(moving) == 2 else ():
-            mine = _heads_of(graph, advantage, op.index)
-            theirs = _heads_of(graph, chance, op.index)
+            mine = heads_of(graph, advantage, op.index)
+            theirs = heads_of(graph, chance, op.index)
             if mine and theirs and not mine.keys() & theirs.keys() and any(f.keys() == mine.keys() for f in fitted):
                 seen = _look(graph, op, chance, advantage, mine)
                 found += [seen] if seen is not None else []
@@ -73,11 +73,11 @@ def _ends(graph: Graph) -> Iterator[Seen]:
 def _heads(graph: Graph, op: Seen) -> dict[int, torch.Tensor]:
     merged: dict[int, torch.Tensor] = {}
     for tensor in op.inputs:
-        merged |= _heads_of(graph, tensor, op.index)
+        merged |= heads_of(graph, tensor, op.index)
     return merged
 
 
-def _cone(graph: Graph, tensor: torch.Tensor, before: int) -> list[Seen]:
+def cone_before(graph: Graph, tensor: torch.Tensor, before: int) -> list[Seen]:
     """The operations between the last layers and a tensor, those layers included."""
     first = graph.maker(tensor, before)
     if first is None or not tensor.requires_grad:
@@ -93,16 +93,18 @@ def _cone(graph: Graph, tensor: torch.Tensor, before: int) -> list[Seen]:
     return list(found.values())
 
 
-def _heads_of(graph: Graph, tensor: torch.Tensor, before: int) -> dict[int, torch.Tensor]:
+def heads_of(graph: Graph, tensor: torch.Tensor, before: int) -> dict[int, torch.Tensor]:
     """The weights of the layers that a tensor comes from directly, by identity."""
-    return {id(w): w for op in _cone(graph, tensor, before) if weighs(op) for w in weights_of(op)}
+    return {id(w): w for op in cone_before(graph, tensor, before) if weighs(op) for w in weights_of(op)}
 
 
 def _look(
     graph: Graph, op: Seen, chance: torch.Tensor, advantage: torch.Tensor, heads: dict[int, torch.Tensor]
 ) -> dict[str, Any] | None:
-    names = {plain_name(o) for o in _cone(graph, chance, op.index)} | {o.name for o in _cone(graph, chance, op.index)}
-    between = {plain_name(o) for o in _cone(graph, advantage, op.index) if not weighs(o)}
+    names = {plain_name(o) for o in cone_before(graph, chance, op.index)} | {
+        o.name for o in cone_before(graph, chance, op.index)
+    }
+    between = {plain_name(o) for o in cone_before(graph, advantage, op.index) if not weighs(o)}
     if not names & LOGARITHMS or not between <= AFFINE or not between & SUMS:
         return None
     product, weights = op.outputs[0], list(heads.values())

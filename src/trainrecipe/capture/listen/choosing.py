@@ -76,18 +76,13 @@ def _decision(node: ast.If, other: bool, frame: FrameType) -> Decision | None:
     compared = list(_compares(node.test, frame, _DEEP))
     if len(compared) != 1:
         return None
-    compare = compared[0]
-    renewed = dict(keeping._renewed(node.orelse if other else node.body))
-    for side, rest, above in ((compare.left, compare.comparators[0], True), (compare.comparators[0], compare.left, False)):
-        best = next((p for p in ast.walk(rest) if isinstance(p, keeping._PLACES) and ast.unparse(p) in renewed), None)
-        if best is None or renewed[ast.unparse(best)] != keeping._plain(side):
-            continue
-        greater = isinstance(compare.ops[0], ast.Gt | ast.GtE)
-        text, given = _source(side, frame)
-        higher = (greater == above) != other
-        code = frame.f_code
-        return Decision(code.co_filename, node.lineno, code.co_name, text, ast.unparse(best), higher, given)
-    return None
+    chosen = keeping.chosen_by(compared[0], dict(keeping._renewed(node.orelse if other else node.body)))
+    if chosen is None:
+        return None
+    side, best, higher = chosen
+    text, given = _source(side, frame)
+    code = frame.f_code
+    return Decision(code.co_filename, node.lineno, code.co_name, text, ast.unparse(best), higher != other, given)
 
 
 # ---- the comparison

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from types import FrameType
 
-from trainrecipe.capture.listen.loops import call_at, tree_of
+from trainrecipe.capture.listen.loops import call_at, parents_of, tree_of
 from trainrecipe.capture.where import place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.checkpoints import Resume, Use
@@ -38,14 +38,8 @@ class Alias:
     uses: tuple[Use, ...]
 
 
-@functools.cache
-def _parents(file: str) -> dict[ast.AST, ast.AST]:
-    tree = tree_of(file)
-    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)} if tree is not None else {}
-
-
 def _above(file: str, node: ast.AST) -> Iterator[ast.AST]:
-    parents = _parents(file)
+    parents = parents_of(file)
     while node in parents:
         node = parents[node]
         yield node
@@ -129,14 +123,22 @@ def _choice(file: str, node: ast.If) -> Choice | None:
         if not _matters(branch, other):
             continue
         renewed = dict(_renewed(branch if test is node.test else [*branch, *_statements(scope)]))
-        for side, rest, above in ((compare.left, compare.comparators[0], True), (compare.comparators[0], compare.left, False)):
-            best = next((p for p in ast.walk(rest) if isinstance(p, _PLACES) and ast.unparse(p) in renewed), None)
-            if best is None or renewed[ast.unparse(best)] != _plain(side):
-                continue
-            greater = isinstance(compare.ops[0], ast.Gt | ast.GtE)
-            higher = (greater == above) != turned
+        chosen = chosen_by(compare, renewed)
+        if chosen is not None:
+            side, best, higher = chosen
             name = home.name if isinstance(home, _FUNCTIONS) else "<module>"
-            return Choice(node.lineno, name, side, best, higher)
+            return Choice(node.lineno, name, side, best, higher != turned)
+    return None
+
+
+def chosen_by(compare: ast.Compare, renewed: dict[str, str]) -> tuple[ast.expr, ast.expr, bool] | None:
+    """The value and the best so far that a comparison is made of, by what is renewed after it, and whether it holds when the
+    value is higher; None for any other comparison."""
+    left, right = compare.left, compare.comparators[0]
+    for side, rest, above in ((left, right, True), (right, left, False)):
+        best = next((p for p in ast.walk(rest) if isinstance(p, _PLACES) and ast.unparse(p) in renewed), None)
+        if best is not None and renewed[ast.unparse(best)] == _plain(side):
+            return side, best, isinstance(compare.ops[0], ast.Gt | ast.GtE) == above
     return None
 
 

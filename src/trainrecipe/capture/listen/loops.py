@@ -141,6 +141,13 @@ def _loops_at(code: CodeType, instruction: int) -> tuple[Any, ...]:
     return tuple(found)
 
 
+@functools.cache
+def parents_of(file: str) -> dict[ast.AST, ast.AST]:
+    """What each node of a file's syntax tree lies in; empty when the file cannot be read."""
+    tree = tree_of(file)
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)} if tree is not None else {}
+
+
 def call_at(frame: FrameType) -> ast.Call | None:
     """The call that a frame is executing; None when it is not found."""
     position = next(itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None), None)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from trainrecipe.capture.listen.loops import tree_of
+from trainrecipe.capture.listen.loops import parents_of
 from trainrecipe.capture.unused import user_files
 from trainrecipe.capture.where import place
 from trainrecipe.subjects.run import Run, Written
@@ -114,15 +113,9 @@ def _is_idle(one: Written) -> bool:
     return True
 
 
-@functools.cache
-def _parents(file: str) -> dict[ast.AST, ast.AST]:
-    tree = tree_of(file)
-    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)} if tree is not None else {}
-
-
 def _writes(file: str, form: str, name: str) -> Iterator[ast.expr]:
     """Where a file writes it."""
-    for node in _parents(file):
+    for node in parents_of(file):
         if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
             if _is_it(node, form, name) and not (form == "attribute" and _receiver(node) == "self"):
                 yield node
@@ -161,7 +154,7 @@ def _is_optimizers(file: str, node: ast.expr, form: str) -> bool:
     receiver = _receiver(node)
     if form != "key":
         return "opt" in receiver.lower()
-    loops = [n for n in _parents(file) if isinstance(n, ast.For | ast.comprehension)]
+    loops = [n for n in parents_of(file) if isinstance(n, ast.For | ast.comprehension)]
     return "param_groups" in receiver or any(
         receiver in ast.unparse(n.target) and "param_groups" in ast.unparse(n.iter) for n in loops
     )
@@ -169,7 +162,7 @@ def _is_optimizers(file: str, node: ast.expr, form: str) -> bool:
 
 def _reads(file: str, form: str, name: str, receivers: frozenset[str]) -> bool:
     """Whether a file reads it for something else than to tell it or to write it again."""
-    for node in _parents(file):
+    for node in parents_of(file):
         if _is_read(file, node, form, name, receivers) and not _is_idle_read(file, node, form, name):
             return True
     return False
@@ -181,7 +174,7 @@ def _is_read(file: str, node: ast.AST, form: str, name: str, receivers: frozense
         at = {"getattr": 1, "get": 0, "pop": 0, "setdefault": 0}.get(called, -1)
         return 0 <= at < len(node.args) and _constant(node.args[at]) == name
     if isinstance(node, ast.Attribute) and form == "defaults" and node.attr == "defaults":
-        above = _parents(file)[node]
+        above = parents_of(file)[node]
         if isinstance(above, ast.Subscript):
             return isinstance(above.ctx, ast.Load) and _constant(above.slice) in (None, name)
         return not (isinstance(above, ast.Attribute) and above.attr == "update")
@@ -192,7 +185,7 @@ def _is_read(file: str, node: ast.AST, form: str, name: str, receivers: frozense
 
 def _is_idle_read(file: str, node: ast.AST, form: str, name: str) -> bool:
     """Whether what is read is only told, or becomes the next value of the same."""
-    parents = _parents(file)
+    parents = parents_of(file)
     while node in parents:
         below, node = node, parents[node]
         if isinstance(node, ast.JoinedStr):

@@ -106,16 +106,16 @@ def _entropy(graph: Graph) -> tuple[float, Place | None] | None:
     """What the loss gains per unit of entropy of the policy that an advantage trains, and the line that adds it."""
     import torch
 
-    from trainrecipe.subjects.advantages import _heads_of
+    from trainrecipe.subjects.advantages import heads_of
 
     reached = {op.index for op in graph.cone(graph.root)}
-    policies = [(op, _heads_of(graph, chance, op.index).keys()) for op, chance in _policy_terms(graph, reached)]
+    policies = [(op, heads_of(graph, chance, op.index).keys()) for op, chance in _policy_terms(graph, reached)]
     if not policies:
         return None
     weights: list[float] = []
     first: tuple[Seen, Seen] | None = None
     for op, sign in _entropies(graph, reached):
-        heads = _heads_of(graph, op.outputs[0], op.index + 1).keys()
+        heads = heads_of(graph, op.outputs[0], op.index + 1).keys()
         policy = next((p for p, h in policies if heads and h == heads), None)
         if policy is None:
             continue
@@ -134,7 +134,7 @@ def _entropy(graph: Graph) -> tuple[float, Place | None] | None:
 
 def _policy_terms(graph: Graph, reached: set[int]) -> Iterator[tuple[Seen, torch.Tensor]]:
     """Products of a log-probability, or of a ratio, and an advantage: numbers of either sign without a gradient."""
-    from trainrecipe.subjects.advantages import LOGARITHMS, _cone
+    from trainrecipe.subjects.advantages import LOGARITHMS, cone_before
 
     for op in graph.ops:
         if plain_name(op) not in ("mul", "rmul", "multiply") or op.index not in reached or len(op.inputs) != 2:
@@ -144,7 +144,7 @@ def _policy_terms(graph: Graph, reached: set[int]) -> Iterator[tuple[Seen, torch
                 continue
             if not advantage.is_floating_point() or not bool((advantage > 0).any()) or not bool((advantage < 0).any()):
                 continue
-            names = {n for o in _cone(graph, chance, op.index) for n in (o.name, plain_name(o))}
+            names = {n for o in cone_before(graph, chance, op.index) for n in (o.name, plain_name(o))}
             if names & LOGARITHMS:
                 yield op, chance
 

@@ -75,8 +75,9 @@ class NarrowLogits(Check):
             return Evidence(missing=step.distrust)
         if not any(c.name in ("cross_entropy", "nll_loss") and c.counts for c in step.losses):
             return Evidence(missing="the loss has no cross-entropy")
-        seen = [{c.at: c for c in _cosines(Flow(one))} for one in step.each()[:STEPS]]
-        found = [c for at, c in seen[0].items() if all(at in others for others in seen)]
+        first = {c.at: c for c in _cosines(Flow(step))}
+        later = [{c.at for c in _cosines(Flow(one))} for one in step.each()[1:STEPS]] if first else []
+        found = [c for at, c in first.items() if all(at in others for others in later)]
         if not found:
             return Evidence(missing="no cross-entropy takes cosines of unit vectors times a constant")
         return [

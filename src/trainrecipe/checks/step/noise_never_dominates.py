@@ -47,7 +47,7 @@ class NoiseNeverDominates(Check):
 
     title = "The diffusion never reaches noise"
     rows = ("S10", "S18")
-    faults = (135,)
+    faults = ()
     price = Price.FREE
 
     def measure(self, step: Step) -> Evidence:

@@ -74,9 +74,11 @@ class RandomHiddenState(Check):
 
         flow = Flow(step)
         found = _noisy(flow)
+        if not found:
+            return Evidence({"layers": 0, "steps": 1}, place=step.place)
         steps = step.each()[1:STEPS]
         again = [_noisy(Flow(one)) for one in steps]
-        idle = _noisy(Flow(step, evaluating=True)) if found else []
+        idle = _noisy(Flow(step, evaluating=True))
         found = [f for f in found if all(any(f.alike(o) for o in others) for others in [*again, idle])]
         found = [f for f in found if (f.inside or steps) and not any(f.stays(others) for others in again)]
         if not found:

@@ -66,6 +66,8 @@ class StraightThroughCancels(Check):
             flow = Flow(one)
             pairs = list(_replacing(flow))[:MOST]
             sums = max(sums, len(pairs))
+            if not sums:
+                break
             found.append([op for op, a in pairs if _cancels(op, a)])
         if not sums:
             return Evidence(missing="no sum on the way to the loss has the form a + (b - a) with b made from a")
