@@ -62,10 +62,11 @@ class EntropyMinimised(Check):
 
     def measure(self, step: Step) -> Evidence:
         from trainrecipe.subjects.summands import Graph
+        from trainrecipe.subjects.uphill import goes_up
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-        if not _goes_down(step):
+        if goes_up(step) is not False:
             return Evidence(missing="whether the optimiser goes down the gradient cannot be told")
         signs: list[float] = []
         place = None
@@ -92,14 +93,6 @@ class EntropyMinimised(Check):
             observed=f"the loss rises by {weights[0]:.3g} per unit of entropy, and in all {len(weights)} recorded steps",
             fix="Turn the sign: `loss = policy_loss + value_loss - beta * entropy`.",
         )
-
-
-def _goes_down(step: Step) -> bool:
-    """Whether the optimiser is PyTorch's own and moves against the gradient."""
-    optimizer = step.optimizer
-    if optimizer is None or not type(optimizer).__module__.startswith("torch.optim"):
-        return False
-    return all(not g.get("maximize") and float(g.get("lr") or 0.0) >= 0 for g in optimizer.param_groups)
 
 
 def _entropy(graph: Graph) -> tuple[float, Place | None] | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
@@ -11,9 +10,6 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
     from trainrecipe.subjects.terms import Parts, Term
-
-UPHILL = 0.3
-"""Cosine between update and gradient from which an update made by hand goes uphill: 1 for plain ascent."""
 
 
 class LossSign(Check):
@@ -73,6 +69,7 @@ class LossSign(Check):
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Find terms that are known losses, with their signs."""
         from trainrecipe.subjects.terms import parts
+        from trainrecipe.subjects.uphill import goes_up
 
         whole = parts(step)
         if whole.why:
@@ -80,7 +77,7 @@ class LossSign(Check):
         known = [t for t in whole.terms if t.pull and t.head]
         if not known:
             return Evidence(missing="no term of the loss is a known loss of a trained prediction and targets")
-        up = _goes_up(step)
+        up = goes_up(step)
         if up is None:
             return Evidence(missing="in which direction the weights are moved cannot be told")
         return [*(_look(step, whole, term, up) for term in known), *_opposed(step, up)]
@@ -168,39 +165,3 @@ def _excuse(step: Step, term: Term, rivals: list[Term]) -> str:
         if again and all(t.pull * term.pull < 0 for t in again):
             return "its sign changes from step to step"
     return ""
-
-
-def _goes_up(step: Step) -> bool | None:
-    """Whether the weights are moved along the gradient; None when that cannot be told."""
-    import torch
-
-    optimizer: Any = step.optimizer
-    if isinstance(optimizer, torch.optim.Optimizer) and type(optimizer).__module__.startswith("torch.optim"):
-        signs = {bool(g.get("maximize", False)) != (float(g.get("lr") or 0.0) < 0) for g in optimizer.param_groups}
-        return signs.pop() if len(signs) == 1 else None
-    cosine = _cosine(step)
-    return None if cosine is None or abs(cosine) < UPHILL else cosine > 0
-
-
-def _cosine(step: Step) -> float | None:
-    """The cosine between the first update that was seen and the gradient before it."""
-    import torch
-
-    after = next((t for t in step.later if t.step > step.tape.step or step.optimizer is None), None)
-    if after is None:
-        return None
-    new = {id(o): f for o, f in after.first_values() if isinstance(f, torch.Tensor)}
-    twin = step.twin()
-    pairs = [(o, w) for o, w in twin.leaves if id(o) in new]
-    if not pairs:
-        return None
-    grads = torch.autograd.grad(twin.loss(), [w for _, w in pairs], allow_unused=True)
-    dot = size = length = 0.0
-    for (original, working), gradient in zip(pairs, grads, strict=True):
-        if gradient is None or gradient.is_sparse:
-            continue
-        moved = (new[id(original)].detach() - working.detach()).double()
-        dot += float((moved * gradient).sum())
-        size += float(moved.square().sum())
-        length += float(gradient.double().square().sum())
-    return dot / math.sqrt(size * length) if size and length else None
