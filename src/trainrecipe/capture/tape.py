@@ -280,7 +280,8 @@ class Tape:
     themselves make, such as noise that requires a gradient; `written` the storages that an operation wrote into; `gradients`
     what backward added to each leaf (filled in after it ran); `stepped` the number of the optimiser that stepped next over
     leaves that got one; `site` is where it belongs: its line, and which of several networks that are trained there; `hashes`
-    stand, by id of the leaf, for copies that are not kept; `agreement` is what a replay of it came to, once it was tried.
+    stand, by id of the leaf, for copies that are not kept; `agreement` is what a replay of it came to, once it was tried, and
+    `flows` are executions of it that checks share.
     """
 
     ops: list[Op]
@@ -300,6 +301,7 @@ class Tape:
     gradients: list[tuple[torch.Tensor, Gained]] = dataclasses.field(default_factory=list)
     whole: bool = True
     agreement: Any = None
+    flows: dict[bool, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def parameters(self) -> list[torch.Tensor]:
@@ -363,6 +365,7 @@ class Tape:
         for value in self.values.values():
             value.constant = None
         self.agreement = None
+        self.flows.clear()
         self.gradients = [(p, dataclasses.replace(g, sums=None)) for p, g in self.gradients]
 
     def modules(self) -> list[Op]:

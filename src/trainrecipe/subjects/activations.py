@@ -33,7 +33,7 @@ class Hidden:
 
 def hidden_softmaxes(step: Step) -> tuple[list[Hidden], list[Place | None]]:
     """The softmaxes between two layers, and where activations are applied a second time. Raises what a replay raises."""
-    flow = Flow(step)
+    flow = Flow.of(step)
     hidden, twice = [], []
     for op in flow.ops:
         if op.index not in flow.reaching or not op.outputs or not op.inputs:

@@ -35,7 +35,7 @@ class Spread:
 
 def spreads(step: Step) -> list[Spread]:
     """The attentions of a step, in order. Raises what a replay raises."""
-    flow = Flow(step, evaluating=True)
+    flow = Flow.of(step, evaluating=True)
     found = []
     for op in flow.ops:
         if op.name == "softmax" and op.index in flow.reaching and op.outputs:

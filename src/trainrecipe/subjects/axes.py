@@ -76,7 +76,7 @@ class Scramble:
 
 def scrambles(step: Step) -> tuple[list[Scramble], list[Scramble]]:
     """Reshapes that swap axes without moving elements, and those of which it cannot be told. Raises what a replay raises."""
-    found = list(_in(Flow(step)))
+    found = list(_in(Flow.of(step)))
     doubtful = [s for s in found if not s.certain]
     if not doubtful:
         return found, []

@@ -49,7 +49,7 @@ def rate_of(seen: Seen) -> float:
 
 def dropouts(step: Step) -> list[Dropped]:
     """The active dropouts that the loss depends on. Raises what a replay raises."""
-    flow = Flow(step)
+    flow = Flow.of(step)
     rates = _rates(flow)
     last = _on_predictions(flow, rates)
     normed = {

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
 
+KEPT = 32 * 2**20
+"""Bytes of results up to which an execution is kept with its step, so that checks share it."""
+
+
 class _Enough(BaseException):
     """Ends a run on the twin early; no program catches it by accident."""
 
@@ -48,6 +52,21 @@ class Flow:
         given |= overrides or {}
         self.data = {id(t) for t in given.values()}
         self.env = run_watched(step, self.twin, self._look, overrides=given, until=until)
+
+    @classmethod
+    def of(cls, step: Step, *, evaluating: bool = False) -> Flow:
+        """The step as it was recorded, executed once for all checks unless that takes much memory. Do not change its values."""
+        kept: dict[bool, Flow] = step.tape.flows
+        flow = kept.get(evaluating) or cls(step, evaluating=evaluating)
+        if flow.weight <= KEPT:
+            kept[evaluating] = flow
+        return flow
+
+    @property
+    def weight(self) -> int:
+        """Bytes of the working weights and of what the operations gave; views count as much as what they show."""
+        held = {id(t): t for t in (*(w for _, w in self.twin.leaves), *(t for op in self.ops for t in op.outputs))}
+        return sum(t.numel() * t.element_size() for t in held.values())
 
     def _look(self, seen: Seen) -> None:
         self.ops.append(seen)

@@ -34,7 +34,7 @@ class Kernel:
 
 def kernels(step: Step) -> tuple[list[Kernel], int]:
     """The convolutions of a step, in order, and the number of weights of all layers. Raises what a replay raises."""
-    flow = Flow(step)
+    flow = Flow.of(step)
     names = {id(w): step.name(o) for o, w in flow.twin.leaves}
     found: dict[int, Kernel] = {}
     for op in flow.ops:

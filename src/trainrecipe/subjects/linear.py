@@ -41,7 +41,7 @@ class Pair:
 
 def linear_pairs(step: Step) -> tuple[list[Pair], int]:
     """The pairs of a step that could be a single weight, and the number of weights. Raises what a replay raises."""
-    flow = Flow(step, evaluating=True)
+    flow = Flow.of(step, evaluating=True)
     names = {id(w): step.name(o) for o, w in flow.twin.leaves}
     held = {id(w) for w in step.trained(flow.twin)}
     weighted = [(op, w) for op in flow.ops if op.index in flow.reaching and (w := flow.weight_in(op)) is not None]

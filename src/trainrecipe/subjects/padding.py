@@ -167,7 +167,7 @@ class Padding:
     def __init__(self, step: Step, padded: Padded) -> None:
         self.step, self.padded = step, padded
         self.until = [n for op in step.tape.modules() for n in op.outputs]
-        self.base = Flow(step, evaluating=True)
+        self.base = Flow.of(step, evaluating=True)
         self.values = [[t.detach().clone() for t in op.outputs] for op in self.base.ops]
 
     def leaks(self) -> tuple[list[Leak], float] | None:

@@ -345,7 +345,7 @@ class CheckpointCalls(Ear):
 
     def _look_at_choices(self, frame: FrameType) -> None:
         """Keep what is compared with the best value so far, and that value."""
-        for choice in keeping.choices(frame.f_code.co_filename):
+        for choice in choosing.choices(frame.f_code.co_filename):
             if choice.function != frame.f_code.co_name:
                 continue
             try:
@@ -358,7 +358,7 @@ class CheckpointCalls(Ear):
             if record is not None and len(record.values) < _MOST:
                 record.values.append((float(value), float(best)))
 
-    def _choice(self, file: str, choice: keeping.Choice) -> Chosen | None:
+    def _choice(self, file: str, choice: choosing.Choice) -> Chosen | None:
         key = file, choice.line
         if key not in self._choices and len(self._choices) < _MOST:
             at = place((file, choice.line, choice.function))
@@ -393,7 +393,7 @@ class CheckpointCalls(Ear):
             if optimizer.place is not None:
                 self._files.add(optimizer.place.file)
         for file in sorted(self._files):
-            for choice in keeping.choices(file):
+            for choice in choosing.choices(file):
                 self._choice(file, choice)
             if len(self.record.resumes) < _MOST:
                 self.record.resumes += keeping.resumes(file)

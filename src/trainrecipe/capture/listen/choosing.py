@@ -1,6 +1,7 @@
-"""Which comparison decided that weights are kept now: read in the frames that keep them, through methods and modes.
+"""Which comparison with the best value so far decides that weights are kept.
 
-`keeping.choices` reads the source alone. Here the frames tell what a mode is and what a parameter was given.
+`decision` reads it in the frames that keep weights now, through methods and modes: they tell what a mode is and what a
+parameter was given. `choices` reads it in the source alone, whether or not anything was kept yet.
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from trainrecipe.capture.listen import keeping
 from trainrecipe.capture.listen.expressions import evaluate
-from trainrecipe.capture.listen.loops import call_at, tree_of
+from trainrecipe.capture.listen.loops import FUNCTIONS, above, call_at, tree_of
 from trainrecipe.capture.where import is_user_file, place
 from trainrecipe.finding import Place
 
+_ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_PLACES = (ast.Name, ast.Attribute, ast.Subscript)
 _FRAMES = 3
 """Frames of the user's, from the one that keeps the weights, in which the comparison is looked for."""
 _DEEP = 2
@@ -44,12 +47,12 @@ def decision(frame: FrameType) -> Decision | None:
     for at in _users(frame, _FRAMES):
         call, file = call_at(at), at.f_code.co_filename
         below: ast.AST | None = call
-        for node in keeping._above(file, call) if call is not None else ():
+        for node in above(file, call) if call is not None else ():
             if isinstance(node, ast.If) and below is not None and below is not node.test:
                 found = next((d for n, other in _branches(node, below) if (d := _decision(n, other, at)) is not None), None)
                 if found is not None:
                     return found
-            if isinstance(node, keeping._FUNCTIONS):
+            if isinstance(node, FUNCTIONS):
                 break
             below = node
     return None
@@ -76,7 +79,7 @@ def _decision(node: ast.If, other: bool, frame: FrameType) -> Decision | None:
     compared = list(_compares(node.test, frame, _DEEP))
     if len(compared) != 1:
         return None
-    chosen = keeping.chosen_by(compared[0], dict(keeping._renewed(node.orelse if other else node.body)))
+    chosen = _chosen(compared[0], dict(_renewed(node.orelse if other else node.body)))
     if chosen is None:
         return None
     side, best, higher = chosen
@@ -88,10 +91,49 @@ def _decision(node: ast.If, other: bool, frame: FrameType) -> Decision | None:
 # ---- the comparison
 
 
+def _chosen(compare: ast.Compare, renewed: dict[str, str]) -> tuple[ast.expr, ast.expr, bool] | None:
+    """The value and the best so far that a comparison is made of, by what is renewed after it, and whether it holds when the
+    value is higher; None for any other comparison."""
+    left, right = compare.left, compare.comparators[0]
+    for side, rest, first in ((left, right, True), (right, left, False)):
+        best = next((p for p in ast.walk(rest) if isinstance(p, _PLACES) and ast.unparse(p) in renewed), None)
+        if best is not None and renewed[ast.unparse(best)] == _plain(side):
+            return side, best, isinstance(compare.ops[0], ast.Gt | ast.GtE) == first
+    return None
+
+
+def _plain(node: ast.expr) -> str:
+    """An expression without what only changes its type: `float(x)`, `x.item()`."""
+    while isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Name) and node.func.id == "float" and len(node.args) == 1:
+            node = node.args[0]
+        elif isinstance(node.func, ast.Attribute) and node.func.attr == "item" and not node.args:
+            node = node.func.value
+        else:
+            break
+    return ast.unparse(node)
+
+
+def _renewed(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """What is assigned to each target, `best = max(value, best)` as the value."""
+    for statement in statements:
+        if not isinstance(statement, ast.Assign):
+            continue
+        for target in statement.targets:
+            pairs: list[tuple[ast.expr, ast.expr]] = [(target, statement.value)]
+            if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
+                pairs = list(zip(target.elts, statement.value.elts, strict=False))
+            for to, value in pairs:
+                name = ast.unparse(to)
+                if isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("max", "min") and len(value.args) == 2:
+                    value = next((a for a in value.args if ast.unparse(a) != name), value)
+                yield name, _plain(value)
+
+
 def _compares(node: ast.expr, frame: FrameType, depth: int) -> Iterator[ast.Compare]:
     """The comparisons of order that an expression comes down to at present."""
     if isinstance(node, ast.Compare):
-        if len(node.ops) == 1 and isinstance(node.ops[0], keeping._ORDER):
+        if len(node.ops) == 1 and isinstance(node.ops[0], _ORDER):
             yield node
     elif isinstance(node, ast.BoolOp):
         if not (isinstance(node.op, ast.And) and any(_truth(v, frame) is False for v in node.values)):
@@ -229,3 +271,76 @@ def _written(home: ast.AST | None, name: str) -> bool:
 
 def _stores(home: ast.AST, name: str) -> int:
     return sum(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in ast.walk(home))
+
+
+# ---- in the source alone
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """`if value > best: best = value`, which also keeps weights or resets a count of patience: `higher` values are chosen."""
+
+    line: int
+    function: str
+    value: ast.expr
+    best: ast.expr
+    higher: bool
+
+
+@functools.cache
+def choices(file: str) -> tuple[Choice, ...]:
+    """The places of a file that choose among values by a comparison with the best so far."""
+    tree = tree_of(file)
+    found = []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.If) and (choice := _choice(file, node)) is not None:
+            found.append(choice)
+    return tuple(found)
+
+
+def _choice(file: str, node: ast.If) -> Choice | None:
+    home = next((n for n in above(file, node) if isinstance(n, FUNCTIONS)), None)
+    scope: ast.AST | None = home or tree_of(file)
+    test: ast.expr = node.test
+    if isinstance(test, ast.Name) and scope is not None:  # is_best = acc > best; best = max(acc, best); if is_best: ...
+        made = [n.value for n in ast.walk(scope) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == test.id]
+        test = made[0] if len(made) == 1 else test
+    compared = [c for c in ast.walk(test) if isinstance(c, ast.Compare) and isinstance(c.ops[0], _ORDER) and len(c.ops) == 1]
+    if len(compared) != 1:
+        return None
+    compare = compared[0]
+    for branch, other, turned in ((node.body, node.orelse, False), (node.orelse, node.body, True)):
+        if not _matters(branch, other):
+            continue
+        renewed = dict(_renewed(branch if test is node.test else [*branch, *_statements(scope)]))
+        chosen = _chosen(compare, renewed)
+        if chosen is not None:
+            side, best, higher = chosen
+            name = home.name if isinstance(home, FUNCTIONS) else "<module>"
+            return Choice(node.lineno, name, side, best, higher != turned)
+    return None
+
+
+def _statements(scope: ast.AST | None) -> list[ast.stmt]:
+    return [n for n in ast.walk(scope) if isinstance(n, ast.Assign)] if scope is not None else []
+
+
+def _matters(branch: list[ast.stmt], other: list[ast.stmt]) -> bool:
+    """Whether a branch keeps weights, or resets a count that the other branch raises."""
+    inside = [n for s in branch for n in ast.walk(s)]
+    called = [
+        n.func.attr if isinstance(n.func, ast.Attribute) else getattr(n.func, "id", "")
+        for n in inside
+        if isinstance(n, ast.Call)
+    ]
+    if any(
+        name in ("state_dict", "deepcopy", "clone") or "save" in name.lower() or "checkpoint" in name.lower() for name in called
+    ):
+        return True
+    raised = {
+        ast.unparse(n.target) for s in other for n in ast.walk(s) if isinstance(n, ast.AugAssign) and isinstance(n.op, ast.Add)
+    }
+    reset = {
+        ast.unparse(t) for s in branch if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) for t in s.targets
+    }
+    return bool(raised & reset)

@@ -8,12 +8,11 @@ import functools
 from collections.abc import Iterator
 from types import FrameType
 
-from trainrecipe.capture.listen.loops import call_at, parents_of, tree_of
+from trainrecipe.capture.listen.loops import FUNCTIONS, above, call_at, tree_of
 from trainrecipe.capture.where import place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.checkpoints import Resume, Use
 
-_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 _LOOPS = ast.For | ast.While
 
 
@@ -38,30 +37,23 @@ class Alias:
     uses: tuple[Use, ...]
 
 
-def _above(file: str, node: ast.AST) -> Iterator[ast.AST]:
-    parents = parents_of(file)
-    while node in parents:
-        node = parents[node]
-        yield node
-
-
 def keeping_at(frame: FrameType) -> Keeping:
     """What the call of `state_dict` that a frame is executing is kept as."""
     call, file = call_at(frame), frame.f_code.co_filename
     if call is None:
         return Keeping()
     owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
-    above = list(_above(file, call))
-    statement = next((n for n in above if isinstance(n, ast.stmt)), None)
+    around = list(above(file, call))
+    statement = next((n for n in around if isinstance(n, ast.stmt)), None)
     target = ""
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         first = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
         value = statement.value
         if isinstance(first, ast.Tuple) and isinstance(value, ast.Tuple) and len(first.elts) == len(value.elts):
             parts = zip(first.elts, value.elts, strict=True)
-            first = next((to for to, what in parts if what is call or what in above), first)
+            first = next((to for to, what in parts if what is call or what in around), first)
         target = ast.unparse(first) if isinstance(first, ast.Name | ast.Attribute | ast.Subscript) else ""
-    best = any(isinstance(n, ast.If) and is_best_so_far(n) for n in above)
+    best = any(isinstance(n, ast.If) and is_best_so_far(n) for n in around)
     return Keeping(owner, target, best, tuple(_uses(file, target, statement)) if target and statement is not None else ())
 
 
@@ -86,122 +78,9 @@ def is_best_so_far(node: ast.If) -> bool:
     return bool(compared & assigned)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Choice:
-    """`if value > best: best = value`, which also keeps weights or resets a count of patience: `higher` values are chosen."""
-
-    line: int
-    function: str
-    value: ast.expr
-    best: ast.expr
-    higher: bool
-
-
-@functools.cache
-def choices(file: str) -> tuple[Choice, ...]:
-    """The places of a file that choose among values by a comparison with the best so far."""
-    tree = tree_of(file)
-    found = []
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.If) and (choice := _choice(file, node)) is not None:
-            found.append(choice)
-    return tuple(found)
-
-
-def _choice(file: str, node: ast.If) -> Choice | None:
-    home = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), None)
-    scope: ast.AST | None = home or tree_of(file)
-    test: ast.expr = node.test
-    if isinstance(test, ast.Name) and scope is not None:  # is_best = acc > best; best = max(acc, best); if is_best: ...
-        made = [n.value for n in ast.walk(scope) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == test.id]
-        test = made[0] if len(made) == 1 else test
-    compared = [c for c in ast.walk(test) if isinstance(c, ast.Compare) and isinstance(c.ops[0], _ORDER) and len(c.ops) == 1]
-    if len(compared) != 1:
-        return None
-    compare = compared[0]
-    for branch, other, turned in ((node.body, node.orelse, False), (node.orelse, node.body, True)):
-        if not _matters(branch, other):
-            continue
-        renewed = dict(_renewed(branch if test is node.test else [*branch, *_statements(scope)]))
-        chosen = chosen_by(compare, renewed)
-        if chosen is not None:
-            side, best, higher = chosen
-            name = home.name if isinstance(home, _FUNCTIONS) else "<module>"
-            return Choice(node.lineno, name, side, best, higher != turned)
-    return None
-
-
-def chosen_by(compare: ast.Compare, renewed: dict[str, str]) -> tuple[ast.expr, ast.expr, bool] | None:
-    """The value and the best so far that a comparison is made of, by what is renewed after it, and whether it holds when the
-    value is higher; None for any other comparison."""
-    left, right = compare.left, compare.comparators[0]
-    for side, rest, above in ((left, right, True), (right, left, False)):
-        best = next((p for p in ast.walk(rest) if isinstance(p, _PLACES) and ast.unparse(p) in renewed), None)
-        if best is not None and renewed[ast.unparse(best)] == _plain(side):
-            return side, best, isinstance(compare.ops[0], ast.Gt | ast.GtE) == above
-    return None
-
-
-_ORDER = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-_PLACES = (ast.Name, ast.Attribute, ast.Subscript)
-
-
-def _statements(scope: ast.AST | None) -> list[ast.stmt]:
-    return [n for n in ast.walk(scope) if isinstance(n, ast.Assign)] if scope is not None else []
-
-
-def _plain(node: ast.expr) -> str:
-    """An expression without what only changes its type: `float(x)`, `x.item()`."""
-    while isinstance(node, ast.Call):
-        if isinstance(node.func, ast.Name) and node.func.id == "float" and len(node.args) == 1:
-            node = node.args[0]
-        elif isinstance(node.func, ast.Attribute) and node.func.attr == "item" and not node.args:
-            node = node.func.value
-        else:
-            break
-    return ast.unparse(node)
-
-
-def _renewed(statements: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    """What is assigned to each target, `best = max(value, best)` as the value."""
-    for statement in statements:
-        if not isinstance(statement, ast.Assign):
-            continue
-        for target in statement.targets:
-            pairs: list[tuple[ast.expr, ast.expr]] = [(target, statement.value)]
-            if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
-                pairs = list(zip(target.elts, statement.value.elts, strict=False))
-            for to, value in pairs:
-                name = ast.unparse(to)
-                if isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("max", "min") and len(value.args) == 2:
-                    value = next((a for a in value.args if ast.unparse(a) != name), value)
-                yield name, _plain(value)
-
-
-def _matters(branch: list[ast.stmt], other: list[ast.stmt]) -> bool:
-    """Whether a branch keeps weights, or resets a count that the other branch raises."""
-    inside = [n for s in branch for n in ast.walk(s)]
-    called = [
-        n.func.attr if isinstance(n.func, ast.Attribute) else getattr(n.func, "id", "")
-        for n in inside
-        if isinstance(n, ast.Call)
-    ]
-    if any(
-        name in ("state_dict", "deepcopy", "clone") or "save" in name.lower() or "checkpoint" in name.lower() for name in called
-    ):
-        return True
-    raised = {
-        ast.unparse(n.target) for s in other for n in ast.walk(s) if isinstance(n, ast.AugAssign) and isinstance(n.op, ast.Add)
-    }
-    reset = {
-        ast.unparse(t) for s in branch if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant) for t in s.targets
-    }
-    return bool(raised & reset)
-
-
 def _uses(file: str, target: str, statement: ast.stmt) -> Iterator[Use]:
     """The lines that load, save or return a variable, those of its callers included where it is returned."""
-    home = next((n for n in _above(file, statement) if isinstance(n, _FUNCTIONS)), None)
+    home = next((n for n in above(file, statement) if isinstance(n, FUNCTIONS)), None)
     local = "." not in target and "[" not in target and home is not None
     scope: ast.AST | None = home if local else tree_of(file)
     for node in ast.walk(scope) if scope is not None else ():
@@ -225,7 +104,7 @@ def _uses_of_result(file: str, function: str, position: int, parts: int) -> Iter
             first = first.elts[position]
         if isinstance(first, ast.Name | ast.Attribute):
             name = ast.unparse(first)
-            home: ast.AST = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), tree) or node
+            home: ast.AST = next((n for n in above(file, node) if isinstance(n, FUNCTIONS)), tree) or node
             for call in ast.walk(home):
                 if isinstance(call, ast.Call) and (use := _use(file, call, name)) is not None:
                     yield use
@@ -256,8 +135,8 @@ def aliases(file: str) -> tuple[Alias, ...]:
     found = []
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.If) and is_best_so_far(node):
-            loop = next((n for n in _above(file, node) if isinstance(n, _LOOPS)), None)
-            home = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), None)
+            loop = next((n for n in above(file, node) if isinstance(n, _LOOPS)), None)
+            home = next((n for n in above(file, node) if isinstance(n, FUNCTIONS)), None)
             if loop is not None:
                 found += [a for s in node.body if (a := _alias(file, s, loop, home)) is not None]
     return tuple(found)
@@ -278,7 +157,7 @@ def _alias(file: str, statement: ast.stmt, loop: ast.AST, home: ast.AST | None) 
             at = place((file, node.lineno, ""))
             if isinstance(getattr(node, "ctx", None), ast.Load) and at is not None:
                 uses.append(Use("use", at))
-    name = home.name if isinstance(home, _FUNCTIONS) else "<module>"
+    name = home.name if isinstance(home, FUNCTIONS) else "<module>"
     return Alias(statement.lineno, target, statement.value, name, tuple(uses)) if uses else None
 
 
@@ -299,7 +178,7 @@ def resumes(file: str) -> tuple[Resume, ...]:
 
 
 def _resume(file: str, node: ast.Assign, name: str) -> Resume | None:
-    home = next((n for n in _above(file, node) if isinstance(n, _FUNCTIONS)), None)
+    home = next((n for n in above(file, node) if isinstance(n, FUNCTIONS)), None)
     scope: ast.AST | None = home or tree_of(file)
     keys: dict[str, ast.AST] = {}
     whole = 0
@@ -333,15 +212,15 @@ def _loads(node: ast.AST, name: str) -> bool:
 
 def _counts_on(file: str, node: ast.AST, home: ast.AST | None) -> bool:
     """Whether an entry sets where a count goes on: assigned to a variable that starts a range, a while or a sum."""
-    statement = next((n for n in _above(file, node) if isinstance(n, ast.stmt)), None)
-    if isinstance(statement, ast.Return) and isinstance(home, _FUNCTIONS) and statement.value is not None:
+    statement = next((n for n in above(file, node) if isinstance(n, ast.stmt)), None)
+    if isinstance(statement, ast.Return) and isinstance(home, FUNCTIONS) and statement.value is not None:
         parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
         return any(_starts(file, name, tree) for name, tree in _results(file, home.name, len(parts)))
     if not isinstance(statement, ast.Assign):
         return False
     tree = tree_of(file)
     return any(_starts(file, ast.unparse(t), tree) for t in statement.targets) or (
-        isinstance(home, _FUNCTIONS) and _returned_start(file, home, [ast.unparse(t) for t in statement.targets])
+        isinstance(home, FUNCTIONS) and _returned_start(file, home, [ast.unparse(t) for t in statement.targets])
     )
 
 

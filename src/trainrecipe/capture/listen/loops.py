@@ -19,6 +19,7 @@ from trainrecipe.capture.where import OWN, Spot
 
 _STANDARD = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _FRAMES = 80
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 Key = tuple[str, int]
 """A loop: its file and line."""
@@ -146,6 +147,14 @@ def parents_of(file: str) -> dict[ast.AST, ast.AST]:
     """What each node of a file's syntax tree lies in; empty when the file cannot be read."""
     tree = tree_of(file)
     return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)} if tree is not None else {}
+
+
+def above(file: str, node: ast.AST) -> Iterator[ast.AST]:
+    """What a node of a file lies in, innermost first."""
+    parents = parents_of(file)
+    while node in parents:
+        node = parents[node]
+        yield node
 
 
 def call_at(frame: FrameType) -> ast.Call | None:

@@ -61,7 +61,7 @@ class DifferenceCancels(Check):
             return Evidence(missing=step.distrust)
         found, compared = [], 0
         for one in step.each()[:3]:
-            flow = Flow(one)
+            flow = Flow.of(one)
             pairs = [op for op in flow.ops if _both_trained(flow, op)]
             compared = max(compared, len(pairs))
             found.append([op for op in pairs if _cancels(op)])

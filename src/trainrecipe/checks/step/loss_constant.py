@@ -118,7 +118,7 @@ def _cut_off(step: Step) -> bool:
     """Whether a hinge on the way to the loss gives nothing but zeros; rewards that did not come yet make none, too."""
     from trainrecipe.subjects.flow import Flow
 
-    flow = Flow(step)
+    flow = Flow.of(step)
     hinges = [op for op in flow.ops if plain_name(op) in HINGES and op.index in flow.reaching and op.outputs]
     return any(op.outputs[0].requires_grad and not bool(op.outputs[0].any()) for op in hinges)
 

@@ -75,8 +75,8 @@ class NarrowLogits(Check):
             return Evidence(missing=step.distrust)
         if not any(c.name in ("cross_entropy", "nll_loss") and c.counts for c in step.losses):
             return Evidence(missing="the loss has no cross-entropy")
-        first = {c.at: c for c in _cosines(Flow(step))}
-        later = [{c.at for c in _cosines(Flow(one))} for one in step.each()[1:STEPS]] if first else []
+        first = {c.at: c for c in _cosines(Flow.of(step))}
+        later = [{c.at for c in _cosines(Flow.of(one))} for one in step.each()[1:STEPS]] if first else []
         found = [c for at, c in first.items() if all(at in others for others in later)]
         if not found:
             return Evidence(missing="no cross-entropy takes cosines of unit vectors times a constant")

@@ -72,13 +72,13 @@ class RandomHiddenState(Check):
             return Evidence(missing="the step has no recurrent layer")
         from trainrecipe.subjects.flow import Flow
 
-        flow = Flow(step)
+        flow = Flow.of(step)
         found = _noisy(flow)
         if not found:
             return Evidence({"layers": 0, "steps": 1}, place=step.place)
         steps = step.each()[1:STEPS]
-        again = [_noisy(Flow(one)) for one in steps]
-        idle = _noisy(Flow(step, evaluating=True))
+        again = [_noisy(Flow.of(one)) for one in steps]
+        idle = _noisy(Flow.of(step, evaluating=True))
         found = [f for f in found if all(any(f.alike(o) for o in others) for others in [*again, idle])]
         found = [f for f in found if (f.inside or steps) and not any(f.stays(others) for others in again)]
         if not found:

@@ -63,7 +63,7 @@ class StraightThroughCancels(Check):
             return Evidence(missing=step.distrust)
         found, sums = [], 0
         for one in step.each()[:STEPS]:
-            flow = Flow(one)
+            flow = Flow.of(one)
             pairs = list(_replacing(flow))[:MOST]
             sums = max(sums, len(pairs))
             if not sums:
