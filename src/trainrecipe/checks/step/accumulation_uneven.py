@@ -1,0 +1,122 @@
+"""Whether micro-batches that are accumulated into one step count every target alike, however many each of them holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainrecipe.check import Check, Price
+from trainrecipe.finding import Evidence, Ruling, Severity
+
+if TYPE_CHECKING:
+    from trainrecipe.subjects.step import Step
+
+NOTED, MATTERS = 0.1, 0.25
+"""Distance between the two gradients, in lengths of the right one, from which it is a note, and a warning. Measured on the
+gallery: three paragraphs one by one, of 49 to 125 characters, 0.14."""
+EVEN = 1.1
+"""Ratio of the largest to the smallest number of targets up to which micro-batches are alike."""
+
+
+class AccumulationUneven(Check):
+    """Every target of an accumulated step has the same weight.
+
+    What it checks
+    --------------
+    Where several backward calls make a step, each with the mean of a cross-entropy over its own micro-batch: how many targets
+    each mean is taken over, and how far the sum of these gradients is from the gradient of the mean over all targets.
+
+    Why it matters
+    --------------
+    A mean of means is the mean of all only where all have the same size. With sequences of different lengths a target in a
+    short one weighs many times as much as a target in a long one: the accumulated step is not the step of the large batch that
+    it stands for, and changes with how examples are put together.
+
+    What healthy looks like
+    -----------------------
+    `(sum of the losses / number of targets in the whole window).backward()`.
+
+    What to do
+    ----------
+    Use `reduction="sum"` and divide by the number of targets of the whole window, counted before its first backward call.
+
+    When it is wrong
+    ----------------
+    A mean per sequence may be meant: then each sequence counts the same. Smaller batches at the end of a pass are left out.
+
+    Source
+    ------
+    Fault catalogue 34: huggingface/transformers#34191, ml-explore/mlx-lm#1413; Hugging Face, "Fixing gradient accumulation"
+    (2024). That gradients of means add up to that of the whole mean with weights n_i / n is an identity.
+    """
+
+    title = "Accumulated micro-batches count their targets unequally"
+    rows = ("S24", "S18")
+    faults = (34,)
+    price = Price.BACKWARD
+
+    def measure(self, step: Step) -> Evidence:
+        """Compare the gradient as it is accumulated with that of the mean over all targets."""
+        window = step.window
+        if window is None or window.size < 2:
+            return Evidence(missing="no step was seen that accumulates the gradients of several backward calls")
+        parts = step.each()[: window.size]
+        if any(one.distrust for one in parts):
+            return Evidence(missing=next(one.distrust for one in parts if one.distrust))
+        counted = [_targets(one) for one in parts]
+        counts = [n for n, _ in counted if n]
+        if len(counts) != len(parts) or len(parts) < 2:
+            return Evidence(missing="the loss is not one mean of a cross-entropy in each of the accumulated micro-batches")
+        data = {"size": window.size, "most": max(counts), "fewest": min(counts), "seen": len(parts)}
+        if max(counts) <= EVEN * min(counts) or len({n / rows for n, rows in counted}) == 1:
+            return Evidence({**data, "apart": 0.0}, place=step.place)
+        return Evidence({**data, "apart": _apart(parts, counts)}, place=step.place)
+
+    def judge(self, evidence: Evidence) -> Ruling:
+        e = evidence
+        if e["apart"] < NOTED:
+            return Ruling.passed(
+                f"micro-batches hold {e['fewest']} to {e['most']} targets; weighed by them, the gradient moves by {e['apart']:.1%}"
+            )
+        return Ruling.found(
+            Severity.WARNING if e["apart"] >= MATTERS else Severity.NOTE,
+            f"Means over {e['fewest']} to {e['most']} targets are accumulated with equal weights.",
+            expected="the same weight for every target of a step",
+            observed=f"a target of the smallest micro-batch weighs {e['most'] / e['fewest']:.1f} times as much as one of the "
+            f"largest; the gradient of {e['seen']} micro-batches is {e['apart']:.0%} of its length away from that of their mean",
+            fix='Use reduction="sum", and divide by the number of targets in the whole window.',
+        )
+
+
+def _targets(step: Step) -> tuple[int, int]:
+    """The targets that the step's only loss averages over, and the rows they come in; zero where it does not."""
+    calls = [c for c in step.losses if c.counts]
+    if len(calls) != 1 or calls[0].name not in ("cross_entropy", "nll_loss") or calls[0].target is None:
+        return 0, 1
+    call, target = calls[0], calls[0].target
+    if (
+        call.settings.get("reduction", "mean") != "mean"
+        or call.settings.get("weight") is not None
+        or target.is_floating_point()
+    ):
+        return 0, 1
+    return int((target != call.settings.get("ignore_index", -100)).sum()), step.batch_size or 1
+
+
+def _apart(parts: list[Step], counts: list[int]) -> float:
+    """How far the sum of the gradients is from their sum weighted by counts, over the length of the latter."""
+    import torch
+
+    mean = sum(counts) / len(counts)
+    plain: dict[int, torch.Tensor] = {}
+    right: dict[int, torch.Tensor] = {}
+    for one, count in zip(parts, counts, strict=True):
+        twin = one.twin()
+        pairs = [(id(o), w) for o, w in twin.leaves if w.requires_grad]
+        gradients = torch.autograd.grad(twin.loss(), [w for _, w in pairs], allow_unused=True)
+        for (leaf, _), gradient in zip(pairs, gradients, strict=True):
+            if gradient is not None:
+                dense = gradient.to_dense().double()
+                plain[leaf] = plain[leaf] + dense if leaf in plain else dense
+                right[leaf] = right.get(leaf, torch.zeros_like(dense)) + dense * (count / mean)
+    length = sum(float(g.square().sum()) for g in right.values()) ** 0.5
+    return sum(float((g - right[leaf]).square().sum()) for leaf, g in plain.items()) ** 0.5 / length if length else 0.0
