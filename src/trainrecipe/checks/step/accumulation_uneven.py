@@ -75,14 +75,14 @@ class AccumulationUneven(Check):
         e = evidence
         if e["apart"] < NOTED:
             return Ruling.passed(
-                f"micro-batches hold {e['fewest']} to {e['most']} targets; weighed by them, the gradient moves by {e['apart']:.1%}"
+                f"micro-batches hold {e['fewest']} to {e['most']} targets: weighed by it, the gradient moves by {e['apart']:.0%}"
             )
         return Ruling.found(
             Severity.WARNING if e["apart"] >= MATTERS else Severity.NOTE,
             f"Means over {e['fewest']} to {e['most']} targets are accumulated with equal weights.",
             expected="the same weight for every target of a step",
             observed=f"a target of the smallest micro-batch weighs {e['most'] / e['fewest']:.1f} times as much as one of the "
-            f"largest; the gradient of {e['seen']} micro-batches is {e['apart']:.0%} of its length away from that of their mean",
+            f"largest; the gradient of {e['seen']} micro-batches is {e['apart']:.0%} of its length off that of their mean",
             fix='Use reduction="sum", and divide by the number of targets in the whole window.',
         )
 
