@@ -75,7 +75,7 @@ class AccumulationUneven(Check):
         e = evidence
         if e["apart"] < NOTED:
             return Ruling.passed(
-                f"micro-batches hold {e['fewest']} to {e['most']} targets: weighed by it, the gradient moves by {e['apart']:.0%}"
+                f"{e['fewest']} to {e['most']} targets in a micro-batch: weighed by it, the gradient moves by {e['apart']:.0%}"
             )
         return Ruling.found(
             Severity.WARNING if e["apart"] >= MATTERS else Severity.NOTE,
