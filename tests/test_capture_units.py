@@ -657,3 +657,40 @@ def test_operations_that_no_backward_follows_are_kept_in_bounds(monkeypatch: pyt
     assert longest <= 60
     assert not listener.trouble
     assert [t.gradients for kept in listener.backwards.tapes.values() for t in kept]
+
+
+def test_a_suspended_listener_is_deaf_and_goes_on_afterwards() -> None:
+    originals = nn.Module.__call__, torch.Tensor.backward, torch.cuda.CUDAGraph.replay
+    listener, model, inputs = Listener(detail_always=True), mlp(6, 6), torch.ones(2, 6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    listener.install()
+    try:
+        for step in range(3):
+            if step == 1:
+                listener.suspend()
+                assert (nn.Module.__call__, torch.Tensor.backward) == originals[:2]
+                operations = len(listener.recorder.ops)
+            optimizer.zero_grad()
+            model(inputs).square().sum().backward()
+            optimizer.step()
+            if step == 1:
+                assert len(listener.recorder.ops) == operations
+                listener.resume()
+    finally:
+        listener.remove()
+    assert (nn.Module.__call__, torch.Tensor.backward, torch.cuda.CUDAGraph.replay) == originals
+    assert not listener.trouble
+    assert listener.run.steps == 2
+    assert [len(kept) for kept in listener.backwards.tapes.values()] == [2]
+
+
+def test_a_capture_that_fails_to_begin_leaves_the_listener_on() -> None:
+    listener = Listener()
+    listener.install()
+    try:
+        heard = nn.Module.__call__.__wrapped__
+        with pytest.raises(AttributeError):
+            torch.cuda.CUDAGraph.capture_begin(object())  # no graph
+        assert nn.Module.__call__.__wrapped__ is heard
+    finally:
+        listener.remove()

@@ -111,8 +111,20 @@ def _scratch(order: Order) -> Iterator[None]:
 
     own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to, order.trial_to) if f]
     own += [Path(order.exchange)] if order.exchange else []
-    with Scratch(Path(order.scratch), leave=own):
+    with Scratch(Path(order.scratch), leave=[*own, *_compiled_code()]):
         yield
+
+
+def _compiled_code() -> list[Path]:
+    """Where compilers keep what they made of a program: the system loads it from there, past any redirection."""
+    home, caches = Path.home(), Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    places = {
+        "TRITON_CACHE_DIR": Path(os.environ.get("TRITON_HOME") or home) / ".triton",
+        "TORCHINDUCTOR_CACHE_DIR": None,  # in the temporary folder
+        "TORCH_EXTENSIONS_DIR": caches / "torch_extensions",
+    }
+    given = {name: os.environ.get(name) for name in places}
+    return [Path(p) for name, usual in places.items() if (p := given[name] or usual) is not None]
 
 
 def _run(order: Order, session: Session) -> Outcome:

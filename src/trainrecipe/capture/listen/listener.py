@@ -16,6 +16,7 @@ from trainrecipe.capture.listen.backwards import Backwards
 from trainrecipe.capture.listen.checkpoints import CheckpointCalls
 from trainrecipe.capture.listen.clips import Clips
 from trainrecipe.capture.listen.clock import Stopwatch
+from trainrecipe.capture.listen.cuda_graphs import CudaGraphs
 from trainrecipe.capture.listen.draws import Draws
 from trainrecipe.capture.listen.ear import Ear, guarded
 from trainrecipe.capture.listen.evaluations import Evaluations
@@ -134,6 +135,8 @@ class Listener:
         self._roused = 0
         self.released = False
         self._patches = Patches()
+        self._graphs = CudaGraphs(self)
+        self._recorded = False
         self._handles: list[Any] = []
         self._idle = 0
         self._boundaries: list[int] = []
@@ -143,9 +146,8 @@ class Listener:
 
     def install(self, recording: bool = True) -> None:
         """Begin to listen and, with `recording`, to record."""
-        self._handles = [*self.weights.hooks(), *self.optimizers.hooks()]
-        for ear in self._ears:
-            ear.install(self._patches.put)
+        self._hear()
+        self._graphs.install()
         if recording:
             self.recorder.start_late()
 
@@ -153,6 +155,29 @@ class Listener:
         """Stop listening and restore everything."""
         self.evaluations.close()
         self.recorder.stop()
+        self._graphs.remove()
+        self._turn_deaf()
+
+    def suspend(self) -> None:
+        """Hear nothing until `resume`: everything is as it is without us."""
+        self._recorded = self.recorder.active
+        self.evaluations.close()
+        self.recorder.stop()
+        self._turn_deaf()
+
+    def resume(self) -> None:
+        """Go on after `suspend`."""
+        self._hear()
+        self.recorder.parameters_changed()
+        if self._recorded:
+            self.recorder.start()
+
+    def _hear(self) -> None:
+        self._handles = [*self.weights.hooks(), *self.optimizers.hooks()]
+        for ear in self._ears:
+            ear.install(self._patches.put)
+
+    def _turn_deaf(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

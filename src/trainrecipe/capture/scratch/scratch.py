@@ -5,8 +5,9 @@
     print(scratch.written)  # the real paths, none of which was touched
 
 Inside, what the program writes, makes, renames or removes is redirected to the folder, and looked for there first when
-it reads; everything else is read where it is. Left alone are /dev, /proc, /sys, the folders in `leave`, and the
-temporary folder of the system (but not a project inside it: what is under the current folder is always protected).
+it reads; everything else is read where it is. Left alone are /dev, /proc, /sys, the folders in `leave` (those of
+compilers, from which the system loads code), and the temporary folder of the system (but not a project inside it: what is
+under the current folder is always protected).
 
 It works by replacing the functions of `os`, `io` and a few libraries wherever a loaded module holds them. So these
 escape, and really write:
