@@ -32,6 +32,7 @@ def fingerprint(listener: Listener) -> list[tuple[str, str]]:
         marks[unique] = value
         if (where := place(at)) is not None:
             places[unique] = where
+    listener.run.on_gpu = any(t.is_cuda for kept in listener.backwards.tapes.values() for tape in kept for t in tape.observed)
     listener.run.unseeded += listener.seeds.unseeded()
     return list(marks.items())
 

@@ -147,6 +147,9 @@ class Twin:
         are known; with `rng` the random streams are set to what they were at each operation.
         """
         env: dict[int, torch.Tensor] = dict(overrides or {})
+        for number, tensor in env.items():
+            if tensor.is_cuda and not tensor.is_floating_point() and not tensor.is_complex():
+                self._check_places(number, tensor)
         fixed = frozenset(env)
         wanted = None if until is None else set(until)
         before = RandomState.now()
@@ -172,6 +175,18 @@ class Twin:
                     op.rng.restore()
                 self._execute(op, env, fixed)
         return env
+
+    def _check_places(self, number: int, tensor: torch.Tensor) -> None:
+        """Refuse whole numbers that may name places outside of a table, or starts of bags out of order: on a GPU that is no
+        exception, but the end of the process's CUDA context. Raises CannotReplay."""
+        value = self.tape.values.get(number)
+        known = value.constant if value is not None else None
+        if known is None or not known.numel() or tensor.dtype == torch.bool or not tensor.numel():
+            return
+        if known.min() > tensor.min() or known.max() < tensor.max():
+            raise CannotReplay("whole numbers outside of the recorded range are not tried on a GPU")
+        if _are_offsets(known) and not _are_offsets(tensor):
+            raise CannotReplay("what look like offsets are not tried in another order on a GPU")
 
     def loss(self, overrides: Mapping[int, torch.Tensor] | None = None, *, rng: bool = True) -> torch.Tensor:
         """The scalar that backward was called on, with its graph to the working parameters."""
@@ -297,6 +312,11 @@ def _compare_gradients(twin: Twin, roots: list[torch.Tensor], env: Mapping[int, 
             continue
         worst = max(worst, observed.difference(Gained.of(replayed)))
     return worst, "" if worst <= GRADIENT_TOLERANCE else f"the replayed gradients differ by {worst:.1e} (relative)"
+
+
+def _are_offsets(tensor: torch.Tensor) -> bool:
+    """Whether whole numbers rise from zero, as the starts of bags in a row of elements do."""
+    return tensor.ndim == 1 and len(tensor) > 1 and int(tensor[0]) == 0 and bool((tensor.diff() >= 0).all())
 
 
 def transfers_to(tape: Tape, other: Tape) -> str:

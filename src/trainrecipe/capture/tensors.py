@@ -40,6 +40,11 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
+def equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are equal, which those on different devices are not."""
+    return a.device == b.device and torch.equal(a, b)
+
+
 def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], depth: int = _DEPTH) -> Any:
     """`value` with every tensor replaced by `change(tensor)`; containers without tensors are kept as they are."""
     if type(value) in _PLAIN:

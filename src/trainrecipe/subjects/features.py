@@ -27,7 +27,7 @@ def features(x: torch.Tensor, most: int = 1024) -> torch.Tensor:
     flat = x.reshape(x.shape[0], -1)
     if not flat.is_floating_point() and flat.shape[1] > 1 and int(flat.max()) > 1 and int(flat.min()) >= 0:
         buckets = (flat.long() * 2654435761 % 2**32) % most if int(flat.max()) >= most else flat.long()
-        counts = torch.zeros(flat.shape[0], int(buckets.max()) + 1)
+        counts = torch.zeros(flat.shape[0], int(buckets.max()) + 1, device=flat.device)
         return counts.scatter_add_(1, buckets, torch.ones_like(buckets, dtype=torch.float))
     values = flat.float()
     if flat.shape[1] > most:
@@ -48,7 +48,7 @@ def nearest(train: torch.Tensor, test: torch.Tensor, k: int = 1, *, leave_out: b
 
 def straightness(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Squared correlation of the quantiles of each column."""
-    at = torch.linspace(0.02, 0.98, 25, dtype=torch.double)
+    at = torch.linspace(0.02, 0.98, 25, dtype=torch.double, device=a.device)
     p, q = a.quantile(at, 0), b.quantile(at, 0)
     p, q = p - p.mean(0), q - q.mean(0)
     return (p * q).sum(0).square() / (p.square().sum(0) * q.square().sum(0)).clamp_min(1e-30)
@@ -85,9 +85,10 @@ def told(
     neighbours' mean explains. With `other`, inputs and labels of other examples, those are judged by neighbours in `x`.
     """
     rows = features(x)
-    asked, truth = (rows, y) if other is None else (features(other[0]), other[1])
+    asked, truth = (rows, y) if other is None else (features(other[0].to(x.device)), other[1])
     width = max(rows.shape[1], asked.shape[1])  # counts of tokens may be of different length
     rows, asked = (torch.nn.functional.pad(v, (0, width - v.shape[1])) for v in (rows, asked))
+    truth, y = truth.to(rows.device), y.to(rows.device)
     near = y[nearest(rows, asked, NEIGHBOURS, leave_out=other is None)]
     n = len(truth)
     if classes:

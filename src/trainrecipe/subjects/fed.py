@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trainrecipe.capture import hashing
+from trainrecipe.capture.tensors import equal
 from trainrecipe.finding import Place
 
 PLACES = 4
@@ -53,7 +54,7 @@ class Batch:
         if same != (other.module, other.in_pass, other.number, other.step, other.place):
             return False
         pairs = zip(self.inputs, other.inputs, strict=False)
-        return len(self.inputs) == len(other.inputs) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+        return len(self.inputs) == len(other.inputs) and all(equal(a, b) for a, b in pairs)
 
     @property
     def signature(self) -> Signature:

@@ -34,10 +34,10 @@ def _patterns(found: Class, labels: torch.Tensor, x: torch.Tensor) -> torch.Tens
     """One pattern per example: that of its class, or for numbers a sum of patterns, each as strong as its number is large."""
     if found.kind != "numbers":
         bank = torch.stack([_pattern(x.shape[1:], k) for k in range(int(labels.max()) + 1)])
-        return bank[labels].to(x)
+        return bank[labels.cpu()].to(x)
     known = found.labels(found.train)
     strength = ((labels - known.mean(0)) / (known.std(0) + 1e-12)).clamp(-3, 3)
-    bank = torch.stack([_pattern(x.shape[1:], k) for k in range(labels.shape[1])]).double()
+    bank = torch.stack([_pattern(x.shape[1:], k) for k in range(labels.shape[1])]).to(strength)
     mixed: torch.Tensor = torch.tensordot(strength, bank, 1)
     return mixed.to(x) / math.sqrt(labels.shape[1])
 

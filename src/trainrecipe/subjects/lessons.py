@@ -15,6 +15,7 @@ import torch
 
 from trainrecipe.capture.hashing import row_hashes
 from trainrecipe.capture.replay import CannotReplay, Twin
+from trainrecipe.capture.tensors import equal
 from trainrecipe.subjects.practice import Curve, adam, practise
 from trainrecipe.subjects.scores import Score, better, relative_error, share_right
 from trainrecipe.subjects.step import Input, LossCall, Step
@@ -172,7 +173,7 @@ def _class_of(step: Step) -> Class | str:
     inputs = [i for i in step.inputs if i.tensor.ndim and i.tensor.shape[0] == size and i.tensor.layout == torch.strided]
     if not inputs or any(i.number == call.op.inputs[1] for i in step.inputs):
         return "no input has one row for each example" if not inputs else "the labels are an input of the model as well"
-    if kind == "numbers" and any(i.tensor.shape == target.shape and torch.equal(i.tensor, target) for i in inputs):
+    if kind == "numbers" and any(equal(i.tensor, target) for i in inputs):
         return "the net is to reproduce its input"
     main = max(inputs, key=lambda i: (i.tensor.is_floating_point(), i.tensor.numel()))
     feeds = step.feeds()

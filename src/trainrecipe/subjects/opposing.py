@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from trainrecipe.capture.tensors import equal
 from trainrecipe.subjects.moves import correlation
 from trainrecipe.subjects.names import plain_name
 from trainrecipe.subjects.summands import Graph, Piece, pieces_of
@@ -59,7 +60,7 @@ def opposed(step: Step) -> Iterator[Opposed]:
             continue
         _, prediction, at, made = behind
         for one in known:
-            if one.prediction.shape == prediction.shape and torch.equal(one.prediction, prediction.detach()):
+            if equal(one.prediction, prediction.detach()):
                 if _same_targets(list(met(graph, piece.tensor, at)), one):
                     yield from _followed(graph, piece, at, made, one)
                 break

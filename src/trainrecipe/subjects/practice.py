@@ -58,7 +58,7 @@ def own_optimizer(step: Step, twin: Twin, factor: float = 1.0, lr: float | None 
     for group, peak in zip(made.param_groups, peaks, strict=True):
         share = peak / top if top > 0 else 1.0
         new = (step.peak_rate if lr is None else lr) * factor * share
-        group["lr"] = torch.tensor(new) if isinstance(group["lr"], torch.Tensor) else new
+        group["lr"] = torch.full_like(group["lr"], new) if isinstance(group["lr"], torch.Tensor) else new
     return made
 
 

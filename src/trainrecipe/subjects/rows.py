@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from trainrecipe.capture.tensors import equal
 from trainrecipe.capture.watch import Seen, run_watched
 from trainrecipe.finding import Evidence, Place
 from trainrecipe.subjects.names import RESHAPING
@@ -131,7 +132,7 @@ class Rows:
         Not judged where the rows may be no examples, where other inputs have one row for each, or where chance takes part.
         """
         later = [s.inputs for s in self.step.each()[1:]]
-        fixed = not later or all(any(i.tensor.equal(self.one.tensor) for i in seen) for seen in later)
+        fixed = not later or all(any(equal(i.tensor, self.one.tensor) for i in seen) for seen in later)
         last = max(op.index for op in self.step.tape.modules())
         others = (i for i in self.step.consumed if i.number != self.one.number and i.op.index <= last)
         beside = [i for i in others if self.size in i.tensor.shape]
@@ -141,13 +142,13 @@ class Rows:
         again = [None if n not in (env := self.twin.run(rng=False)) else env[n].detach() for n in self.outputs]
         if any(bool(_changed(a, b).any()) for a, b in zip(self.base, again, strict=True)):
             return False
-        order = torch.arange(self.size).roll(1)
+        order = torch.arange(self.size, device=self.one.tensor.device).roll(1)
         after = self.run(self.one.tensor.index_select(0, order))
         return any(self._misplaced(a, b, order) for a, b in zip(self.base, after, strict=True) if a is not None)
 
     def first_by_place(self) -> Place | None:
         """The line of the first operation whose result depends on the place that an example has in the batch."""
-        order = torch.arange(self.size).roll(1)
+        order = torch.arange(self.size, device=self.one.tensor.device).roll(1)
         moved = self._watched(self.one.tensor.index_select(0, order))
         for before, after in zip(self._watched(None), moved, strict=False):
             if before.name != after.name:
@@ -160,7 +161,7 @@ class Rows:
         """Whether most rows of a result are others once the examples came in another order: `b` is no reordered `a`."""
         if b is None or not a.ndim or a.shape[0] != self.size or a.shape != b.shape:
             return False
-        return float(_changed(a[order], b).reshape(self.size, -1).any(1).double().mean()) > MOST
+        return float(_changed(a[order.to(a.device)], b).reshape(self.size, -1).any(1).double().mean()) > MOST
 
     def evidence(self, sure: bool, other_axis: bool, flat: bool) -> Evidence:
         """What tells mixing by mistake from sets, graphs and sequences, with the place where it begins."""
@@ -168,7 +169,7 @@ class Rows:
         chart, reach = self.chart()
         integer = not self.one.tensor.is_floating_point()
         later = [s.inputs for s in self.step.each()[1:]]
-        fixed = bool(later) and all(any(i.tensor.equal(self.one.tensor) for i in seen) for seen in later)
+        fixed = bool(later) and all(any(equal(i.tensor, self.one.tensor) for i in seen) for seen in later)
         return Evidence(
             {
                 "mixes": True,
@@ -232,11 +233,11 @@ class Rows:
         return [list(row) for row in zip(*columns, strict=True)], sum(reach) / len(reach)
 
     def _equivariant(self) -> bool:
-        order = torch.arange(self.size).roll(1)
+        order = torch.arange(self.size, device=self.one.tensor.device).roll(1)
         after = self.run(self.one.tensor.index_select(self.axis, order))
         pairs = [(a, b) for a, b in zip(self.base, after, strict=True) if a is not None and _fits(a, b)]
         return bool(pairs) and all(
-            a.shape[0] == self.size and torch.allclose(a[order], b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
+            a.shape[0] == self.size and torch.allclose(a[order.to(a.device)], b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
             for a, b in pairs
             if b is not None
         )
@@ -249,7 +250,8 @@ def _fits(a: torch.Tensor, b: torch.Tensor | None) -> bool:
 def _changed(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor:
     """Which elements changed noticeably."""
     if a is None or b is None or a.shape != b.shape or a.is_sparse or not a.is_floating_point():
-        return torch.zeros(1 if a is None or a.is_sparse else a.shape, dtype=torch.bool)
+        device = next((t.device for t in (a, b) if t is not None), None)
+        return torch.zeros(1 if a is None or a.is_sparse else a.shape, dtype=torch.bool, device=device)
     change = (a.double() - b.double()).abs().nan_to_num(0.0)
     scale = float(a.double().abs().nan_to_num(0.0).max()) if a.numel() else 0.0
     most = float(change.max()) if change.numel() else 0.0

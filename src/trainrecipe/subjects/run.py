@@ -486,7 +486,7 @@ class Run:
     `idle_schedulers` schedulers that were built and never stepped, `exits` loops that are left in their first turn.
     `mark_places`: the lines behind
     the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
-    known. `trials` are short trainings with other values of the `knob` that was named.
+    known. `on_gpu`: losses were computed on a GPU. `trials` are short trainings with other values of the `knob` that was named.
     """
 
     script: str = ""
@@ -527,6 +527,7 @@ class Run:
     targets_place: Place | None = None
     series: bool = False
     fingerprint: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    on_gpu: bool = False
     mark_places: dict[str, Place] = dataclasses.field(default_factory=dict)
     unseeded: list[tuple[str, Place | None]] = dataclasses.field(default_factory=list)
     clock: Clock = dataclasses.field(default_factory=Clock)

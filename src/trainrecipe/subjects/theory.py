@@ -148,10 +148,10 @@ def of_call(call: LossCall, groups: torch.Tensor | None = None) -> Theory | str:
     try:
         measured = loss(prediction)
         neutral = _neutral(call, kind, prediction, loss)
-        whole = torch.zeros(max(1, prediction.shape[0] if prediction.ndim else 1), dtype=torch.long)
+        whole = torch.zeros(max(1, prediction.shape[0] if prediction.ndim else 1), dtype=torch.long, device=prediction.device)
         best = best_prediction(call, kind, prediction, whole, pooled=True)
         prior = None if best is None else loss(best)
-        floor, why = _floor(call, kind, prediction, loss, groups)
+        floor, why = _floor(call, kind, prediction, loss, None if groups is None else groups.to(prediction.device))
     except (RuntimeError, IndexError, ValueError, TypeError) as error:
         return f"theory could not be computed for this call of {call.name}: {error}"
     if not all(math.isfinite(v) for v in (measured, neutral, prior or 0.0)):

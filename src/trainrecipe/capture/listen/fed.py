@@ -14,7 +14,7 @@ from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.stream import target_of
 from trainrecipe.capture.tape import LOSSES, Op, Tape
-from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.capture.tensors import equal, tensors_in
 from trainrecipe.capture.where import Spot, is_user_file, place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.fed import Batch, Held
@@ -82,7 +82,7 @@ class Fed(Ear):
         module, inputs, at = _fed(tape)
         found = target_of(tape)
         target = found[2] if found is not None and _is_plain(found[2]) else None
-        inputs = [t for t in inputs if target is None or t.shape != target.shape or not torch.equal(t, target)]
+        inputs = [t for t in inputs if target is None or not equal(t, target)]
         if not inputs or not self._fits(True, inputs, target):
             return
         batch = self._new(module, inputs, target, True, at)

@@ -34,9 +34,9 @@ class Irreproducible(Check):
 
     When it is wrong
     ----------------
-    Kernels that add in a changing order differ in the last bits on some devices. A script that sets no seed at all is only
-    told so in a note. With `--once` nothing is compared. What a script makes random only after its first steps, such as a
-    restart, is not seen.
+    Kernels that add in a changing order differ in the last bits on GPUs: where seeds and data agree there, it is a note. A
+    script that sets no seed at all is only told so in a note. With `--once` nothing is compared. What a script makes random
+    only after its first steps, such as a restart, is not seen.
 
     Source
     ------
@@ -67,6 +67,7 @@ class Irreproducible(Check):
                 "differing": len(differing),
                 "first": first,
                 "kind": kind,
+                "gpu": run.on_gpu,
                 "seeded": run.seeded is not None,
                 "unseeded": [name + (f" in line {at.line}" if at is not None else "") for name, at in run.unseeded],
             },
@@ -88,6 +89,15 @@ class Irreproducible(Check):
                 fix="Call torch.manual_seed(0) (and numpy.random.seed, random.seed where used) at the top of the script.",
             )
         sources = "; ".join(evidence["unseeded"])
+        if evidence["gpu"] and evidence["kind"] == "other" and not sources:
+            return Ruling.found(
+                Severity.NOTE,
+                f"Two rehearsals with the same seed and the same data differ; the first difference is {first}.",
+                expected="runs that differ only in the last bits, if kernels add in a changing order",
+                observed=observed,
+                fix="Where runs must be equal, call torch.use_deterministic_algorithms(True), which names such kernels.",
+                causes=CAUSES["other"],
+            )
         return Ruling.found(
             Severity.WARNING,
             f"Two rehearsals with the same seed differ; the first difference is {first}.",

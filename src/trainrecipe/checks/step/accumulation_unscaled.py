@@ -111,10 +111,10 @@ class AccumulationUnscaled(Check):
 
 def _same_inputs(step: Step) -> bool:
     """Whether the next backward call at this line consumed the same inputs."""
-    import torch
+    from trainrecipe.capture.tensors import equal
 
     if not step.later:
         return False
     first, second = ([i.tensor for i in s.inputs if i.tensor.ndim] for s in step.each()[:2])
     pairs = list(zip(first, second, strict=False))
-    return bool(pairs) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+    return bool(pairs) and all(equal(a, b) for a, b in pairs)

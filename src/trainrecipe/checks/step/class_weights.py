@@ -201,7 +201,7 @@ def _labels(step: Step, targets: list[torch.Tensor], classes: int) -> torch.Tens
 
     own = torch.cat(targets)
     if len(step.labels_seen) > len(own):
-        seen = torch.tensor(step.labels_seen)
+        seen = torch.tensor(step.labels_seen, device=own.device)
         if bool(((seen >= 0) & (seen < classes) & (seen == seen.round())).all()):
             return seen.long()
     return own.long()

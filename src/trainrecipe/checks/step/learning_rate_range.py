@@ -213,7 +213,9 @@ def _sweep(step: Step) -> dict[str, list[float]]:
     def raise_rate(_: dict[int, torch.Tensor]) -> None:
         factor = next(count, factors[-1])
         for group, rate in zip(optimizer.param_groups, own, strict=True):
-            group["lr"] = torch.tensor(rate * factor) if isinstance(group["lr"], torch.Tensor) else rate * factor
+            group["lr"] = (
+                torch.full_like(group["lr"], rate * factor) if isinstance(group["lr"], torch.Tensor) else rate * factor
+            )
 
     curve = practise(step, twin, optimizer, SWEEP, clip=True, watch=raise_rate)
     rates = [step.peak_rate * f for f in factors]

@@ -249,7 +249,8 @@ def _wanted(step: Step, call: LossCall, kind: str, axis: int, outputs: int) -> t
             return None
         prediction, target = _columns(prediction, axis, outputs), _columns(target, axis, outputs)
     joint = dataclasses.replace(call, prediction=prediction, target=target)
-    best = best_prediction(joint, kind, prediction, torch.zeros(len(prediction), dtype=torch.long), pooled=True)
+    whole = torch.zeros(len(prediction), dtype=torch.long, device=prediction.device)
+    best = best_prediction(joint, kind, prediction, whole, pooled=True)
     if best is None:
         return None
     if kind == "softmax":

@@ -131,10 +131,10 @@ class _Noisy:
 
     def stays(self, others: list[_Noisy]) -> bool:
         """Whether the noise is the same in another run: drawn once, and kept."""
-        import torch
+        from trainrecipe.capture.tensors import equal
 
         theirs = [t for o in others for t, _, _ in o.drawn]
-        return all(any(t.shape == o.shape and torch.equal(t, o) for o in theirs) for t, _, _ in self.drawn)
+        return all(any(equal(t, o) for o in theirs) for t, _, _ in self.drawn)
 
 
 def _noisy(flow: Flow) -> list[_Noisy]:

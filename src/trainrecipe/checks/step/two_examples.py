@@ -129,10 +129,10 @@ def _taught(found: Class, pair: tuple[int, int]) -> Evidence:
 
     feed, size = found.train[0], found.step.batch_size or 0
     here = torch.tensor([pair[k % 2] for k in range(size)])
-    rest = torch.tensor([k for k in range(size) if k not in pair])
+    labels = found.labels([feed])
+    rest = torch.tensor([k for k in range(size) if k not in pair], device=labels.device)
     two: dict[int, torch.Tensor] = {n: _rows(t, here, size) for n, t in feed.items()}
     twin = found.step.twin()
-    labels = found.labels([feed])
     before = found.predict(twin, [feed], evaluating=False)
     curve = train(found, twin, [two], RATE, 0.5 * FITTED * found.constant, steps=STEPS)
     if curve.cut:

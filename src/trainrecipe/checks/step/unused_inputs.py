@@ -197,7 +197,7 @@ class _Probe:
         """Mean absolute gradient of the predictions, weighted at random, in each column; over both modes."""
         import torch
 
-        total = torch.zeros(one.tensor.shape[1])
+        total = torch.zeros(one.tensor.shape[1], device=one.tensor.device)
         for twin in self.twins:
             given = one.tensor.clone().requires_grad_()
             env = twin.run({one.number: given})
