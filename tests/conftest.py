@@ -61,6 +61,7 @@ def _ask_fixture() -> Any:
     return ask
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests about one script go to the same worker, which then runs it once."""
     for item in items:

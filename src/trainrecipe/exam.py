@@ -187,7 +187,9 @@ def _distinct(answers: Iterable[Finding]) -> list[Finding]:
     """One answer per check and place: the gravest, and of skips only those where nothing else was said."""
     grade = {Verdict.FINDING: 0, Verdict.UNSURE: 1, Verdict.PASS: 2, Verdict.SKIP: 3}
     best: dict[tuple[str, str], Finding] = {}
-    spoken = {f.check: min(grade[g.verdict] for g in answers if g.check == f.check) for f in answers}
+    spoken: dict[str, int] = {}
+    for f in answers:
+        spoken[f.check] = min(grade[f.verdict], spoken.get(f.check, grade[f.verdict]))
     for f in answers:
         if f.verdict is not Verdict.FINDING and grade[f.verdict] > spoken[f.check]:
             continue

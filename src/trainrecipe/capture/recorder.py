@@ -465,11 +465,17 @@ class Recorder:
         )
         self.values.append(value)
         sharing = self._members.setdefault(storage.number, [])
-        if len(sharing) > _SHARING:
-            sharing[:] = [v for v in sharing if v.tensor is not None]
+        if len(sharing) > _SHARING and not len(sharing) & (len(sharing) - 1):
+            recent = len(sharing) - _SHARING
+            sharing[:] = [v for i, v in enumerate(sharing) if v.tensor is not None and (i >= recent or self._is_latest(v))]
         sharing.append(value)
         self._known[id(tensor)] = number
         return number
+
+    def _is_latest(self, value: Value) -> bool:
+        """Whether a value stands for its tensor as it is now: a weight is another value after each step."""
+        number = self._known.get(id(value.tensor))
+        return number is not None and self.values[number] is value
 
     def _storage_at(self, tensor: torch.Tensor) -> Storage:
         address = storage_of(tensor)

@@ -44,6 +44,8 @@ from trainrecipe.subjects.run import Run
 
 DETAILED = 12
 """Steps at the beginning that are looked at in detail; afterwards only those whose number is a power of two."""
+_OPTIMIZERS = 8
+"""Optimisers up to which each adds to these steps."""
 IDLE = 64
 """Backwards without an optimiser step after which details are kept in bounds: long accumulation windows, manual updates."""
 _STEPS_KEPT = 4
@@ -301,7 +303,7 @@ class Listener:
             return
         self.stopwatch.restart()
         step = self.run.steps
-        early = step < DETAILED * max(1, sum(1 for o in self.run.optimizers if o.steps))
+        early = step < DETAILED * _OPTIMIZERS and step < DETAILED * max(1, self._kinds_of_optimizers())
         self.detail = early or step & (step - 1) == 0
         if self.detail:
             self.resumes = True
@@ -310,6 +312,10 @@ class Listener:
             self._rest()
         if not early:
             self._tapes_are_there()
+
+    def _kinds_of_optimizers(self) -> int:
+        """How many optimisers take turns; one that is built anew again and again is one."""
+        return len({(o.place, o.parameters) for o in self.run.optimizers if o.steps})
 
     def lighten(self) -> None:
         """From now on no step is looked at in detail: enough was seen, and the script goes on to its end."""

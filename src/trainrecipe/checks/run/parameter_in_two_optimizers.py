@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
@@ -7,11 +8,14 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 from trainrecipe.subjects.gradients import uses_of
 
 if TYPE_CHECKING:
+    from trainrecipe.finding import Place
     from trainrecipe.subjects.run import Optimizer, Parameter, Run
 
 FEWEST = 3
 SHARE = 0.8
 """Share of the steps that must repeat another optimiser's."""
+ALIKE = 8
+"""Optimisers built at one line that are compared with others; a loop may build any number of them."""
 
 
 class ParameterInTwoOptimizers(Check):
@@ -52,7 +56,12 @@ class ParameterInTwoOptimizers(Check):
     explains = ("update-ratio", "gradients-from-another-optimizer", "missing-zero-grad")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
-        stepping = {o.number: o for o in run.optimizers if o.steps and max(o.rates, default=0.0) > 0}
+        places: Counter[Place | None] = Counter()
+        stepping = {}
+        for o in run.optimizers:
+            if o.steps and max(o.rates, default=0.0) > 0 and places[o.place] < ALIKE:
+                places[o.place] += 1
+                stepping[o.number] = o
         shared: dict[tuple[int, int], list[Parameter]] = {}
         for parameter in run.parameters:
             own = [n for n in parameter.optimizers if n in stepping]
