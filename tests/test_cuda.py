@@ -18,7 +18,6 @@ EXACT = [  # programs that a GPU repeats bit by bit
     "transformer_bf16",
     "autoencoder_workers",
     "prefetcher_streams",
-    "compiled_gpu",
     "fused_adamw_accumulation",
     "gan_two_optimizers",
     "dqn_gpu",

@@ -80,19 +80,25 @@ def plan(order: Order, knob: Knob, folder: Path) -> list[Planned]:
 
 
 @contextlib.contextmanager
-def _interrupt_later() -> Iterator[None]:
-    """Ctrl-C takes effect at the end: one that came while a process is being started would leave it to itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Ctrl-C takes effect where the function that is given is called, which raises KeyboardInterrupt.
+
+    Raised at any place it would leave a process that is being started to itself, or be lost in a finaliser.
+    """
     came: list[int] = []
+
+    def look() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield look
+        return
     before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
-        yield
+        yield look
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
 
 
 def make(
@@ -102,18 +108,21 @@ def make(
     at_once = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     waiting, running, codes = list(enumerate(planned)), dict[int, Process](), dict[int, int]()
     try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                number, trial = waiting.pop(0)
-                with _interrupt_later():
+        with _interruptible() as look:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    number, trial = waiting.pop(0)
                     running[number] = start(trial)
-            latest = planned[max(running)]
-            tell(f"trying {latest.told} ({max(running) + 1} of {len(planned)})")
-            time.sleep(0.05)
-            for number, code in [(n, p.poll()) for n, p in running.items()]:
-                if code is not None:
-                    codes[number] = code
-                    del running[number]
+                    look()
+                latest = planned[max(running)]
+                tell(f"trying {latest.told} ({max(running) + 1} of {len(planned)})")
+                time.sleep(0.05)
+                look()
+                for number, code in [(n, p.poll()) for n, p in running.items()]:
+                    if code is not None:
+                        codes[number] = code
+                        del running[number]
+            look()
     finally:
         for process in running.values():
             process.kill()
