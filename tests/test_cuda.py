@@ -24,7 +24,7 @@ EXACT = [  # programs that a GPU repeats bit by bit
     "ddp_single_nccl",
     "cuda_graph_capture",
 ]
-HEALTHY = [*EXACT, "lstm_cudnn", "gnn_atomics", "embedding_bag_sparse"]
+HEALTHY = [*EXACT, "compiled_gpu", "lstm_cudnn", "gnn_atomics", "embedding_bag_sparse"]
 FAULTS = [
     ("convnet_amp", "            scaler.unscale_(optimizer)\n", "", "clip-scaled-gradients"),
     ("convnet_amp", "            optimizer.zero_grad(set_to_none=True)\n", "", "missing-zero-grad"),
