@@ -21,7 +21,7 @@ from trainrecipe.checks.data.same_batch import SameBatch
 from trainrecipe.checks.data.train_val_overlap import TrainValOverlap
 from trainrecipe.checks.run.irreproducible import Irreproducible
 from trainrecipe.exam import ask
-from trainrecipe.finding import Finding, Severity, Verdict
+from trainrecipe.finding import Finding, Place, Severity, Verdict
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.run import Run
 
@@ -433,6 +433,16 @@ def test_an_unseeded_generator_is_named_with_its_line() -> None:
     assert finding.evidence["kind"] == "example"
     assert finding.place is not None
     assert "default_rng()" in finding.place.source
+
+
+def test_losses_that_differ_on_equal_data_are_a_note_on_a_gpu() -> None:
+    runs = [Run(fingerprint=[("step 1: the input", "a"), ("step 1: the loss", loss)], on_gpu=True) for loss in "bc"]
+    runs[0].twin_run, runs[0].seeded = runs[1], Place("train.py", 1)
+    (finding,) = ask(Irreproducible(), runs[0])
+    assert finding.severity is Severity.NOTE
+    runs[0].on_gpu = False
+    (finding,) = ask(Irreproducible(), runs[0])
+    assert finding.severity is Severity.WARNING
 
 
 def test_an_unseeded_parameter_is_named() -> None:

@@ -89,12 +89,12 @@ class Irreproducible(Check):
                 fix="Call torch.manual_seed(0) (and numpy.random.seed, random.seed where used) at the top of the script.",
             )
         sources = "; ".join(evidence["unseeded"])
-        if evidence["gpu"] and evidence["kind"] == "other" and not sources:
+        if evidence["gpu"] and evidence["kind"] == "other":
             return Ruling.found(
                 Severity.NOTE,
                 f"Two rehearsals with the same seed and the same data differ; the first difference is {first}.",
                 expected="runs that differ only in the last bits, if kernels add in a changing order",
-                observed=observed,
+                observed=observed + (f"; not seeded: {sources}" if sources else ""),
                 fix="Where runs must be equal, call torch.use_deterministic_algorithms(True), which names such kernels.",
                 causes=CAUSES["other"],
             )

@@ -75,7 +75,7 @@ class UnusedInputs(Check):
             return Evidence(missing=f"the step cannot be executed in evaluation mode: {error}")
         try:
             return [self._look(probe, one) for one in inputs]
-        except RuntimeError as error:  # such as offsets into a sequence of tokens
+        except (RuntimeError, CannotReplay) as error:  # such as offsets into a sequence of tokens
             return Evidence(missing=f"the model does not take other inputs of that kind: {error}")
 
     def _look(self, probe: _Probe, one: Input) -> Evidence:
