@@ -18,7 +18,7 @@ class Score:
     """One number per batch, computed from the model's outputs at one line: `values` and the batches' `sizes`.
 
     `name` is the operation that made it. `kind`: `mean` (over the examples of the batch), `count` (of examples for which
-    something holds), or empty where it cannot be told.
+    something holds), or empty where it cannot be told. `idle`: it is a loss that carries no gradient.
     """
 
     place: Place | None
@@ -26,6 +26,7 @@ class Score:
     kind: str
     values: list[float] = dataclasses.field(default_factory=list)
     sizes: list[int] = dataclasses.field(default_factory=list)
+    idle: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -174,6 +175,11 @@ class Evaluation:
     predictions: Predictions = dataclasses.field(default_factory=Predictions)
     broken: str = ""
     kinship: Kinship | None = None
+
+    @property
+    def judges(self) -> bool:
+        """Whether outputs are compared with labels, or with targets by a loss that carries no gradient."""
+        return any(c.name == "eq" and c.labels for c in self.comparisons) or any(s.idle for s in self.scores)
 
     @property
     def complete(self) -> bool:

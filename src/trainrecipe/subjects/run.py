@@ -570,17 +570,20 @@ class Run:
         """Forwards that belong to evaluation: in a pass without backward, or without gradients outside any training step.
 
         Forwards that are made while a training pass goes on (target networks, teachers, rollouts) are not among them, nor
-        are those that come with nearly every optimiser step where there is no loader, or in a model's own `forward` that
-        was called by that name.
+        are those in a model's own `forward` that was called by that name, or that come with nearly every optimiser step
+        where there is no loader, unless their results are judged by labels.
         """
         training = {p.number for p in self.passes if p.trains}
         beside = {(f.model, f.place) for f in self.forwards if f.in_pass in training}
+        judged = {(e.model, e.place) for e in self.evaluated if e.judges}
         for forward in self.forwards:
             if forward.fed or forward.in_pass in training:
                 continue
             if forward.training and not forward.grad and forward.place is not None and forward.place.function == "forward":
                 continue  # a part without gradients, such as a target network
-            if forward.in_pass is None and (forward.grad or (forward.model, forward.place) in beside or _every_step(forward)):
+            if forward.in_pass is None and (forward.grad or (forward.model, forward.place) in beside):
+                continue
+            if forward.in_pass is None and _every_step(forward) and (forward.model, forward.place) not in judged:
                 continue
             yield forward
 

@@ -299,7 +299,8 @@ class Trace:
     ) -> None:
         if not isinstance(out, torch.Tensor) or out.numel() != 1 or out.is_complex() or self._at_end:
             return
-        if (name in LOSSES or name[:1].isupper()) and len(given) > 1 and known[1] is not mine:
+        judged = (name in LOSSES or name[:1].isupper()) and len(given) > 1 and known[1] is not mine
+        if judged:
             self._note_labels(given[1])
         if name in ("item", "clone", "cpu", "detach", "to", "float", "double") and given[0].numel() == 1:
             return
@@ -317,6 +318,7 @@ class Trace:
         if self._values.get(id(found)):  # several on one batch: not one number per batch
             found.kind = ""
         self._values[id(found)] = 1
+        found.idle = judged and known[0] is mine and not out.requires_grad
         if len(found.values) < 4096:
             found.values.append(float(out))
             found.sizes.append(self.size or 0)
