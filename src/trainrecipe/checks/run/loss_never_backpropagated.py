@@ -48,7 +48,7 @@ class LossNeverBackpropagated(Check):
     title = "A loss is computed in every step but never back-propagated"
     rows = ("S24",)
     faults = (30,)
-    explains = ("unused-parameters",)
+    explains = ("unused-parameters", "optimizer-without-gradients")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         evaluating = _functions(run, fed=False) - _functions(run, fed=True)  # `gradients-in-evaluation` looks at these

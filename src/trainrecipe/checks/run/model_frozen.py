@@ -46,7 +46,7 @@ class ModelFrozen(Check):
     title = "The optimiser holds frozen parameters only"
     rows = ("S24", "S17")
     faults = (58,)
-    explains = ("update-ratio", "overfit-one-batch")
+    explains = ("optimizer-without-gradients", "update-ratio", "overfit-one-batch")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         stepping = [o for o in run.optimizers if o.steps >= FEWEST and o.parameters]

@@ -50,7 +50,7 @@ class OptimizerWithoutGradients(Check):
     title = "An optimiser steps without ever getting a gradient"
     rows = ("S17", "S24")
     faults = (62, 29)
-    explains = ("unused-parameters", "step-missing", "parameters-never-updated", "graph-cut")
+    explains = ("unused-parameters", "step-missing", "parameters-never-updated")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         stepping = [o for o in run.optimizers if o.steps and not o.takes_closure]

@@ -44,7 +44,13 @@ class ParametersRecreated(Check):
     title = "Parameters are made anew in every step"
     rows = ("S24", "S12")
     faults = (127,)
-    explains = ("parameters-missing-from-optimizer", "unregistered-parameters", "stale-optimizer", "unused-parameters")
+    explains = (
+        "parameters-missing-from-optimizer",
+        "unregistered-parameters",
+        "stale-optimizer",
+        "unused-parameters",
+        "optimizer-without-gradients",
+    )
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not run.backwards:

@@ -43,7 +43,13 @@ class StaleOptimizer(Check):
     title = "The optimiser holds parameters that the model no longer has"
     rows = ("S24",)
     faults = (57, 79)
-    explains = ("parameters-missing-from-optimizer", "parameters-never-updated", "unused-parameters", "overfit-one-batch")
+    explains = (
+        "optimizer-without-gradients",
+        "parameters-missing-from-optimizer",
+        "parameters-never-updated",
+        "unused-parameters",
+        "overfit-one-batch",
+    )
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         stepping = [o for o in run.optimizers if o.steps]

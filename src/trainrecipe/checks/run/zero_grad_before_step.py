@@ -49,7 +49,14 @@ class ZeroGradBeforeStep(Check):
     title = "Gradients are cleared between backward and step"
     rows = ("S24",)
     faults = (28,)
-    explains = ("overfit-one-batch", "parameters-never-updated", "update-ratio", "vanishing-gradients", "unused-parameters")
+    explains = (
+        "optimizer-without-gradients",
+        "overfit-one-batch",
+        "parameters-never-updated",
+        "update-ratio",
+        "vanishing-gradients",
+        "unused-parameters",
+    )
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         stepping = [o for o in run.optimizers if o.steps]

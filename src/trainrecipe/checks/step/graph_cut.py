@@ -56,7 +56,14 @@ class GraphCut(Check):
     rows = ("S12", "S17")
     faults = (62, 63)
     price = Price.FORWARD
-    explains = ("overfit-one-batch", "parameters-never-updated", "unused-parameters", "learning-rate-range", "step-missing")
+    explains = (
+        "optimizer-without-gradients",
+        "overfit-one-batch",
+        "parameters-never-updated",
+        "unused-parameters",
+        "learning-rate-range",
+        "step-missing",
+    )
 
     def measure(self, step: Step) -> Evidence | list[Evidence]:
         if not step.steppers:

@@ -68,7 +68,14 @@ class LossConstant(Check):
     rows = ("S18", "S6")
     faults = (24,)
     price = Price.FORWARD
-    explains = ("overfit-one-batch", "learning-rate-range", "loss-at-init", "update-ratio", "learning-rate-starved")
+    explains = (
+        "optimizer-without-gradients",
+        "overfit-one-batch",
+        "learning-rate-range",
+        "loss-at-init",
+        "update-ratio",
+        "learning-rate-starved",
+    )
 
     def measure(self, step: Step) -> Evidence:
         """Compare the values seen, and then those of stretched weights."""

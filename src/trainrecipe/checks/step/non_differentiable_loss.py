@@ -66,6 +66,7 @@ class NonDifferentiableLoss(Check):
     faults = (17,)
     price = Price.BACKWARD
     explains = (
+        "optimizer-without-gradients",
         "overfit-one-batch",
         "learning-rate-range",
         "vanishing-gradients",

@@ -51,6 +51,7 @@ class OneUnitSoftmax(Check):
     rows = ("S18", "S19")
     faults = (8,)
     explains = (
+        "optimizer-without-gradients",
         "overfit-one-batch",
         "learning-rate-range",
         "loss-at-init",
