@@ -38,6 +38,11 @@ def find(listener: Listener, names: dict[int, str], moved: set[int]) -> Iterator
         at, own = _where(attribute, module=True)
         holder = ", ".join(dict.fromkeys(path or type(m).__name__ for path, m in every[:4]))
         yield _freeze("module", attribute, holder, parameters.values(), names, moved, at, own)
+    thawed = [(path, m) for path, m in modules.values() if _looks_thawed(m)]
+    if thawed:
+        still = {id(p): p for _, m in thawed for p in members.parameters(m)}
+        holder = ", ".join(dict.fromkeys(path or type(m).__name__ for path, m in thawed[:4]))
+        yield _freeze("thawed", RIGHT, holder, still.values(), names, moved, _where_thawed(), False)
     tensors = {id(p): p for root in roots for p in members.parameters(root) if p.requires_grad}
     slips = [(p, name) for p in tensors.values() if (name := _slip(getattr(p, "__dict__", {}), module=False))]
     for attribute in sorted({name for _, name in slips}):
@@ -72,6 +77,14 @@ def _slip(attributes: dict[str, Any], *, module: bool) -> str:
         if (module and name == RIGHT) or (name != RIGHT and _is_slip(name)):
             return name
     return ""
+
+
+def _looks_thawed(module: torch.nn.Module) -> bool:
+    """Whether `requires_grad = True` was set on a module whose parameters are all frozen all the same."""
+    if not vars(module).get(RIGHT):
+        return False
+    own = list(members.parameters(module))
+    return bool(own) and not any(p.requires_grad for p in own)
 
 
 @functools.cache
@@ -134,6 +147,16 @@ def _where(attribute: str, *, module: bool) -> tuple[Place | None, bool]:
                 continue
             return at, False
     return own, True
+
+
+def _where_thawed() -> Place | None:
+    """The line that sets `requires_grad` to something true on what is no parameter."""
+    for file, statement, function, _ in _statements():
+        for target, name, value in _set_in(statement):
+            off = isinstance(value, ast.Constant) and not value.value
+            if name == RIGHT and not off and not _over_parameters(file, statement, target):
+                return place((file, statement.lineno, function))
+    return None
 
 
 def _over_parameters(file: str, statement: ast.AST, target: ast.expr) -> bool:

@@ -142,12 +142,14 @@ class Kinship:
     """An evaluated model's batch-norm layers have seen no batch, but another model's of the same shapes (`donor`) have.
 
     `equal`: all weights are equal, `cosine` of the largest weights; `mark` tells whether its weights change.
+    `later`: they are not those that the training of any such model began with.
     """
 
     donor: int
     equal: bool
     cosine: float
     mark: str
+    later: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -15,9 +15,9 @@ class Freeze:
     """Something in the code that looks as if it froze parameters and does not.
 
     `kind`: `module` (an attribute was set on a module), `tensor` (on a tensor, misspelt), `compared` (a comparison that
-    stands alone). `attribute` is the name that was set, `holder` what it was set on. `names` and `elements` are the
-    trainable parameters concerned, `moved` how many elements lie in those that an optimiser moved. `own`: the module's own
-    class sets it, so it may be no more than a note to itself.
+    stands alone), `thawed` (`requires_grad = True` on a module whose parameters stay frozen). `attribute` is the name that
+    was set, `holder` what it was set on. `names` and `elements` are the parameters concerned, `moved` how many elements lie in
+    those that an optimiser moved. `own`: the module's own class sets it, so it may be no more than a note to itself.
     """
 
     kind: str

@@ -130,7 +130,9 @@ class Evaluations(Ear):
         self.run.evaluated.append(report)
         if not module.training and relations.is_fresh(module):
             with self.recorder.pause(), torch.no_grad():
-                report.kinship = relations.kinship(module, enumerate(self.listener.models.roots.values()))
+                report.kinship = relations.kinship(
+                    module, enumerate(self.listener.models.roots.values()), self.listener.backwards.every()
+                )
         trace = Trace(report, self.recorder, self.note_trouble)
         self.reports.expect(report, current)
         return trace

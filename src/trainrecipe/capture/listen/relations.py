@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
+from trainrecipe.capture.tape import Tape
 from trainrecipe.subjects.evaluation import Kinship
 
 _LARGEST = 4
@@ -32,13 +34,14 @@ def is_fresh(module: nn.Module) -> bool:
     return bool(own) and all(int(m.num_batches_tracked) == 0 and bool((m.running_mean == 0).all()) for m in own)  # type: ignore[arg-type,union-attr]
 
 
-def kinship(module: nn.Module, others: Iterable[tuple[int, nn.Module]]) -> Kinship | None:
-    """The model of the same shapes, with batch-norm statistics, whose weights those of `module` resemble most."""
+def kinship(module: nn.Module, others: Iterable[tuple[int, nn.Module]], tapes: Sequence[Tape]) -> Kinship | None:
+    """The model of the same shapes, with batch-norm statistics, whose weights those of `module` resemble most. `tapes` are
+    recorded steps, the first ones among them."""
     mine = list(members.parameters(module))
     if sum(p.numel() for p in mine) > _ELEMENTS:
         return None
     own = {id(p) for p in mine}
-    found = None
+    found, later = None, set[bool | None]()
     for number, other in others:
         theirs = list(members.parameters(other))
         if other is module or [p.shape for p in theirs] != [p.shape for p in mine] or any(id(p) in own for p in theirs):
@@ -46,7 +49,19 @@ def kinship(module: nn.Module, others: Iterable[tuple[int, nn.Module]]) -> Kinsh
         if any(int(m.num_batches_tracked) > 0 for m in norms(other)):  # type: ignore[arg-type]
             made = _compare(number, mine, theirs)
             found = made if found is None or made.cosine > found.cosine else found
-    return found
+            later.add(_is_later(mine, theirs, tapes))
+    return None if found is None else dataclasses.replace(found, later=later - {None} == {True})
+
+
+def _is_later(mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], tapes: Sequence[Tape]) -> bool | None:
+    """Whether the largest weight differs from what the other model's training began with; None where that is not known."""
+    largest = max(range(len(mine)), key=lambda i: mine[i].numel())
+    for tape in sorted(tapes, key=lambda t: t.step):
+        for original, first in tape.first_values():
+            if original is theirs[largest]:
+                same = exact_hash(mine[largest]) == first if isinstance(first, str) else torch.equal(mine[largest], first)
+                return not same
+    return None
 
 
 def _compare(number: int, mine: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> Kinship:

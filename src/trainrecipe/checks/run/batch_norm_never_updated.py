@@ -53,7 +53,7 @@ class BatchNormNeverUpdated(Check):
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not run.weights.norms:
             return Evidence(missing="no batch-norm layer took part in a recorded training step")
-        found = [u for u in run.weights.untouched if u.forwards >= FEWEST or not run.rehearsal]
+        found = [u for u in run.weights.untouched if u.forwards >= FEWEST or not run.rehearsal or run.ended == "finished"]
         groups: dict[tuple[str, object], list[Untouched]] = {}
         for one in found:
             groups.setdefault((one.model, one.place), []).append(one)

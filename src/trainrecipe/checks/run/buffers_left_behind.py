@@ -80,7 +80,7 @@ def _look(run: Run, seen: list[Evaluation]) -> Evidence:
     kin = last.kinship
     assert kin is not None
     moved = last.step > 0
-    follows = len(marks) > 1 and kin.cosine >= ALIKE and not _is_trained(run, last.model)
+    follows = (len(marks) > 1 or kin.later) and kin.cosine >= ALIKE and not _is_trained(run, last.model)
     return Evidence(
         {
             "left": moved and (kin.equal or follows),

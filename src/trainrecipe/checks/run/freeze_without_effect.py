@@ -74,6 +74,14 @@ class FreezeWithoutEffect(Check):
         if not kind:
             return Ruling.passed("no attribute was found that only looks as if it froze parameters")
         attribute, moved, names = evidence["attribute"], evidence["moved"], ", ".join(evidence["names"])
+        if kind == "thawed":
+            return Ruling.found(
+                Severity.WARNING,
+                f"`requires_grad = True` was set on a module ({evidence['holder']}), which unfreezes none of its parameters.",
+                expected="parameters that require a gradient once they are to be trained",
+                observed=f"{evidence['elements']:,} weights still require no gradient ({names})",
+                fix="Call requires_grad_(True) on the module, or set p.requires_grad = True for each of its parameters.",
+            )
         if not moved:
             return Ruling.passed(f"`{attribute}` has no effect, but no optimiser moves these parameters ({names})")
         if kind == "compared":

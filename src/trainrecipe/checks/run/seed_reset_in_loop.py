@@ -82,6 +82,7 @@ class SeedResetInLoop(Check):
         if own:
             fresh = [e for e in drawn if e.batch is not None]
             order = len(fresh) >= SHARE * len(equal) and len({e.batch for e in fresh}) == 1
+        again = each_step and not own and len(drawn) == len(equal) and len({e.forward for e in drawn}) == 1
         loaders = {run.passes[p].loader for p in passes if p is not None}
         if loaders and not own:
             order = all(run.loaders[n].shuffled for n in loaders) and _same_order(run, equal)
@@ -93,6 +94,7 @@ class SeedResetInLoop(Check):
                 "passes": len(passes - {None}),
                 "noise": bool(noise) and len(noise) == len(equal),
                 "order": order,
+                "draws": again,
                 "stream": entries[0].stream,
                 "seed": equal[0].seed,
                 "own": own,
@@ -110,13 +112,14 @@ class SeedResetInLoop(Check):
             return Ruling.passed(
                 f"{stream}'s stream was seeded {times} times during the training, with other states at the steps"
             )
-        if not evidence["noise"] and not evidence["order"]:
+        if not evidence["noise"] and not evidence["order"] and not evidence["draws"]:
             return Ruling.passed(f"{stream}'s stream is reset during the training, which does not draw from it")
         what = " and ".join(
             w
             for w, there in (
                 ("the same order of the data", evidence["order"]),
                 ("the same noise or dropout", evidence["noise"]),
+                ("the same random numbers in front of every forward", evidence["draws"] and not evidence["noise"]),
             )
             if there
         )
