@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.abc
 import importlib.machinery
 import json
@@ -22,6 +23,8 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trainrecipe.capture.frameworks import LIGHTNING
 
 if TYPE_CHECKING:
     from trainrecipe.capture.session import Session
@@ -129,6 +132,8 @@ def _compiled_code() -> list[Path]:
 
 def _run(order: Order, session: Session) -> Outcome:
     when_imported("torch", session.begin)
+    for name in LIGHTNING:
+        when_imported(name, functools.partial(session.teach, name))
     try:
         _execute(order)
     except SystemExit as leaving:

@@ -257,25 +257,28 @@ def _is_elsewhere(address: Any) -> bool:
 
 
 class _Shortened:
-    """The first `most(length) - 1` entries of a sampler and its last one; only the first ones where its length is unknown."""
+    """The first `most(length) - 1` entries of a sampler and its last one; only the first ones where its length is unknown.
+
+    `given` counts them, and `over` tells that the last one was given.
+    """
 
     def __init__(self, sampler: Iterator[Any], most: Callable[[int | None], int], length: int | None) -> None:
         self.sampler = sampler
         self._most = most
         self._length = length
-        self._given = 0
-        self._over = False
+        self.given = 0
+        self.over = False
 
     def __iter__(self) -> _Shortened:
         return self
 
     def __next__(self) -> Any:
-        if self._over:
+        if self.over:
             raise StopIteration
-        self._given += 1
+        self.given += 1
         chosen = next(self.sampler)
-        self._over = self._given >= self._most(self._length)
-        if self._over and self._length is not None:
+        self.over = self.given >= self._most(self._length)
+        if self.over and self._length is not None:
             for chosen in self.sampler:  # noqa: B007  the last one is wanted
                 pass
         return chosen

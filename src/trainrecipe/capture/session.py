@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainrecipe import progress
 from trainrecipe.capture.exchange import STALLED, Exchange
+from trainrecipe.capture.frameworks import teach_lightning
+from trainrecipe.capture.patch import Patches
 from trainrecipe.journal.events import append_to
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Session:
         self.listener: Listener | None = None
         self.rehearsal: Rehearsal | None = None
         self.sampler: Sampler | None = None
+        self.taught = Patches()
         self.trouble = ""
         self.exchange: Exchange | None = None
         if order.exchange:
@@ -116,8 +119,14 @@ class Session:
         if self.sampler is not None:
             self.sampler.start()
 
+    def teach(self, name: str) -> None:
+        """A framework was imported that counts batches itself."""
+        if self.listener is not None and self.listener.limit_batches is not None:
+            teach_lightning(name, self.listener.loaders, self.taught)
+
     def end(self) -> None:
         """The script is over, however it ended: stop listening."""
+        self.taught.undo()
         if self.rehearsal is not None:
             self.rehearsal.close()
         if self.listener is not None:

@@ -189,6 +189,15 @@ class Loaders(Ear):
             current.last_event = self.listener.event()
             self.listener.evaluations.end_of_pass()
 
+    def at_end_of_cut(self) -> bool:
+        """Whether the batch that the training was given last is the last one of a pass that is cut short."""
+        trains = [(p.number, i, p) for i, p in self._passes.items() if p.cut and p.trains]
+        if not trains:
+            return False
+        _, iterator, latest = max(trains, key=lambda t: t[0])
+        sampler = iterator._sampler_iter
+        return bool(getattr(sampler, "over", False)) and latest.batches >= sampler.given
+
     def backward(self) -> None:
         """The program called backward: the open pass trains, and so do loaders that are read side by side with it.
 

@@ -28,6 +28,8 @@ GAIN = 0.2
 ROWS = 2000
 ALIKE = 0.95
 """Straightness of the quantiles of an array against those of what is fed, from which it may be its source."""
+NUMBERED = 0.8
+"""Share of examples with a whole number of their own from which these are no labels, but the examples' places in the data."""
 
 
 class InputsAndLabelsUnrelated(Check):
@@ -86,6 +88,8 @@ class InputsAndLabelsUnrelated(Check):
         train = training(data)
         if train is None or train.y is None or train.rows < ENOUGH:
             return Evidence(missing="fewer training examples with one label each were seen than it takes")
+        if bool((train.y == train.y.round()).all()) and len(train.y.unique()) > NUMBERED * train.rows:
+            return Evidence(missing="the targets number the examples")
         steady = train.complete or train.repeats > 0
         own = _told(train)
         if own is None:
