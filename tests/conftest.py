@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FRAMEWORKS = {
     "lightning_trainer": "lightning",
+    "lightning_checkpoint": "lightning",
     "transformers_trainer": "transformers",
     "accelerate_loop": "accelerate",
     "keras_torch": "keras",

@@ -74,6 +74,8 @@ class InputsAndLabelsUnrelated(Check):
     explains = ("conflicting-labels", "unused-inputs", "overfit-one-batch", "input-independent-baseline")
 
     def measure(self, data: Data) -> Evidence:
+        import torch
+
         from trainrecipe.subjects.contents import evaluations, training
         from trainrecipe.subjects.pairing import misplaced
 
@@ -88,7 +90,7 @@ class InputsAndLabelsUnrelated(Check):
         train = training(data)
         if train is None or train.y is None or train.rows < ENOUGH:
             return Evidence(missing="fewer training examples with one label each were seen than it takes")
-        if bool((train.y == train.y.round()).all()) and len(train.y.unique()) > NUMBERED * train.rows:
+        if bool((train.y == train.y.round()).all()) and len(torch.unique(train.y)) > NUMBERED * train.rows:
             return Evidence(missing="the targets number the examples")
         steady = train.complete or train.repeats > 0
         own = _told(train)
