@@ -22,6 +22,8 @@ RARE = 0.1
 """Share of that token in training, at most."""
 FILLED = 0.03
 """Share of the training positions from which the token that fills the ends is padding, and no word."""
+WORDS = 200
+"""Different tokens from which they are words, none of which makes up half of a text."""
 VARIED = 20
 """Different tokens in training, so that a share says something."""
 
@@ -71,6 +73,9 @@ class PaddingShare(Check):
             return Evidence(missing="the inputs are no sequences of tokens")
         first = {"kind": "padding", **_padding(train.x), "length": train.x.shape[1]}
         found = [Evidence(first, place=train.place)]
+        common = _unknown(train.x, train.x)
+        if common["kinds"] >= WORDS:
+            found.append(Evidence({"kind": "common", **common}, place=train.place))
         for other in evaluations(data):
             if other.x.ndim == 2 and not other.x.is_floating_point():
                 found.append(Evidence({"kind": "unknown", **_unknown(train.x, other.x)}, place=other.place))
@@ -90,6 +95,17 @@ class PaddingShare(Check):
                 expected="evaluation text of tokens that training knows",
                 observed=f"{e['kinds']} different tokens in training; token {e['token']} is likely the one for unknown words",
                 fix="Encode the evaluation text with the training vocabulary, and split and lower-case both alike.",
+            )
+        if e["kind"] == "common":
+            if e["share"] < UNKNOWN:
+                return Ruling.passed(f"the commonest of {e['kinds']} tokens makes up {e['share']:.0%} of the text")
+            return Ruling.found(
+                Severity.NOTE,
+                f"One token of {e['kinds']} makes up {e['share']:.0%} of the training text (token {e['token']}).",
+                expected="text of many words; the commonest one makes up a tenth or less",
+                observed=f"token {e['token']} at {e['share']:.0%} of the positions that are not padding: likely the one for "
+                "unknown words",
+                fix="Print how many words are not in the vocabulary; split and lower-case the text as the vocabulary was made.",
             )
         if e["share"] < PADDED:
             return Ruling.passed(f"{e['share']:.0%} of the token positions are padding")

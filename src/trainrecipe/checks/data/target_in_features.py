@@ -24,6 +24,8 @@ KINDS = 20
 """Different targets that must be seen of a number."""
 EACH = 5
 """Examples of each class that must be seen."""
+TOLD = 0.8
+"""Share of the examples, of all and of each class, that columns set for one class only must tell."""
 MOST = 0.25
 """Share of the columns that may be copies; more, and it is how this task is made."""
 
@@ -81,6 +83,8 @@ class TargetInFeatures(Check):
         x, y = table.x.double().flatten(1), table.y
         varying = x.std(0, correction=0) > 0
         copies, kind = _classes(x, table) if table.classes else (_copies(x, y), "a copy")
+        if table.classes and not copies:
+            copies, kind = _telltales(x, table), "telltale"
         copies = [c for c in copies if bool(varying[c])]
         others = int(varying.sum()) - len(copies)
         shown = copies[:1]
@@ -102,13 +106,16 @@ class TargetInFeatures(Check):
         e = evidence
         if not e["copies"]:
             return Ruling.passed(f"none of {e['columns']} columns is the target ({e['rows']} examples)")
-        if e["others"] < OTHERS or (e["kind"] != "one-hot" and len(e["copies"]) > max(1, MOST * e["columns"])):
+        if e["others"] < OTHERS or (
+            e["kind"] not in ("one-hot", "telltale") and len(e["copies"]) > max(1, MOST * e["columns"])
+        ):
             return Ruling.unsure(
                 f"{len(e['copies'])} of {e['columns']} columns are the target; that may be what this task is made of"
             )
         named = ", ".join(str(c) for c in e["copies"][:6])
         what = {
             "one-hot": f"columns {named} are the class in one-hot code",
+            "telltale": f"columns {named} are set for one class only, one for each, and tell it for nearly all examples",
             "a code": f"column {named} has one value for each class",
             "a copy": f"column {named} is the target itself, up to an offset and a factor",
         }[e["kind"]]
@@ -143,6 +150,26 @@ def _copies(x: torch.Tensor, y: torch.Tensor) -> list[int]:
     a, b = x - x.mean(0), (y - y.mean())[:, None]
     left = 1 - (a * b).sum(0).square() / (a.square().sum(0) * b.square().sum()).clamp_min(1e-300)
     return [int(c) for c in (left.abs() < EXACT).nonzero().flatten()]
+
+
+def _telltales(x: torch.Tensor, table: Table) -> list[int]:
+    """A column of zeros and ones for each class that is set for examples of this class only, all but a few examples among
+    them: what is known only after the answer, such as an account that is closed."""
+    import torch
+
+    y = table.y
+    assert y is not None
+    binary = ((x == 0) | (x == 1)).all(0).nonzero().flatten()
+    found, known = [], torch.zeros(len(y), dtype=torch.bool)
+    for kind in table.classes:
+        own = y == kind
+        pure = [(int((x[:, c] == 1).sum()), int(c)) for c in binary if not bool((x[~own, c] == 1).any())]
+        most, column = max(pure, default=(0, -1))
+        if most < max(EACH, TOLD * int(own.sum())):
+            return []
+        found.append(column)
+        known |= x[:, column] == 1
+    return found if float(known.double().mean()) >= TOLD else []
 
 
 def _classes(x: torch.Tensor, table: Table) -> tuple[list[int], str]:

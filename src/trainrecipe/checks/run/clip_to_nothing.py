@@ -16,6 +16,8 @@ FEWEST = 5
 TINY = 0.01
 """A coefficient below this takes more than 99 % of every gradient away."""
 ALWAYS = 0.95
+STRONG = 0.1
+"""Coefficient below which clipping is at work at every step, rather than on the largest gradients: fault catalogue 38."""
 MEASURING = 1e6
 """A limit beyond this clips nothing: the call is there for the norm that it returns."""
 NEGLIGIBLE = 1e-5
@@ -90,6 +92,17 @@ class ClipToNothing(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         coefficient, ratio, calls = evidence["coefficient"], evidence["ratio"], evidence["calls"]
+        strong = sum(1 for c in evidence["coefficients"] if c < STRONG)
+        seen = len(evidence["coefficients"])
+        if evidence["tiny"] < ALWAYS * calls and strong >= ALWAYS * seen and not evidence["scale_free"]:
+            return Ruling.found(
+                Severity.NOTE,
+                f"The limit of {evidence['limit']:g} cuts every gradient to about {coefficient:.1%} of itself.",
+                expected="clipping that acts on the largest gradients only",
+                observed=f"a coefficient below {STRONG:g} at {strong} of {seen} steps: in effect {evidence['optimizer']} has "
+                f"{coefficient:.2g} times its learning rate",
+                fix=f"Raise the limit to about {evidence['limit'] / coefficient:.2g}, or choose the learning rate to match.",
+            )
         if evidence["tiny"] < ALWAYS * calls:
             return Ruling.passed(f"the median coefficient of {calls} clippings is {min(coefficient, 1.0):.3g}")
         if evidence["scale_free"] or ratio >= NEGLIGIBLE:
