@@ -57,8 +57,9 @@ class CollapseIsFree(Check):
 
     When it is wrong
     ----------------
-    Nothing is said where another backward call trains the same layers, or where a batch norm without weights, or an
-    operation that is not known, lies between layer and comparison: what keeps the variance up prevents the collapse.
+    Nothing is said where another backward call trains the same layers, or where an operation that is not known lies between
+    layer and comparison. A batch norm without weights in front of the comparison keeps the variance up and can prevent the
+    collapse: a note.
 
     Source
     ------
@@ -92,7 +93,8 @@ class CollapseIsFree(Check):
         alike = _loss(flow, end, {n: v for pair in pairs for n, v in pair.constant().items()})
         if agree is None or alike is None:
             return Evidence(missing="the step does not run with other values")
-        data = {"now": now, "agree": agree, "alike": alike, "apart": False, "pairs": len(pairs)}
+        held = all(pair.held for pair in pairs)
+        data = {"now": now, "agree": agree, "alike": alike, "apart": False, "pairs": len(pairs), "held": held}
         if now - agree >= GAIN * abs(now) and alike - agree <= SAME * (now - agree):
             singles = [
                 _loss(flow, end, {n: v for pair in pairs for n, v in pair.agreeing(row).items()})
@@ -111,7 +113,7 @@ class CollapseIsFree(Check):
                 f"with one output for all examples the loss is {e['alike']:.3g}, above {e['agree']:.3g} for agreement"
             )
         return Ruling.found(
-            Severity.WARNING,
+            Severity.NOTE if e["held"] else Severity.WARNING,
             "The loss only asks two trained outputs to agree: the same output for every input is its minimum.",
             expected="a loss that a constant output does not minimise, or a target without gradient",
             observed=f"the loss is {e['now']:.4g} now, {e['agree']:.4g} when the two sides agree, and {e['alike']:.4g} when "
@@ -121,10 +123,10 @@ class CollapseIsFree(Check):
 
 
 class _Pair:
-    """A comparison with the operations that made its two sides."""
+    """A comparison with the operations that made its two sides. `held`: something keeps the variance of a side up."""
 
-    def __init__(self, op: Seen, makers: tuple[Seen, Seen]) -> None:
-        self.op, self.makers = op, makers
+    def __init__(self, op: Seen, makers: tuple[Seen, Seen], held: bool) -> None:
+        self.op, self.makers, self.held = op, makers, held
         self.first = op.inputs[0].detach()
         self.rows = len(self.first)
 
@@ -154,24 +156,23 @@ def _pairs(flow: Flow) -> list[_Pair]:
         if first is None or second is None or first is second or len(first.outputs) != 1 or len(second.outputs) != 1:
             continue
         unit = plain_name(op) == "mul" and {plain_name(first), plain_name(second)} <= {"normalize", "div"}
-        if (plain_name(op) in COMPARING or unit) and _from_layer(flow, a, op) and _from_layer(flow, b, op):
-            found.append(_Pair(op, (first, second)))
+        sides = _layer_before(flow, a, op), _layer_before(flow, b, op)
+        if (plain_name(op) in COMPARING or unit) and all(sides):
+            found.append(_Pair(op, (first, second), "held" in sides))
     return found
 
 
-def _from_layer(flow: Flow, tensor: torch.Tensor, before: Seen) -> bool:
-    """Whether a value is what a layer of weights gives, through nothing but normalisation, activations and reshapes.
-
-    A batch norm without weights keeps the variance up, so that the value cannot become the same for every example.
-    """
+def _layer_before(flow: Flow, tensor: torch.Tensor, before: Seen) -> str:
+    """Whether a value is what a layer of weights gives, through nothing but normalisation, activations and reshapes: `free`,
+    or `held` by a batch norm without weights, which keeps the variance up; empty for anything else."""
+    held = False
     for op in flow.back(tensor, before):
         if flow.weight_in(op) is not None:
-            return True
-        if op.name == "batch_norm" and not op.weights:
-            return False
+            return "held" if held else "free"
         if plain_name(op) not in _BETWEEN:
-            return False
-    return False
+            return ""
+        held = held or (op.name == "batch_norm" and not op.weights)
+    return ""
 
 
 def _loss(flow: Flow, end: Seen, changes: dict[int, torch.Tensor]) -> float | None:
