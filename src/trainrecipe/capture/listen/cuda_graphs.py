@@ -36,10 +36,10 @@ class CudaGraphs:
     def _wrap_begin(self, original: Any) -> Any:
         listener = self.listener
 
-        def capture_begin(graph: Any, *args: Any, **kwargs: Any) -> Any:
+        def capture_begin(self: Any, *args: Any, **kwargs: Any) -> Any:
             listener.suspend()
             try:
-                return original(graph, *args, **kwargs)
+                return original(self, *args, **kwargs)
             except BaseException:
                 listener.resume()
                 raise
@@ -49,9 +49,9 @@ class CudaGraphs:
     def _wrap_end(self, original: Any) -> Any:
         listener = self.listener
 
-        def capture_end(graph: Any, *args: Any, **kwargs: Any) -> Any:
+        def capture_end(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                return original(graph, *args, **kwargs)
+                return original(self, *args, **kwargs)
             finally:
                 listener.resume()
 
@@ -60,8 +60,8 @@ class CudaGraphs:
     def _wrap_replay(self, original: Any) -> Any:
         listener = self.listener
 
-        def replay(graph: Any, *args: Any, **kwargs: Any) -> Any:
-            result = original(graph, *args, **kwargs)
+        def replay(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
             listener.recorder.parameters_changed()
             listener.tell("backward")
             return result
