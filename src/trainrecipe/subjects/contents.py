@@ -152,13 +152,25 @@ def _evaluations(data: Data) -> list[Table]:
         return []
     wanted = {b.signature[:1] for b in train.batches}
     groups: dict[Any, list[Batch]] = {}
+    known = set(hashes(train.x))
     for batch in data.fed:
         if not batch.trains and batch.signature[:1] in wanted:
-            groups.setdefault(_source(data, batch), []).append(batch)
-    known = set(hashes(train.x))
+            again = batch.in_pass is None and _repeats(batch, known)  # one function may judge several splits
+            groups.setdefault((_source(data, batch), again), []).append(batch)
     tables = [t for group in groups.values() if (t := _table(data, group)) is not None]
     apart = [t for t in tables if sum(h in known for h in hashes(t.x)) <= APART * t.rows]
     return [t for t in apart if t.loader is None or _source(data, t.batches[0]) != _source(data, train.batches[0])]
+
+
+def _repeats(batch: Batch, known: set[int]) -> bool:
+    """Whether a batch consists of training examples."""
+    given = hashes(batch.inputs[_main(batch)].detach().cpu())
+    return sum(h in known for h in given) > 0.5 * min(len(given), len(known))
+
+
+def _main(batch: Batch) -> int:
+    """The input that holds the examples: the first of real numbers, else the first."""
+    return next((i for i, t in enumerate(batch.inputs) if t.is_floating_point() and t.ndim > 1), 0)
 
 
 def _source(data: Data, batch: Batch) -> Any:
@@ -172,7 +184,7 @@ def _table(data: Data, batches: Sequence[Batch]) -> Table | None:
     batches = [b for b in batches if b.rows]
     if not batches:
         return None
-    chosen = next((i for i, t in enumerate(batches[0].inputs) if t.is_floating_point() and t.ndim > 1), 0)
+    chosen = _main(batches[0])
     rows, labels = _distinct(data, batches, chosen)
     if not rows:
         return None
