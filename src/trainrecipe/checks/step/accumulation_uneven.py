@@ -56,6 +56,8 @@ class AccumulationUneven(Check):
 
     def measure(self, step: Step) -> Evidence:
         """Compare the gradient as it is accumulated with that of the mean over all targets."""
+        from trainrecipe.subjects.reductions import weight_of_mean
+
         window = step.window
         if window is None or window.size < 2:
             return Evidence(missing="no step was seen that accumulates the gradients of several backward calls")
@@ -66,6 +68,9 @@ class AccumulationUneven(Check):
         counts = [n for n, _ in counted if n]
         if len(counts) != len(parts) or len(parts) < 2:
             return Evidence(missing="the loss is not one mean of a cross-entropy in each of the accumulated micro-batches")
+        weights = [weight_of_mean(one) or 0.0 for one in parts]
+        if not 0 < max(weights) <= EVEN * min(weights):  # a script may weigh its means by their targets itself
+            return Evidence(missing="the means are not known to have equal weights")
         data = {"size": window.size, "most": max(counts), "fewest": min(counts), "seen": len(parts)}
         if max(counts) <= EVEN * min(counts) or len({n / rows for n, rows in counted}) == 1:
             return Evidence({**data, "apart": 0.0}, place=step.place)
