@@ -15,6 +15,7 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -47,6 +48,7 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="added to every seed that a program sets")
+    parser.add_argument("--workers", type=int, default=2, help="programs at a time; 1 where their seconds matter")
     parser.add_argument("--peers", nargs="*", choices=list(peers.PEERS), help="also these tools; all of them, if none is named")
     parser.add_argument("--peer-seconds", type=float, default=peers.SECONDS, help="time limit for one tool on one program")
     parser.add_argument("--answers", type=Path, help="a file that keeps the answers of the tools, so that a sweep can go on")
@@ -57,7 +59,8 @@ def main() -> None:
     healthy = sorted((ROOT / "gallery").glob("*/healthy*.py"))
     zoo = sorted(p for p in (ROOT / "zoo").glob("*.py") if not p.stem.endswith("_parts"))
     scripts = [*faulty, *healthy, *zoo]
-    rows = [row(path, options.seeds) for path in scripts]
+    with ThreadPoolExecutor(options.workers) as pool:
+        rows = list(pool.map(lambda path: row(path, options.seeds), scripts))
     text, short = table(rows), summary(rows)
     if options.peers is not None:
         answers = list(peers.sweep(asked, scripts, options.peer_seconds, options.answers))

@@ -57,6 +57,17 @@ def test_a_finding_tells_all_it_has(tmp_path, monkeypatch):
     assert "recipe explain softmax-before-cross-entropy" in text
 
 
+def test_of_many_reasons_only_those_that_weigh_are_told_at_first_sight(tmp_path):
+    alone = [samples.skipped(f"alone-{i}", f"reason number {i}") for i in range(12)]
+    shared = [samples.skipped(f"shared-{i}", "what they share") for i in range(4)]
+    looked = dataclasses.replace(samples.skipped("looked", "-"), ruling=Ruling.unsure("it could be chance"))
+    record = samples.record(tmp_path, (), skipped=(*alone, *shared, looked))
+    brief, full = (flat(printed(record, 120, verbose=v)) for v in (False, True))
+    assert "shared-0, shared-1, shared-2, shared-3 what they share" in brief
+    assert "looked it could be chance" in brief
+    assert all(f"alone-{i}" in brief and f"reason number {i}" not in brief and f"reason number {i}" in full for i in range(12))
+
+
 def test_text_of_the_user_is_printed_as_it_is(tmp_path):
     ruling = Ruling.found(Severity.ERROR, HOSTILE, expected=HOSTILE, observed=HOSTILE, fix=HOSTILE, causes=(HOSTILE, HOSTILE))
     bad = samples.simple(check=HOSTILE, title=HOSTILE, ruling=ruling, why=HOSTILE)

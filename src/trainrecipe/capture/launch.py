@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainrecipe.capture.frameworks import LIGHTNING
+from trainrecipe.capture.frameworks import CHOOSERS, LIGHTNING
 
 if TYPE_CHECKING:
     from trainrecipe.capture.session import Session
@@ -121,18 +121,17 @@ def _scratch(order: Order) -> Iterator[None]:
 def _compiled_code() -> list[Path]:
     """Where compilers keep what they made of a program: the system loads it from there, past any redirection."""
     home, caches = Path.home(), Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    places = {
+    usual = {
         "TRITON_CACHE_DIR": Path(os.environ.get("TRITON_HOME") or home) / ".triton",
-        "TORCHINDUCTOR_CACHE_DIR": None,  # in the temporary folder
         "TORCH_EXTENSIONS_DIR": caches / "torch_extensions",
     }
-    given = {name: os.environ.get(name) for name in places}
-    return [Path(p) for name, usual in places.items() if (p := given[name] or usual) is not None]
+    named = {name: Path(os.environ[name]) for name in (*usual, "TORCHINDUCTOR_CACHE_DIR") if os.environ.get(name)}
+    return list((usual | named).values())
 
 
 def _run(order: Order, session: Session) -> Outcome:
     when_imported("torch", session.begin)
-    for name in LIGHTNING:
+    for name in (*LIGHTNING, *CHOOSERS):
         when_imported(name, functools.partial(session.teach, name))
     try:
         _execute(order)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainrecipe import progress
 from trainrecipe.capture.exchange import STALLED, Exchange
-from trainrecipe.capture.frameworks import teach_lightning
+from trainrecipe.capture.frameworks import CHOOSERS, LIGHTNING, note_choosers, teach_lightning
 from trainrecipe.capture.patch import Patches
 from trainrecipe.journal.events import append_to
 
@@ -120,9 +120,13 @@ class Session:
             self.sampler.start()
 
     def teach(self, name: str) -> None:
-        """A framework was imported that counts batches itself."""
-        if self.listener is not None and self.listener.limit_batches is not None:
-            teach_lightning(name, self.listener.loaders, self.taught)
+        """A module of a framework was imported that counts batches, or chooses weights, itself."""
+        if self.listener is None:
+            return
+        if name in CHOOSERS:
+            note_choosers(name, self.listener.checkpoints, self.taught)
+        elif name in LIGHTNING and self.listener.limit_batches is not None:
+            teach_lightning(name, self.listener.loaders, self.listener.horizon, self.taught)
 
     def end(self) -> None:
         """The script is over, however it ended: stop listening."""

@@ -102,7 +102,8 @@ class Chosen:
     """A comparison of `value` with the `best` so far, both as written, that keeps weights or resets a count of patience.
 
     `higher`: higher values are chosen. `values` are the pairs of both, as they were after an evaluation. `given`: the line
-    where the value is written so, if it was given to a function that compares it.
+    where the value is written so, if it was given to a function that compares it. `named`: a framework compares, and the
+    value is the name of a metric.
     """
 
     place: Place
@@ -111,6 +112,7 @@ class Chosen:
     higher: bool
     values: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     given: Place | None = None
+    named: bool = False
 
 
 @dataclasses.dataclass(slots=True)

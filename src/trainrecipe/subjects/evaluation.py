@@ -12,6 +12,9 @@ from typing import Any
 
 from trainrecipe.finding import Place
 
+POOLED = "the mean over this evaluation and the one before"
+"""How a number comes about that is added up in an object which is never reset."""
+
 
 @dataclasses.dataclass(slots=True)
 class Score:
@@ -188,6 +191,11 @@ class Evaluation:
         """Whether every call of this evaluation was watched."""
         return not self.broken and self.calls == len(self.sizes)
 
+    def alike(self, other: Evaluation) -> bool:
+        """Whether two evaluations are of one model, in one mode, on one loader."""
+        mine = (self.model, self.training, self.loader, self.aside)
+        return mine == (other.model, other.training, other.loader, other.aside)
+
     @property
     def examples(self) -> int:
         """How many examples went through the model."""
@@ -252,7 +260,7 @@ def averagings(evaluations: list[Evaluation]) -> list[Averaging]:
     for items in by_line([e for e in evaluations if not e.aside], "scores").values():
         ways: dict[str, list[tuple[Evaluation, Score, Reported]]] = {}
         for evaluation, score in items:
-            own = [r for r in evaluation.reported if evaluation.scores[r.score] is score]
+            own = [r for r in evaluation.reported if evaluation.scores[r.score] is score and r.how != POOLED]
             if any(r.right for r in own):
                 ways.setdefault("", []).append((evaluation, score, next(r for r in own if r.right)))
                 continue
@@ -280,6 +288,24 @@ def _averaging(how: str, shown: list[tuple[Evaluation, Score, Reported]]) -> Ave
         proper=over_examples(score),
         evaluation=evaluation,
     )
+
+
+def pooled(first: Evaluation, second: Evaluation) -> tuple[Score, Reported, Reported] | None:
+    """A number that is right after the first of two evaluations, and after the second is that over both, in one place.
+
+    With the score that it is the mean of, and what was reported each time.
+    """
+    for index, score in enumerate(second.scores):
+        own = [r for r in second.reported if r.score == index]
+        if any(r.right for r in own):
+            continue
+        for later in (r for r in own if r.how == POOLED):
+            for earlier in first.reported:
+                made = first.scores[earlier.score]
+                same = (made.place, made.name) == (score.place, score.name)
+                if same and earlier.how != POOLED and earlier.place is not None and earlier.place == later.place:
+                    return score, earlier, later
+    return None
 
 
 def _simple(value: float) -> bool:

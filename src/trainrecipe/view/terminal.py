@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from trainrecipe.finding import Verdict
 from trainrecipe.journal.record import Record
 from trainrecipe.picture import Picture
 from trainrecipe.view import phrases
@@ -20,6 +21,8 @@ from trainrecipe.view.source import shown
 
 _WIDEST = 104  # longer lines of prose are tiring to read
 _WIDEST_CELL = 26
+_FEW, _MANY = 12, 4
+"""Reasons that are all told at first sight; of more than these, those that so many checks share."""
 _LEVELS = {"error": ("✖", "red"), "warning": ("▲", "yellow")}
 
 
@@ -69,16 +72,31 @@ def _rest(record: Record, verbose: bool) -> Iterator[RenderableType]:
         yield from _section(f"Passed ({len(passed)})", saw, "green")
     missing = phrases.names(record.skipped)
     if missing:
-        reasons = [_pair(", ".join(checks), why) for why, checks in phrases.grouped(record.skipped)]
-        if phrases.undecided(record) and not verbose:
-            reasons = [text("everything; -v lists for each check what it would need to see", "dim")]
-        yield from _section(f"Could not be checked ({len(missing)})", reasons)
+        yield from _section(f"Could not be checked ({len(missing)})", _reasons(record, verbose))
     for picture in record.pictures if verbose else ():
         if picture.kind == "table":
             yield from _section(picture.title, [text(picture.caption, "dim"), _table(picture)])
     if verbose and record.environment:
         rows = [(text(k, "dim"), text(v)) for k, v in record.environment.items()]
         yield from _section("Environment", [labelled(rows)])
+
+
+def _reasons(record: Record, verbose: bool) -> Iterator[RenderableType]:
+    """Why checks could not decide; at first sight only what was looked at, and what keeps many from looking."""
+    if phrases.undecided(record) and not verbose:
+        yield text("everything; -v lists for each check what it would need to see", "dim")
+        return
+    looked = {f.ruling.says for f in record.skipped if f.ruling.verdict is Verdict.UNSURE}
+    rest: list[str] = []
+    reasons = phrases.grouped(record.skipped)
+    for why, checks in reasons:
+        if verbose or len(reasons) <= _FEW or why in looked or len(checks) >= _MANY:
+            yield _pair(", ".join(checks), why)
+        else:
+            rest += checks
+    if rest:
+        yield text(", ".join(sorted(rest)), "dim")
+        yield text("each for a reason that -v and the report tell", "dim")
 
 
 def _section(title: str, lines: Iterable[RenderableType], ink: str = "") -> Iterator[RenderableType]:

@@ -18,7 +18,7 @@ from trainrecipe.capture.listen import choosing, keeping
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.expressions import evaluate
 from trainrecipe.capture.tape import storage_of
-from trainrecipe.capture.where import is_user_file, place, spot
+from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.subjects.checkpoints import Chosen, Loaded, Saved, Taken
 
 _MOST = 100
@@ -378,6 +378,15 @@ class CheckpointCalls(Ear):
         if at is not None:
             chosen = Chosen(at, found.value, found.best, found.higher, given=found.given)
             self._choices[found.file, found.line] = chosen
+            self.record.choices.append(chosen)
+
+    @guarded
+    def note_monitor(self, metric: str, higher: bool, at: Spot | None) -> None:
+        """A framework's object was built that chooses by a metric of this name."""
+        where = place(at)
+        if where is not None and len(self._choices) < _MOST:
+            chosen = Chosen(where, metric, "", higher, named=True)
+            self._choices[where.file, where.line] = chosen
             self.record.choices.append(chosen)
 
     def fill(self) -> None:

@@ -134,7 +134,7 @@ class Evaluations(Ear):
                     module, enumerate(self.listener.models.roots.values()), self.listener.backwards.every()
                 )
         trace = Trace(report, self.recorder, self.note_trouble)
-        self.reports.expect(report, current)
+        self.reports.expect(report, current, second=count == 2)
         return trace
 
     @guarded

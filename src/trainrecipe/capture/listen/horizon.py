@@ -31,6 +31,15 @@ class Look:
     guards: list[Guard]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """What a framework says of a training whose loops are its own. `early`: it may end sooner."""
+
+    epochs: int | None
+    steps: int | None
+    early: bool
+
+
 class Horizon:
     """Collects looks while the script runs, and derives the planned number of steps and epochs from them."""
 
@@ -39,6 +48,7 @@ class Horizon:
         self.around_pass: dict[int, set[Key]] = {}
         self.looks: dict[int, list[Look]] = {}
         self.closed = False
+        self.told: Told | None = None
 
     def birth(self, optimizer: int) -> None:
         """An optimiser was built."""
@@ -141,10 +151,19 @@ class Horizon:
             if steps is None or bound_steps <= steps:
                 steps, certain = bound_steps, True
                 epochs = bound_epochs if bound_epochs is not None else epochs
+        if steps is None and self.told is not None and per_pass:
+            steps, epochs, certain = self._by_framework(self.told, sum(per_pass.values()) / len(per_pass))
         if steps is not None:
             optimizer.planned_steps = max(optimizer.steps, round(steps))
             optimizer.certain = certain
         return epochs
+
+    def _by_framework(self, told: Told, per_epoch: float) -> tuple[float | None, int | None, bool]:
+        lengths = [told.epochs * per_epoch] if told.epochs is not None else []
+        lengths += [float(told.steps)] if told.steps is not None else []
+        if not lengths:
+            return None, None, False
+        return min(lengths), max(1, round(min(lengths) / per_epoch)), not told.early
 
     def _by_loops(
         self, loops: list[Loop], looks: list[Look], per_pass: dict[int, float]

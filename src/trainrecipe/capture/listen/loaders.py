@@ -191,12 +191,22 @@ class Loaders(Ear):
 
     def at_end_of_cut(self) -> bool:
         """Whether the batch that the training was given last is the last one of a pass that is cut short."""
+        return self._cut_at_end() is not None
+
+    def end_cut(self) -> None:
+        """A framework goes on to the next epoch without asking for a batch more."""
+        iterator = self._cut_at_end()
+        if iterator is not None and not self._passes[iterator].finished:
+            self._end_pass(iterator)
+
+    def _cut_at_end(self) -> Any:
+        """The iterator of the latest pass that trains, if it is cut short and has given its last batch."""
         trains = [(p.number, i, p) for i, p in self._passes.items() if p.cut and p.trains]
         if not trains:
-            return False
+            return None
         _, iterator, latest = max(trains, key=lambda t: t[0])
         sampler = iterator._sampler_iter
-        return bool(getattr(sampler, "over", False)) and latest.batches >= sampler.given
+        return iterator if getattr(sampler, "over", False) and latest.batches >= sampler.given else None
 
     def backward(self) -> None:
         """The program called backward: the open pass trains, and so do loaders that are read side by side with it.

@@ -21,7 +21,7 @@ import torch
 
 from trainrecipe.capture.listen.ear import Put, guarded
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
-from trainrecipe.subjects.evaluation import Evaluation, Reported, Score
+from trainrecipe.subjects.evaluation import POOLED, Evaluation, Reported, Score
 from trainrecipe.subjects.run import Loader, Pass
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ _READS_FRAMES = frozenset({"locals", "vars", "eval", "exec", "dir"})
 
 @dataclasses.dataclass(slots=True)
 class Expected:
-    """An evaluation whose numbers are waited for, with the pass it was made in."""
+    """An evaluation whose numbers are waited for, with the pass it was made in and the one evaluation before it, if any."""
 
     report: Evaluation
     seen: Pass | None
+    first: Evaluation | None = None
     looks: int = _GATHERINGS
 
 
@@ -108,9 +109,10 @@ class Reports:
         )
         self.gather(text)
 
-    def expect(self, report: Evaluation, seen: Pass | None) -> None:
-        """An evaluation begins whose numbers are to be looked for."""
-        self.waiting.append(Expected(report, seen))
+    def expect(self, report: Evaluation, seen: Pass | None, second: bool) -> None:
+        """An evaluation begins whose numbers are to be looked for; `second`: one of its kind was made before."""
+        alike = (e for e in self.ear.run.evaluated if e is not report and e.alike(report))
+        self.waiting.append(Expected(report, seen, next(alike, None) if second else None))
         del self.waiting[:-4]
 
     @guarded
@@ -223,6 +225,22 @@ def _candidates(expected: Expected, loaders: list[Loader]) -> Iterator[Candidate
             continue  # the first axis counts something else: nodes, time
         cut = seen is None or seen.cut or not seen.finished
         yield from _of_score(index, score, lengths, loader, loaders, cut)
+        if expected.first is not None and expected.first.complete:
+            yield from _pooled(index, score, expected.first)
+
+
+def _pooled(index: int, score: Score, first: Evaluation) -> Iterator[Candidate]:
+    """What is reported if whatever adds up still holds the evaluation before."""
+    earlier = next((s for s in first.scores if (s.place, s.name, s.kind) == (score.place, score.name, score.kind)), None)
+    if earlier is None or len(earlier.values) != len(first.sizes):
+        return
+    values, sizes = earlier.values + score.values, earlier.sizes + score.sizes
+    if score.kind == "count":
+        yield Candidate(index, POOLED, False, sum(values) / sum(sizes))
+        yield Candidate(index, POOLED, False, sum(v / n for v, n in zip(values, sizes, strict=True)) / len(values))
+    else:
+        yield Candidate(index, POOLED, False, sum(v * n for v, n in zip(values, sizes, strict=True)) / sum(sizes))
+        yield Candidate(index, POOLED, False, sum(values) / len(values))
 
 
 def _of_score(

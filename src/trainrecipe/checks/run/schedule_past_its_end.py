@@ -173,7 +173,8 @@ class SchedulePastItsEnd(Check):
             observed=f"{name} = {length:g}, which is the number of batches of the whole run, and {evidence['calls']:.0f} "
             "calls: the rate "
             f"ends at {evidence['last']:.3g} with a peak of {evidence['peak']:.3g}",
-            fix="Call scheduler.step() after every optimiser step, or give its length in epochs.",
+            fix='Call scheduler.step() after every optimiser step (with Lightning: "interval": "step"), or give its length in '
+            "epochs.",
         )
 
     def draw(self, evidence: Evidence) -> Picture | None:

@@ -63,25 +63,33 @@ class WorstKeptAsBest(Check):
                 f"; after {evidence['evaluations']} evaluations it was {evidence['last']:.4g}, "
                 f"and {evidence['kept']:.4g} counted as the best"
             )
+        if evidence["named"]:
+            mode = "min" if evidence["higher"] else "max"
+            expected = f"mode {mode!r}, or a metric of which {side} values are better"
+            fix = f"Say mode={mode!r}; with transformers greater_is_better={not evidence['higher']}."
+        else:
+            expected = f"{evidence['value']} {'<' if evidence['higher'] else '>'} {evidence['best']}"
+            fix = "Turn the comparison round, and begin with " + ("infinity." if evidence["higher"] else "minus infinity.")
         return Ruling.found(
             Severity.WARNING,
             f"`{evidence['value']}` is better when it is {'lower' if evidence['higher'] else 'higher'}, "
             f"but {side} values count as the best.",
-            expected=f"{evidence['value']} {'<' if evidence['higher'] else '>'} {evidence['best']}",
+            expected=expected,
             observed=f"the comparison chooses {side} values{seen}",
-            fix="Turn the comparison round, and begin with " + ("infinity." if evidence["higher"] else "minus infinity."),
+            fix=fix,
         )
 
 
 def _look(choice: Chosen) -> Evidence:
     """One comparison. `better`: 1 for a quantity that is better when higher, -1 when lower, 0 where that is not known."""
-    known = better(choice.value, choice.given or choice.place)
+    known = direction(choice.value) if choice.named else better(choice.value, choice.given or choice.place)
     named = direction(choice.best)
     pairs = choice.values
     return Evidence(
         {
             "value": choice.value,
             "best": choice.best,
+            "named": choice.named,
             "higher": choice.higher,
             "better": 0 if known * named < 0 else known,
             "evaluations": len(pairs),

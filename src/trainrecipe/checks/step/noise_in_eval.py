@@ -119,15 +119,11 @@ def _change(step: Step) -> float | None:
     twin = step.twin()
     twin.evaluating = True
     made: list[list[torch.Tensor]] = []
-    state = torch.get_rng_state()
-    try:
-        with torch.no_grad():
-            for seed in (1, 2):
-                torch.manual_seed(seed)
-                env = twin.run(until=step.predictions, rng=False)
-                made.append([env[n].double() for n in step.predictions if n in env and env[n].is_floating_point()])
-    finally:
-        torch.set_rng_state(state)
+    with torch.no_grad():
+        for seed in (1, 2):
+            torch.manual_seed(seed)  # whoever examines puts the streams back
+            env = twin.run(until=step.predictions, rng=False)
+            made.append([env[n].double() for n in step.predictions if n in env and env[n].is_floating_point()])
     pairs = [(a, b) for a, b in zip(*made, strict=False) if a.shape == b.shape and a.numel() > 1]
     if not pairs:
         return None

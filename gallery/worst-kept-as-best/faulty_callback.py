@@ -1,0 +1,62 @@
+"""Wine with Lightning: training stops when the validation accuracy no longer rises."""
+import logging
+import warnings
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import EarlyStopping
+from sklearn.datasets import load_wine
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+warnings.filterwarnings("ignore")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+class LitWine(pl.LightningModule):
+    def __init__(self, hidden=32, lr=3e-3):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(13, hidden), nn.ReLU(), nn.Linear(hidden, 3))
+        self.lr = lr
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = F.cross_entropy(self.net(x), y)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        logits = self.net(x)
+        self.log("val_loss", F.cross_entropy(logits, y))
+        self.log("val_acc", (logits.argmax(1) == y).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+
+def main():
+    pl.seed_everything(1, verbose=False)
+    X, y = load_wine(return_X_y=True)
+    X_train, X_val, y_train, y_val = train_test_split(X, y, test_size=0.25, stratify=y, random_state=1)
+    scaler = StandardScaler().fit(X_train)
+
+    def dataset(a, b):
+        return TensorDataset(torch.tensor(scaler.transform(a), dtype=torch.float32), torch.tensor(b))
+
+    train = DataLoader(dataset(X_train, y_train), batch_size=16, shuffle=True)
+    val = DataLoader(dataset(X_val, y_val), batch_size=16)
+    model = LitWine()
+    # fault: the mode is "min" where none is given
+    stopping = EarlyStopping(monitor="val_acc", patience=8)
+    trainer = pl.Trainer(max_epochs=40, callbacks=[stopping], accelerator="cpu", logger=False,
+                         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(model, train, val)
+    print(f"stopped after {trainer.current_epoch} epochs, accuracy {trainer.callback_metrics['val_acc']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
