@@ -61,7 +61,7 @@ def test_of_many_reasons_only_those_that_weigh_are_told_at_first_sight(tmp_path)
     alone = [samples.skipped(f"alone-{i}", f"reason number {i}") for i in range(12)]
     shared = [samples.skipped(f"shared-{i}", "what they share") for i in range(4)]
     looked = dataclasses.replace(samples.skipped("looked", "-"), ruling=Ruling.unsure("it could be chance"))
-    record = samples.record(tmp_path, (), skipped=(*alone, *shared, looked))
+    record = samples.record(tmp_path, (), passed=(samples.passed("fine", "ok"),), skipped=(*alone, *shared, looked))
     brief, full = (flat(printed(record, 120, verbose=v)) for v in (False, True))
     assert "shared-0, shared-1, shared-2, shared-3 what they share" in brief
     assert "looked it could be chance" in brief
