@@ -28,6 +28,8 @@ GAIN = 0.2
 ROWS = 2000
 ALIKE = 0.95
 """Straightness of the quantiles of an array against those of what is fed, from which it may be its source."""
+COLUMN = 0.999
+"""Correlation from which an array is a column of another."""
 NUMBERED = 0.8
 """Share of examples with a whole number of their own from which these are no labels, but the examples' places in the data."""
 
@@ -248,11 +250,19 @@ def _in_arrays(data: Data, train: Table) -> dict[str, Any]:
     labels = [(n, a.reshape(-1).double()) for n, a in arrays if a.numel() == len(a) and len(a) >= ENOUGH][:10]
     for name, x in inputs:
         for label, y in labels:
-            if len(x) == len(y) and _is_source(train, x, y):
+            if len(x) == len(y) and _is_source(train, x, y) and not _is_column(x, y):
                 found = list(told(x[:ROWS].float(), y[:ROWS], bool(train.classes)))
                 if _tells(found):
                     return {"other": found, "source": f"the arrays {name} and {label}"}
     return {}
+
+
+def _is_column(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether what is distributed like the labels is a column of the inputs, up to an offset and a factor."""
+    a, b = x.reshape(len(x), -1).double(), y.double()
+    a, b = a - a.mean(0), b - b.mean()
+    norms = a.norm(dim=0) * b.norm()
+    return bool(((a.T @ b).abs() > COLUMN * norms).logical_and(norms > 0).any())
 
 
 def _is_source(train: Table, x: torch.Tensor, y: torch.Tensor) -> bool:
