@@ -14,6 +14,8 @@ from trainrecipe.subjects.names import RESHAPING
 from trainrecipe.subjects.trials import fall
 
 if TYPE_CHECKING:
+    import torch
+
     from trainrecipe.subjects.step import Step
 
 STEPS = 40
@@ -59,19 +61,18 @@ def _before(flow: Flow, op: Seen) -> bool:
     return any(flow.weight_in(made) is not None for made in flow.back(op.inputs[0], op) if made.name not in _PLAIN)
 
 
-def _only_feeds_a_layer(flow: Flow, op: Seen) -> bool:
-    tensor, after = op.outputs[0], op
-    for _ in range(6):
-        users = flow.users(tensor, after)
-        if len(users) != 1:
-            return False
-        (user,) = users
-        if (weight := flow.weight_in(user)) is not None:
-            return user.name == "linear" and weight.is_leaf and user.inputs[0] is tensor
-        if user.name not in _PLAIN or len(user.outputs) != 1:
-            return False
-        tensor, after = user.outputs[0], user
-    return False
+def _only_feeds_a_layer(flow: Flow, op: Seen, tensor: torch.Tensor | None = None, left: int = 6) -> bool:
+    """Whether all that uses a value are layers of weights: one, or several heads."""
+    value = op.outputs[0] if tensor is None else tensor
+    users = flow.users(value, op)
+    return bool(users) and all(_is_layer(flow, user, value, left) for user in users)
+
+
+def _is_layer(flow: Flow, user: Seen, value: torch.Tensor, left: int) -> bool:
+    if (weight := flow.weight_in(user)) is not None:
+        return user.name == "linear" and weight.is_leaf and user.inputs[0] is value
+    plain = user.name in _PLAIN and len(user.outputs) == 1 and left > 0
+    return plain and _only_feeds_a_layer(flow, user, user.outputs[0], left - 1)
 
 
 def compared(step: Step, hidden: list[Hidden]) -> tuple[float, float] | None:

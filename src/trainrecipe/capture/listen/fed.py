@@ -49,6 +49,7 @@ class Fed(Ear):
         self._given: list[list[int]] = []
         self._labels: list[list[float]] = []
         self._open: tuple[Batch, int] | None = None
+        self._told = 0
 
     def install(self, put: Put) -> None:
         """Nothing to replace: others tell."""
@@ -79,7 +80,10 @@ class Fed(Ear):
         self.settle()
         if not self.training and self.listener.detail_always:
             self.arrays = list(_arrays())[:_ARRAYS]
-        module, inputs, at = _fed(tape)
+        since, self._told = self._told, max((op.index + 1 for op in tape.ops), default=self._told)
+        module, inputs, at = _fed(tape, since)  # graphs that are retained reach back to batches that were told before
+        if not inputs:
+            module, inputs, at = _fed(tape, 0)
         found = target_of(tape)
         target = found[2] if found is not None and _is_plain(found[2]) else None
         inputs = [t for t in inputs if target is None or not equal(t, target)]
@@ -203,12 +207,13 @@ class Fed(Ear):
         return found
 
 
-def _fed(tape: Tape) -> tuple[Any, list[torch.Tensor], Spot | None]:
-    """The first module call of a step that takes constants, or the operations where constants meet parameters."""
+def _fed(tape: Tape, since: int) -> tuple[Any, list[torch.Tensor], Spot | None]:
+    """The first module call of a step that takes constants, or the operations where constants meet parameters; of the
+    operations from number `since` on."""
     leaves = {n for n, v in tape.values.items() if v.parameter is not None}
     loose: dict[int, torch.Tensor] = {}
     at = None
-    for op in tape.ops:
+    for op in (op for op in tape.ops if op.index >= since):
         direct = op.kind == "module" or any(n in leaves for n in op.inputs)
         for number in op.inputs if direct else ():
             value = tape.values.get(number)

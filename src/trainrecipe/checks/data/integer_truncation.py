@@ -102,8 +102,14 @@ def _inputs(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | 
     pick = slice(None, None, max(1, width // COLUMNS))
     fed = table.x.reshape(table.rows, -1)[:, pick].double()
     kinds = torch.unique(fed)
-    if width < 4 or not bool((fed == fed.round()).all()) or not 1 <= len(kinds) <= FEW:
+    if width < 4 or not 1 <= len(kinds) <= FEW:
         return None
+    moved = not bool((fed == fed.round()).all())
+    if moved:
+        whole = _whole(fed, kinds)
+        if whole is None:
+            return None
+        fed = whole
     sources = [(n, a) for n, a in arrays if a.ndim > 1 and a[0].numel() == width and len(a) >= min(32, table.rows // 2)]
     for name, array in sources:
         raw = array.reshape(len(array), -1)[:, pick].double()
@@ -111,9 +117,18 @@ def _inputs(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | 
         if not bool(raw.isfinite().all()) or len(many) < max(5, RICHER * len(kinds)):
             continue
         for how, scaled in _scalings(raw):
-            if _same_shares(fed, scaled.trunc()):
+            cut = scaled.trunc()
+            if _same_shares(fed, cut - cut.min() if moved else cut):
                 return _evidence(table, "inputs", fed.reshape(-1), name, how, len(many))
     return Evidence({"cut": False, "what": "inputs"}, place=table.place) if sources else None
+
+
+def _whole(fed: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor | None:
+    """Whole numbers from 0 on, out of which an offset and a factor make what is fed; None where none do."""
+    if len(kinds) < 2:
+        return None
+    places = (fed - kinds[0]) / kinds.diff().min()
+    return places.round() if float((places - places.round()).abs().max()) < 1e-3 else None
 
 
 def _targets(table: Table, arrays: list[tuple[str, torch.Tensor]]) -> Evidence | None:

@@ -24,6 +24,10 @@ FILLED = 0.03
 """Share of the training positions from which the token that fills the ends is padding, and no word."""
 WORDS = 200
 """Different tokens from which they are words, none of which makes up half of a text."""
+SOME, NEARLY = 30, 0.8
+"""Fewer tokens may be words, too, where one of them takes nearly all positions."""
+MOST, ENDS = 4, 0.95
+"""Tokens at the ends of rows that may be padding, and the share of all its places that padding has there."""
 VARIED = 20
 """Different tokens in training, so that a share says something."""
 
@@ -74,7 +78,7 @@ class PaddingShare(Check):
         first = {"kind": "padding", **_padding(train.x), "length": train.x.shape[1]}
         found = [Evidence(first, place=train.place)]
         common = _unknown(train.x, train.x)
-        if common["kinds"] >= WORDS:
+        if common["kinds"] >= (SOME if common["share"] >= NEARLY else WORDS):
             found.append(Evidence({"kind": "common", **common}, place=train.place))
         for other in evaluations(data):
             if other.x.ndim == 2 and not other.x.is_floating_point():
@@ -128,13 +132,17 @@ class PaddingShare(Check):
 
 def _padding(x: torch.Tensor) -> dict[str, Any]:
     """The token that fills row ends, and its share."""
+    import torch
+
     best = {"share": 0.0, "token": 0, "typical": x.shape[1]}
     for rows in (x, x.flip(1)):
-        token = int(rows[:, -1].mode().values)
-        run = (rows.flip(1) == token).long().cumprod(1).sum(1)
-        share = float(run.double().mean()) / x.shape[1]
-        if share > best["share"] and int((run > 0).sum()) > len(x) // 3:
-            best = {"share": share, "token": token, "typical": int(x.shape[1] - run.median())}
+        tokens, counts = torch.unique(rows[:, -1], return_counts=True)
+        for token in tokens[counts.argsort(descending=True)[:MOST]].tolist():
+            run = (rows.flip(1) == token).long().cumprod(1).sum(1)
+            share = float(run.double().mean()) / x.shape[1]
+            only = int(run.sum()) >= ENDS * int((x == token).sum())
+            if only and share > best["share"] and int((run > 0).sum()) > len(x) // 3:
+                best = {"share": share, "token": token, "typical": int(x.shape[1] - run.median())}
     return best
 
 

@@ -99,8 +99,8 @@ class RaggedBatchMean(Check):
 def _is_sum(averaging: Averaging) -> bool:
     """Whether the batch's number grows with the size of the batch, as a sum does."""
     score = averaging.score
-    if score.kind == "count":
-        return False
+    if score.kind == "count" or score.name not in ("div", "truediv", "true_divide"):
+        return False  # a mean by its own definition
     full, last = max(score.sizes), score.sizes[-1]
     usual = sum(score.values[:-1]) / (len(score.values) - 1)
     return last < 0.7 * full and usual != 0 and abs(score.values[-1] / usual - last / full) < 0.25 * (1 - last / full)

@@ -68,7 +68,8 @@ class ZeroGradBeforeStep(Check):
         fed = [s for s in optimizer.seen if s.backwards > 0]
         if not fed:
             return Evidence(missing=f"no backward reached {optimizer.name} in the steps that were looked at")
-        wiped = [s for s in fed if s.cleared_late and not s.gradient]
+        own = optimizer.takes_closure and not optimizer.standard  # may clear them itself once its step is taken, as SAM does
+        wiped = [s for s in fed if s.cleared_late and not s.gradient] if not own else []
         place = next((s.clear_place for s in wiped if s.clear_place), optimizer.step_place or optimizer.place)
         data = {"optimizer": optimizer.name, "steps": len(fed), "wiped": len(wiped)}
         erased = [] if wiped else _erased(run, optimizer)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DROWNED = 0.9
 """Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt."""
-DWARFED = 1e-3
+DWARFED = 0.02
 """Share of the gradient below which a term is tried for whether it is learnt at all."""
 STEPS = 100
 """Steps of each experiment, at Adam's rate below."""
@@ -33,8 +33,8 @@ USED = 10.0
 """How many times its value at the start it must become without it, for the code to be of use to the data."""
 BETTER = 1.1
 """How many times larger the reconstruction's loss must stay with it."""
-KEPT = 0.3
-"""Share of that fall below which it is not learnt in company."""
+KEPT, SLOWED = 0.3, 0.6
+"""Shares of that fall below which it is not learnt in company, or slower: a note."""
 
 
 class LossTermDwarfed(Check):
@@ -44,7 +44,7 @@ class LossTermDwarfed(Check):
     --------------
     The gradient of each summand, at the weights that several reach, in every recorded step. Three cases are tried further.
     A penalty on the weights alone that makes up over 90 % of the gradient: a twin is trained on one batch with it and
-    without it, and the loss on the data compared. A term with targets that has less than a thousandth of the gradient and
+    without it, and the loss on the data compared. A term with targets that has less than a fiftieth of the gradient and
     no small factor of its own: a twin is trained with the whole loss and with this term alone. The divergence of a latent
     code whose noise reaches the reconstruction, as in a variational autoencoder, with most of the gradient: whether it is
     pressed to nothing, while without it the code would be used and the reconstruction better.
@@ -116,14 +116,14 @@ class LossTermDwarfed(Check):
         fall, possible = first - last, start - end
         if not all(map(math.isfinite, (last, end))) or possible < LEARNT * abs(start):
             return Ruling.unsure(f"{text}; {STEPS} steps do not show what it does")
-        if fall > KEPT * possible:
+        if fall > SLOWED * possible:
             return Ruling.passed(f"{text}; all the same the rest is learnt ({first:.3g} to {last:.3g})")
         penalty = e["tried"] == "penalty"
         return Ruling.found(
-            Severity.WARNING,
+            Severity.WARNING if fall <= KEPT * possible else Severity.NOTE,
             f"The penalty on the weights ({e['term']}) drowns the loss on the data."
             if penalty
-            else f"The term {e['term']} is drowned by the rest of the loss.",
+            else f"The term {e['term']} is {'drowned' if fall <= KEPT * possible else 'held up'} by the rest of the loss.",
             expected="terms whose gradients are comparable at the weights that they share",
             observed=f"it makes up {e['share']:.2%} of the gradient; in {STEPS} steps on one batch the "
             f"{'loss on the data' if penalty else 'term'} goes from {first:.4g} to {last:.4g}, and "
@@ -197,7 +197,7 @@ def _suspect(step: Step, whole: Parts, shares: dict[str, float]) -> tuple[Term |
     for term in whole.terms:
         if term.weights_only and shares[names[id(term)]] > DROWNED:
             return term, "penalty"
-    fitting = [t for t in whole.terms if t.meets_target]
+    fitting = [t for t in whole.terms if t.meets_target or t.pull]
     for term in whole.terms:
         plain = term.factor is None or abs(term.factor) >= 0.5
         if term.meets_target and plain and len(fitting) > 1 and shares[names[id(term)]] < DWARFED and term.shared > 0:
