@@ -116,6 +116,7 @@ def _note_rates(listener: Listener, step: Step) -> None:
         return
     record = watched.record
     step.rates = list(record.rates)
+    step.planned_steps = record.planned_steps if record.certain else None
     step.optimizer_place = record.place
     step.built_rate = max((float(group.get("lr") or 0.0) for group in record.groups), default=0.0)
     clips = [c for c in listener.run.clips if record.number in c.optimizers and c.count > c.stale]
@@ -163,7 +164,7 @@ def fill_parameters(listener: Listener) -> None:
                     tensors[id(parameter)] = parameter
                     owners.setdefault(id(parameter), module)
                     model_of.setdefault(id(parameter), number)
-    registered = set(tensors)
+    registered = set(tensors) | listener.backwards.owned
     _fill_kin(listener)
     held = {key: sorted(by) for key, by in listener.optimizers.held_by.items() if key in tensors}
     rates: dict[int, float] = {}

@@ -118,6 +118,7 @@ class Step:
         self.inputs_seen: list[tuple[int, Any]] = []
         self.rates: list[float] = []
         self.built_rate = 0.0
+        self.planned_steps: int | None = None
         self.optimizer_place: Place | None = None
         self.clip: tuple[str, float, float] | None = None
         self.last: Tape | None = None

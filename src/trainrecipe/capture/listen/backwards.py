@@ -69,6 +69,8 @@ class Backwards(Ear):
         self._room = _BATCH_BYTES
         self.asked: set[int] = set()
         """Leaves whose gradients `torch.autograd.grad` was asked for, which accumulates none."""
+        self.owned: set[int] = set()
+        """Parameters of recorded steps that the called models owned at the time."""
 
     @property
     def wanting(self) -> bool:
@@ -326,6 +328,7 @@ class Backwards(Ear):
         kept = self.tapes.setdefault(tape.site, [])
         if len(kept) < TAPES:
             kept.append(tape)
+            self._note_owned(tape)
             if not tape.copied and len(kept) == 1:
                 tape.hashes = {id(p): exact_hash(p) for p in tape.parameters}
         sound = all(bool(t.isfinite().all()) for t in tape.observed) and all(g.finite for _, g in tape.gradients)
@@ -333,6 +336,11 @@ class Backwards(Ear):
             self.latest[tape.site] = tape
         if not sound:
             self.broken.setdefault(tape.site, tape)
+
+    def _note_owned(self, tape: Tape) -> None:
+        """Which of a step's parameters its models own now; layers may be exchanged later."""
+        own = {id(p) for root in self.listener.models.roots.values() for p in members.parameters(root)}
+        self.owned |= own & {id(p) for p in tape.parameters}
 
     def _keep_batch(self, tape: Tape) -> None:
         """Keep what a step consumed, so that experiments have more than one batch to train on."""

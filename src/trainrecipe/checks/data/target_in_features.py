@@ -26,6 +26,9 @@ EACH = 5
 """Examples of each class that must be seen."""
 TOLD = 0.8
 """Share of the examples, of all and of each class, that columns set for one class only must tell."""
+MANY, GAP, NEARLY = 50, 0.1, 0.9
+"""Examples of either class, the part of a column's span that must be empty between them, and the area under the ROC curve
+that no other column may reach."""
 MOST = 0.25
 """Share of the columns that may be copies; more, and it is how this task is made."""
 
@@ -37,7 +40,8 @@ class TargetInFeatures(Check):
     --------------
     Each column of the inputs as fed (of a sequence, each feature of each step) against the target: numbers that are the
     target up to an offset and a factor, to the last digit; in tables also columns with one value per class, and a group of
-    columns that is the class in one-hot code.
+    columns that is the class in one-hot code. A single column whose values of two classes lie apart, while no other column
+    nearly tells the class, is a note.
 
     Why it matters
     --------------
@@ -56,7 +60,7 @@ class TargetInFeatures(Check):
     ----------------
     Toy tasks in which the target is one of the inputs by construction look the same. Tasks with fewer than three other
     columns, and those in which many columns are copies (ramps, autoencoders), are left out, as is a strong but inexact
-    feature.
+    feature. A measurement may part two classes by nature.
 
     Source
     ------
@@ -85,6 +89,8 @@ class TargetInFeatures(Check):
         copies, kind = _classes(x, table) if table.classes else (_copies(x, y), "a copy")
         if table.classes and not copies:
             copies, kind = _telltales(x, table), "telltale"
+        if table.classes and not copies:
+            copies, kind = _parted(x, table), "parted"
         copies = [c for c in copies if bool(varying[c])]
         others = int(varying.sum()) - len(copies)
         shown = copies[:1]
@@ -107,7 +113,7 @@ class TargetInFeatures(Check):
         if not e["copies"]:
             return Ruling.passed(f"none of {e['columns']} columns is the target ({e['rows']} examples)")
         if e["others"] < OTHERS or (
-            e["kind"] not in ("one-hot", "telltale") and len(e["copies"]) > max(1, MOST * e["columns"])
+            e["kind"] not in ("one-hot", "telltale", "parted") and len(e["copies"]) > max(1, MOST * e["columns"])
         ):
             return Ruling.unsure(
                 f"{len(e['copies'])} of {e['columns']} columns are the target; that may be what this task is made of"
@@ -116,11 +122,13 @@ class TargetInFeatures(Check):
         what = {
             "one-hot": f"columns {named} are the class in one-hot code",
             "telltale": f"columns {named} are set for one class only, one for each, and tell it for nearly all examples",
+            "parted": f"column {named} is low for one class and high for the other, with nothing between them, and no other "
+            "column comes near it",
             "a code": f"column {named} has one value for each class",
             "a copy": f"column {named} is the target itself, up to an offset and a factor",
         }[e["kind"]]
         return Ruling.found(
-            Severity.WARNING,
+            Severity.NOTE if e["kind"] == "parted" else Severity.WARNING,
             f"The answer is among the inputs: {what}.",
             expected="columns that are known without the target",
             observed=f"this holds exactly in all {e['rows']} examples, with {e['kinds']} different targets",
@@ -170,6 +178,38 @@ def _telltales(x: torch.Tensor, table: Table) -> list[int]:
         found.append(column)
         known |= x[:, column] == 1
     return found if float(known.double().mean()) >= TOLD else []
+
+
+def _parted(x: torch.Tensor, table: Table) -> list[int]:
+    """The one column whose values of two classes lie apart, with a gap between them, where no other nearly tells the class:
+    what was counted or charged after the answer."""
+    import torch
+
+    y = table.y
+    assert y is not None
+    if len(table.classes) != 2 or x.shape[1] < OTHERS + 1:
+        return []
+    first, second = (x[y == kind] for kind in table.classes)
+    if min(len(first), len(second)) < MANY:
+        return []
+    gaps = torch.maximum(second.min(0).values - first.max(0).values, first.min(0).values - second.max(0).values)
+    span = (x.max(0).values - x.min(0).values).clamp_min(1e-300)
+    apart = (gaps > GAP * span).nonzero().flatten().tolist()
+    if len(apart) != 1:
+        return []
+    rest = [_told(x[:, c], y == table.classes[0]) for c in range(x.shape[1]) if c != apart[0]]
+    return apart if max(rest, default=1.0) < NEARLY else []
+
+
+def _told(column: torch.Tensor, first: torch.Tensor) -> float:
+    """The area under the ROC curve of one column, whichever way round (Mann and Whitney 1947; ties at half)."""
+    import torch
+
+    _, place, counts = torch.unique(column, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum(0) - (counts - 1) / 2)[place].double()
+    n, m = int(first.sum()), int((~first).sum())
+    area = (float(ranks[first].sum()) - n * (n + 1) / 2) / (n * m)
+    return max(area, 1 - area)
 
 
 def _classes(x: torch.Tensor, table: Table) -> tuple[list[int], str]:

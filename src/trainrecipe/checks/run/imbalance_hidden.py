@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 PRIOR = 0.7
 """Share of the largest class from which an accuracy looks good without any prediction."""
 EXAMPLES = 50
+RARE = 0.05
+"""Share of all classes but one, in training and in evaluation, up to which it is noted before a training is over."""
 STEPS = 100
 """Optimiser steps before which a model may well predict one class only."""
 
@@ -23,7 +26,8 @@ class ImbalanceHidden(Check):
     What it checks
     --------------
     The predictions of the last evaluations in a whole run, next to their labels: whether all of them are the class that most
-    labels have, so that the accuracy is that class's share.
+    labels have, so that the accuracy is that class's share. Before a training is over, labels of which 95 % and more are one
+    class are a note, unless the loss or the sampling is weighted.
 
     Why it matters
     --------------
@@ -56,13 +60,16 @@ class ImbalanceHidden(Check):
         seen = [e for e in run.evaluated if not e.aside and e.predictions.task in ("classes", "binary")]
         if not seen:
             return Evidence(missing="no predictions of classes were seen next to their labels")
-        if run.steps < STEPS or run.ended == "rehearsed":
-            return Evidence(missing=f"{run.steps} steps are too few to expect more than the majority class")
+        if run.steps < STEPS or run.ended == "rehearsed" or any(p.cut for p in run.train_passes()):
+            early = _early(run, seen)
+            return early or Evidence(missing=f"{run.steps} steps of a shortened training are too few to expect more")
         late = [e for e in seen if e.step >= 0.5 * run.steps and e.complete] or seen[-1:]
         return _look(late, run.steps)
 
     def judge(self, evidence: Evidence) -> Ruling:
         labels, predicted = evidence["labels"], evidence["predicted"]
+        if evidence["rare"]:
+            return self._rare(evidence)
         prior = max(labels.values()) / max(1, evidence["examples"])
         if len(predicted) > 1 or len(labels) < 2:
             return Ruling.passed(f"{len(predicted)} classes are predicted in {evidence['examples']} evaluation examples")
@@ -77,11 +84,40 @@ class ImbalanceHidden(Check):
             fix="Judge by recall per class or average precision, and weight the loss or the sampling.",
         )
 
+    def _rare(self, evidence: Evidence) -> Ruling:
+        labels = evidence["labels"]
+        most = max(labels, key=labels.get)
+        share = labels[most] / evidence["examples"]
+        return Ruling.found(
+            Severity.NOTE,
+            f"{share:.1%} of the evaluation labels are class {most}, and neither the loss nor the sampling makes up for it.",
+            expected="a score that says more than how common the largest class is",
+            observed=f"{evidence['rare']:.1%} of the training labels are of another class; predicting class {most} each time "
+            f"is {share:.1%} right",
+            fix="Judge by recall per class or average precision; if these are poor, weight the loss or the sampling.",
+        )
+
     def draw(self, evidence: Evidence) -> Picture | None:
         values = {f"label {c}": float(n) for c, n in evidence["labels"].items()}
         values |= {f"predicted {c}": float(n) for c, n in evidence["predicted"].items()}
         caption = "How often each class is the label, and how often it is predicted, in the late evaluations."
         return bars("Labels and predictions", caption, values, x_title="examples") if len(values) <= 40 else None
+
+
+def _early(run: Run, seen: list[Evaluation]) -> Evidence | None:
+    """Labels that are nearly all of one class, in training, too, where nothing is weighted; None where they are not."""
+    columns = [(p, run.loaders[p.loader].label) for p in run.train_passes() if p.loader is not None]
+    fed = [
+        v for p, column in columns for batch in p.labels if column is not None and column < len(batch) for v in batch[column]
+    ]
+    if len(fed) < EXAMPLES or any("weight" in s for use in run.loss_uses for s in use.settings):
+        return None
+    rare = 1 - max(fed.count(v) for v in set(fed)) / len(fed)
+    found = _look(seen[-1:], run.steps)
+    labels = found["labels"]
+    if not 0 < rare <= RARE or found["examples"] < EXAMPLES or max(labels.values()) < (1 - RARE) * found["examples"]:
+        return None
+    return dataclasses.replace(found, data={**found.data, "rare": rare})
 
 
 def _look(late: list[Evaluation], steps: int) -> Evidence:
@@ -98,6 +134,7 @@ def _look(late: list[Evaluation], steps: int) -> Evidence:
             "predicted": dict(sorted(predicted.items())),
             "evaluations": len(late),
             "late": late[-1].step / max(1, steps),
+            "rare": 0.0,
         },
         place=late[-1].place,
     )

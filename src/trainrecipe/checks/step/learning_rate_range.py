@@ -31,6 +31,11 @@ LONG = 100_000
 """Steps beyond which it is worth a note."""
 FACTOR_LOW = 1000.0
 """How far below a rate that trains well the script's must lie. A fine-tuning rate lies 30 to 300 times below."""
+HURRY, HARDLY = 20.0, 0.02
+"""A rate is too low for its run if the run is that many times shorter than what the rate needs, and if going on as fast as
+it begins would take the loss no more than that share of the way to its floor."""
+NOTHING = 0.9
+"""Share of the best constant prediction's loss from which a net is taken to have learnt nothing yet."""
 SWEEP = 24
 """Steps of the range test, whose rate goes from the script's over `WIDE` to that times `WIDE`."""
 WIDE = 100.0
@@ -45,9 +50,10 @@ class LearningRateRange(Check):
     --------------
     Twins are trained for a few steps on the recorded batch with the script's class of optimiser, settings and
     clipping, at the script's rate; if that does not work, also at powers of ten above and below. Before calling a
-    rate too low, the number of steps it would need for what a workable rate does in a few is computed; a rate is too
-    high when it makes things worse while a tenth or less of it trains well. Where the script's rate works, one more twin is
-    trained while its rate is raised from step to step, and the rate at which the loss falls fastest is named.
+    rate too low, the number of steps it would need for what a workable rate does in a few is computed, and, where the
+    length of the run is known, set against it; a rate is too high when it makes things worse while a tenth or less of it
+    trains well. Where the script's rate works, one more twin is trained while its rate is raised from step to step, and the
+    rate at which the loss falls fastest is named.
 
     Why it matters
     --------------
@@ -102,6 +108,8 @@ class LearningRateRange(Check):
             "rising": _rising(step.rates),
             "floor": floor,
             "known": theory.floor is not None,
+            "constant": (theory.start if theory.prior is None else theory.prior) * abs(theory.factor),
+            "planned": step.planned_steps,
             "steps": STEPS,
             "whole": len(step.trained(step.twin())) >= len(step.tape.parameters),
             "tried": [],
@@ -138,6 +146,8 @@ class LearningRateRange(Check):
         text = f"{text}; at {best['rate']:g} it is {_text(best)}"
         if e["rising"]:
             return Ruling.unsure(f"{text}, but the rate is still rising")
+        if _cannot_in_time(e, own, needed):
+            return self._in_vain(e, own, best, needed)
         if needed < LONG or best["rate"] < FACTOR_LOW * own["rate"]:
             return Ruling.passed(f"{text}: low, but workable")
         return Ruling.found(
@@ -150,6 +160,16 @@ class LearningRateRange(Check):
             "and to "
             f"{_text(best)} at {best['rate']:g}",
             fix=f"Raise the learning rate to about {best['rate'] / 3:.0e} … {best['rate']:g}, and look for a misplaced factor.",
+        )
+
+    def _in_vain(self, e: Evidence, own: dict[str, Any], best: dict[str, Any], needed: float) -> Ruling:
+        return Ruling.found(
+            Severity.WARNING,
+            f"At its learning rate of {own['rate']:g} the net learns next to nothing in the {e['planned']} steps of the run.",
+            expected=f"a rate at which {e['optimizer']} gets somewhere in {e['planned']} steps, such as {best['rate']:g}",
+            observed=f"{e['steps']} steps on one batch: from {own['first']:.5g} to {_text(own)} at {own['rate']:g}, and to "
+            f"{_text(best)} at {best['rate']:g}; it would need about {needed:.0e} steps for half of the way",
+            fix=f"Raise the learning rate to about {best['rate'] / 10:.0e} … {best['rate']:g}, or train for longer.",
         )
 
     def _high(self, e: Evidence, own: dict[str, Any], best: dict[str, Any], text: str) -> Ruling:
@@ -194,6 +214,13 @@ class LearningRateRange(Check):
             rules=rules,
             log_x=True,
         )
+
+
+def _cannot_in_time(e: Evidence, own: dict[str, Any], needed: float) -> bool:
+    """Whether a net that has learnt nothing yet cannot learn anything in the steps that are planned, at its rate."""
+    if not e["planned"] or own["first"] < NOTHING * e["constant"] or needed < HURRY * e["planned"]:
+        return False
+    return bool(own["progress"] * e["planned"] / e["steps"] < HARDLY)
 
 
 def _sweep(step: Step) -> dict[str, list[float]]:
