@@ -234,6 +234,7 @@ def fill_parameters(listener: Listener) -> None:
                 ratios=[h["update"] / h["weight"] for h in history if h["gradient"] > 0 and h["weight"] > 0],
                 norm=history[0]["weight"] if history else None,
                 dimensions=tensor.ndim,
+                rates=dict(listener.optimizers.built_with.get(key, {})),
             )
         )
         record = run.parameters[-1]

@@ -358,7 +358,8 @@ class Parameter:
     used; `mode`: whether the layer it belongs to was in training mode there. `fate` and `part`: why it got no gradient and
     the largest module of which that is true (see capture/unused.py; empty when it got one). `ratios`: norm of the update
     over norm of the weight before it, one per recorded step with a gradient, oldest first; `norm`: that of its weight at
-    the first of these steps; `dimensions`: the number of its axes.
+    the first of these steps; `dimensions`: the number of its axes; `rates`: the learning rate that each optimiser was
+    built with for it.
     """
 
     name: str
@@ -388,6 +389,7 @@ class Parameter:
     ratios: list[float] = dataclasses.field(default_factory=list)
     norm: float | None = None
     dimensions: int = 0
+    rates: dict[int, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(slots=True)

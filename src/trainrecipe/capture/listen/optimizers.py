@@ -83,14 +83,16 @@ class Optimizers(Ear):
     """The program's optimisers.
 
     `watched` is by id of the optimiser. By id of the parameter: `held_by` the numbers of the optimisers that hold it with
-    the highest rate of a step, `updates` the norms of some of its updates, `moves` which of its elements ever had a
-    gradient and which ever moved. `versions`: of an optimiser's first parameter after its last step, by number.
+    the highest rate of a step, `built_with` the rates that they were built with, `updates` the norms of some of its
+    updates, `moves` which of its elements ever had a gradient and which ever moved. `versions`: of an optimiser's first
+    parameter after its last step, by number.
     """
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
         self.watched: dict[int, Watched] = {}
         self.held_by: dict[int, dict[int, float]] = {}
+        self.built_with: dict[int, dict[int, float]] = {}
         self.updates: dict[int, list[dict[str, float]]] = {}
         self.moves: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.versions: dict[int, int] = {}
@@ -178,6 +180,7 @@ class Optimizers(Ear):
             for parameter in group["params"]:
                 held = self.held_by.setdefault(id(parameter), {})
                 held[number] = max(rate, held.get(number, 0.0))
+                self.built_with.setdefault(id(parameter), {}).setdefault(number, float(group.get("lr") or 0.0))
 
     def _wrap_add_group(self, original: Any) -> Any:
         ear = self

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 DROWNED = 0.9
 """Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt."""
-DWARFED = 0.02
-"""Share of the gradient below which a term is tried for whether it is learnt at all."""
+DWARFED, SMALL = 1e-3, 0.02
+"""Shares of the gradient below which a term is tried for whether it is learnt at all: the second one for terms whose targets
+are classes, and then for a note; targets that another net gives begin close to the predictions."""
 STEPS = 100
 """Steps of each experiment, at Adam's rate below."""
 RATE = 3e-3
@@ -119,11 +120,12 @@ class LossTermDwarfed(Check):
         if fall > SLOWED * possible:
             return Ruling.passed(f"{text}; all the same the rest is learnt ({first:.3g} to {last:.3g})")
         penalty = e["tried"] == "penalty"
+        grave = fall <= KEPT * possible and (penalty or e["share"] < DWARFED)
         return Ruling.found(
-            Severity.WARNING if fall <= KEPT * possible else Severity.NOTE,
+            Severity.WARNING if grave else Severity.NOTE,
             f"The penalty on the weights ({e['term']}) drowns the loss on the data."
             if penalty
-            else f"The term {e['term']} is {'drowned' if fall <= KEPT * possible else 'held up'} by the rest of the loss.",
+            else f"The term {e['term']} is {'drowned' if grave else 'held up'} by the rest of the loss.",
             expected="terms whose gradients are comparable at the weights that they share",
             observed=f"it makes up {e['share']:.2%} of the gradient; in {STEPS} steps on one batch the "
             f"{'loss on the data' if penalty else 'term'} goes from {first:.4g} to {last:.4g}, and "
@@ -200,13 +202,19 @@ def _suspect(step: Step, whole: Parts, shares: dict[str, float]) -> tuple[Term |
     fitting = [t for t in whole.terms if t.meets_target or t.pull]
     for term in whole.terms:
         plain = term.factor is None or abs(term.factor) >= 0.5
-        if term.meets_target and plain and len(fitting) > 1 and shares[names[id(term)]] < DWARFED and term.shared > 0:
+        limit = SMALL if _is_given(term) else DWARFED
+        if term.meets_target and plain and len(fitting) > 1 and shares[names[id(term)]] < limit and term.shared > 0:
             return term, "term"
     losses = [t for t in whole.terms if t.pull]
     for term in whole.terms:
         if not term.pull and not term.weights_only and losses and shares[names[id(term)]] > HALF and _is_code(step, term):
             return term, "code"
     return None, ""
+
+
+def _is_given(term: Term) -> bool:
+    """Whether a term's targets are classes, which no other net has given."""
+    return bool(term.targets) and not any(t.is_floating_point() for t in term.targets)
 
 
 def _is_code(step: Step, term: Term) -> bool:
