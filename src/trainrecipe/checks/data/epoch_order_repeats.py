@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.draws import Draw
     from trainrecipe.subjects.run import Run
 
+LATE = 2
+"""Equal pairs of epochs after the first one, from which that is no chance and no second run from the same seed."""
 FEWEST = 16
 """Indices in common, from which two equal random orders are no chance: one in 16! = 2e13."""
 JUMPS = 0.3
@@ -73,6 +75,7 @@ class EpochOrderRepeats(Check):
             {
                 "pairs": len(pairs),
                 "equal": len(equal),
+                "first_apart": not pairs[0][2] and len(equal) == len(pairs) - 1,
                 "indices": min(len(first.indices), len(second.indices)),
                 "batches": batches,
                 "sampler": loader.sampler,
@@ -83,8 +86,9 @@ class EpochOrderRepeats(Check):
         )
 
     def judge(self, evidence: Evidence) -> Ruling:
-        """Equal orders in every pair of epochs."""
-        if evidence["equal"] < evidence["pairs"]:
+        """Equal orders in every pair of epochs, or in all after the first, whose order was drawn before a seed in the loop."""
+        late = evidence["first_apart"] and evidence["equal"] >= LATE
+        if evidence["equal"] < evidence["pairs"] and not late:
             return Ruling.passed(f"the orders of successive epochs differ ({evidence['pairs']} pairs compared)")
         own = evidence["sampler"] not in RANDOM
         fix = "Draw the permutation anew in each pass, in the sampler's __iter__."
@@ -97,7 +101,7 @@ class EpochOrderRepeats(Check):
             "The training examples come in the same shuffled order in every epoch.",
             expected="another random order in each epoch",
             observed=f"{evidence['indices']} indices in {evidence['batches']} batches equal one by one, "
-            f"in all {evidence['pairs'] + 1} epochs that were compared; drawn by {evidence['sampler']}",
+            f"in all {evidence['equal'] + 1} epochs{' after the first' if late else ''} that were compared; drawn by {evidence['sampler']}",
             fix=fix,
             causes=(
                 "a seed is set again in each epoch, or the loader is built anew with a generator of the same seed",

@@ -196,12 +196,15 @@ def _unlike(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     """One of each group of equal examples: copies, as of a rare class, tell each other's labels in any data."""
     import torch
 
-    kinds, index = torch.unique(x.reshape(len(x), -1), dim=0, return_inverse=True)
-    if len(kinds) == len(x):
+    from trainrecipe.capture.hashing import row_hashes
+
+    seen: dict[int, int] = {}
+    for place, row in enumerate(row_hashes(x, len(x))):
+        seen.setdefault(row, place)
+    if not 0 < len(seen) < len(x):
         return x, y
-    places = torch.arange(len(x), device=x.device)
-    first = torch.full((len(kinds),), len(x), device=x.device).scatter_reduce(0, index, places, "amin").sort().values
-    return x[first], y[first.to(y.device)]
+    first = torch.tensor(list(seen.values()))
+    return x[first.to(x.device)], y[first.to(y.device)]
 
 
 def _drift(train: Table) -> tuple[list[float], list[float]] | None:
