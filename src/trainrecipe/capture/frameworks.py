@@ -10,13 +10,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from trainrecipe.capture.listen.horizon import Told
+from trainrecipe.capture.listen.horizon import Horizon, Told
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.where import spot
 
 if TYPE_CHECKING:
     from trainrecipe.capture.listen.checkpoints import CheckpointCalls
-    from trainrecipe.capture.listen.horizon import Horizon
     from trainrecipe.capture.listen.loaders import Loaders
 
 LIGHTNING = ("lightning.pytorch.loops.training_epoch_loop", "pytorch_lightning.loops.training_epoch_loop")
@@ -44,8 +43,7 @@ def teach_lightning(name: str, loaders: Loaders, horizon: Horizon, patches: Patc
 
     def validates(original: Any) -> Any:
         def _should_check_val_fx(self: Any, *args: Any, **kwargs: Any) -> bool:
-            at_end, often = loaders.at_end_of_cut(), self.trainer.check_val_every_n_epoch
-            loaders.end_cut()
+            at_end, often = loaders.end_cut(), self.trainer.check_val_every_n_epoch
             if original(self, *args, **kwargs):
                 return True
             return at_end and often is not None and bool(self._should_check_val_epoch())
@@ -56,11 +54,12 @@ def teach_lightning(name: str, loaders: Loaders, horizon: Horizon, patches: Patc
     patches.put(loop, "_should_check_val_fx", validates)
 
 
-def _length(trainer: Any) -> Told | None:
-    """How long a trainer of Lightning's is meant to train; None where it cannot be told."""
+def _length(trainer: Any) -> Told:
+    """How long a trainer of Lightning's is meant to train."""
     epochs, steps = getattr(trainer, "max_epochs", None), getattr(trainer, "max_steps", None)
     early = getattr(trainer, "early_stopping_callback", None) is not None
-    return Told(epochs if epochs and epochs > 0 else None, steps if steps and steps > 0 else None, early)
+    epochs, steps = (n if isinstance(n, int) and n > 0 else None for n in (epochs, steps))
+    return Told(epochs, steps, early)
 
 
 def note_choosers(name: str, checkpoints: CheckpointCalls, patches: Patches) -> None:
@@ -73,9 +72,7 @@ def note_choosers(name: str, checkpoints: CheckpointCalls, patches: Patches) -> 
     def notes(original: Any) -> Any:
         def built(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(self, *args, **kwargs)
-            metric, higher = _choice(self)
-            if isinstance(metric, str):
-                checkpoints.note_monitor(metric, higher, spot(2))
+            checkpoints.note_chooser(self, _choice, spot(2))
             return result
 
         return built

@@ -13,7 +13,7 @@ from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.backwards import tape_leaves
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.raw_losses import fill_raw_losses
-from trainrecipe.capture.tensors import dense, equal
+from trainrecipe.capture.tensors import dense
 from trainrecipe.capture.unused import Fates
 from trainrecipe.capture.weight_facts import fill as fill_weights
 from trainrecipe.capture.where import place
@@ -248,17 +248,18 @@ def _fill_kin(listener: Listener) -> None:
     """Which models have parameters in common, or equal ones, as one has that was read back from a file."""
     every = [list(members.parameters(root)) for root in listener.models.roots.values()]
     own = [{id(p) for p in parameters} for parameters in every]
+    marks = [_mark(parameters) for parameters in every]
     for model in listener.run.models:
         n = model.number
-        model.kin = [m for m in range(len(own)) if m != n and (own[n] & own[m] or _equal(every[n], every[m]))]
+        equal = [marks[n] is not None and marks[n] == mark for mark in marks]
+        model.kin = [m for m in range(len(own)) if m != n and (own[n] & own[m] or equal[m])]
 
 
-def _equal(one: list[nn.Parameter], other: list[nn.Parameter]) -> bool:
-    """Whether parameters are of the same shapes, and the largest ones hold the same numbers."""
-    if not one or [p.shape for p in one] != [p.shape for p in other]:
-        return False
-    largest = max(range(len(one)), key=lambda i: one[i].numel())
-    return equal(one[largest].detach(), other[largest].detach())
+def _mark(parameters: list[nn.Parameter]) -> tuple[list[torch.Size], str] | None:
+    """The shapes of a model's parameters and a hash of the largest one; None where there is nothing to compare."""
+    if not parameters or any(nn.parameter.is_lazy(p) or p.is_meta for p in parameters):
+        return None
+    return [p.shape for p in parameters], exact_hash(max(parameters, key=lambda p: p.numel()))
 
 
 def _still(listener: Listener, key: int) -> float | None:

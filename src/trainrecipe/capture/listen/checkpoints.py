@@ -6,7 +6,7 @@ import ast
 import numbers
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -381,10 +381,11 @@ class CheckpointCalls(Ear):
             self.record.choices.append(chosen)
 
     @guarded
-    def note_monitor(self, metric: str, higher: bool, at: Spot | None) -> None:
-        """A framework's object was built that chooses by a metric of this name."""
+    def note_chooser(self, chooser: Any, choice: Callable[[Any], tuple[str | None, bool]], at: Spot | None) -> None:
+        """A framework's object was built; `choice` tells the name of the metric it chooses by, and whether higher is better."""
+        metric, higher = choice(chooser)
         where = place(at)
-        if where is not None and len(self._choices) < _MOST:
+        if isinstance(metric, str) and where is not None and len(self._choices) < _MOST:
             chosen = Chosen(where, metric, "", higher, named=True)
             self._choices[where.file, where.line] = chosen
             self.record.choices.append(chosen)

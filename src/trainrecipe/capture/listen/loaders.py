@@ -193,11 +193,12 @@ class Loaders(Ear):
         """Whether the batch that the training was given last is the last one of a pass that is cut short."""
         return self._cut_at_end() is not None
 
-    def end_cut(self) -> None:
-        """A framework goes on to the next epoch without asking for a batch more."""
+    def end_cut(self) -> bool:
+        """At the end of a cut pass a framework goes on to the next without asking for a batch more: whether it is there."""
         iterator = self._cut_at_end()
         if iterator is not None and not self._passes[iterator].finished:
             self._end_pass(iterator)
+        return iterator is not None
 
     def _cut_at_end(self) -> Any:
         """The iterator of the latest pass that trains, if it is cut short and has given its last batch."""

@@ -90,6 +90,7 @@ class EpochOrderRepeats(Check):
         late = evidence["first_apart"] and evidence["equal"] >= LATE
         if evidence["equal"] < evidence["pairs"] and not late:
             return Ruling.passed(f"the orders of successive epochs differ ({evidence['pairs']} pairs compared)")
+        epochs = f"{evidence['equal'] + 1} epochs{' after the first' if late else ''}"
         own = evidence["sampler"] not in RANDOM
         fix = "Draw the permutation anew in each pass, in the sampler's __iter__."
         if evidence["sampler"] == "DistributedSampler":
@@ -101,7 +102,7 @@ class EpochOrderRepeats(Check):
             "The training examples come in the same shuffled order in every epoch.",
             expected="another random order in each epoch",
             observed=f"{evidence['indices']} indices in {evidence['batches']} batches equal one by one, "
-            f"in all {evidence['equal'] + 1} epochs{' after the first' if late else ''} that were compared; drawn by {evidence['sampler']}",
+            f"in all {epochs} that were compared; drawn by {evidence['sampler']}",
             fix=fix,
             causes=(
                 "a seed is set again in each epoch, or the loader is built anew with a generator of the same seed",
