@@ -79,9 +79,10 @@ def _consumed(tape: Tape) -> Iterator[tuple[str, str, Spot | None]]:
     for op in tape.ops:
         for number in op.inputs:
             takers.setdefault(number, op)
+    overwritten = tape.overwritten()
     for number in tape.constants():
         value = tape.values[number]
-        if value.parameter is not None or value.constant is None:
+        if value.parameter is not None or value.constant is None or number in overwritten:
             continue
         taker = takers.get(number)
         source = f", {value.source} of a loader" if value.source.startswith("batch") else ""

@@ -31,6 +31,7 @@ from trainrecipe.capture.memory import too_large
 from trainrecipe.capture.tape import (
     ESCAPES,
     LOSSES,
+    UNFILLED,
     FrozenGenerator,
     Op,
     RandomState,
@@ -50,6 +51,7 @@ _UNRECORDED = frozenset(
 )
 _ALTER = frozenset({"requires_grad_", "requires_grad.set", "data.set", "detach_", "set_"})
 """Operations that change their first argument without raising its version."""
+_UNFILLED = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
 
 MOST = 60_000
 """Operations that are kept while no backward was ever called: rollouts before the first update, or a program without any."""
@@ -374,6 +376,9 @@ class Recorder:
                 self.writers.setdefault(self.values[v].storage, []).append(op.index)
             op.mutated = tuple(changed)
             op.outputs = tuple(self._made(t, op) for t in results)
+            if op.name in _UNFILLED:
+                for v in op.outputs:
+                    self.values[v].source = UNFILLED
         except Exception as error:
             self.note_trouble(f"{op.name}: {error!r}")
         finally:

@@ -77,6 +77,14 @@ class Storage:
         self.alive -= 1
 
 
+UNFILLED = "unfilled memory"
+"""The source of a tensor that was made without giving it values, as by `torch.empty`."""
+_FILLS = frozenset(
+    "bernoulli_ cauchy_ exponential_ fill_ geometric_ log_normal_ normal_ random_ uniform_ zero_".split()
+)
+"""Operations that give their first argument new values, whatever it held."""
+
+
 @dataclasses.dataclass(slots=True)
 class Value:
     """One tensor, held weakly, so that recording keeps no memory alive.
@@ -85,7 +93,7 @@ class Value:
 
     `parameter` is the leaf that requires a gradient. `constant` is a copy taken when a value that does not depend on
     any parameter was consumed at the top level; once it is `written` to, a later consumption makes a new value.
-    `source` tells where a batch tensor came from.
+    `source` tells where a batch tensor came from, or that it is memory that nobody filled (`UNFILLED`).
     """
 
     ref: weakref.ref[torch.Tensor] | None
@@ -330,6 +338,19 @@ class Tape:
             made.update(op.outputs)
             made.update(number for _, _, number in op.leaks)
         return list(seen)
+
+    def overwritten(self) -> set[int]:
+        """Constants whose former content matters to nobody: what takes them first fills them, or fills unfilled memory."""
+        met: set[int] = set()
+        found: set[int] = set()
+        for op in self.ops:
+            first = op.inputs[0] if op.inputs else None
+            value = self.values.get(first) if first is not None else None
+            if first is not None and value is not None and first not in met and first in op.mutated:
+                if op.name in _FILLS or value.source == UNFILLED:
+                    found.add(first)
+            met.update(op.inputs, op.outputs)
+        return found
 
     @property
     def copied(self) -> bool:

@@ -88,6 +88,11 @@ class Forward:
     batches: list[int] = dataclasses.field(default_factory=list)
     looks: list[tuple[int, frozenset[int], int]] = dataclasses.field(default_factory=list)
 
+    @property
+    def unused(self) -> bool:
+        """Whether no backward ever started from its results, though the training went on, and it comes with no loader."""
+        return self.in_pass is None and not self.fed and self.at_steps > 1
+
 
 @dataclasses.dataclass(slots=True)
 class Pass:
@@ -583,10 +588,9 @@ class Run:
                 continue
             if forward.training and not forward.grad and forward.place is not None and forward.place.function == "forward":
                 continue  # a part without gradients, such as a target network
-            if forward.in_pass is None and (forward.grad or (forward.model, forward.place) in beside):
-                continue
-            if forward.in_pass is None and _every_step(forward) and (forward.model, forward.place) not in judged:
-                continue
+            if forward.in_pass is None and (forward.model, forward.place) not in judged:
+                if forward.grad or (forward.model, forward.place) in beside or _every_step(forward):
+                    continue
             yield forward
 
 

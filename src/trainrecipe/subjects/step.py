@@ -271,7 +271,7 @@ class Step:
         """Everything that the step consumes and that depends on no parameter, in order."""
         found: dict[int, Input] = {}
         leaves = {n for n, v in self.tape.values.items() if v.parameter is not None}
-        constants = set(self.tape.constants()) - leaves
+        constants = set(self.tape.constants()) - leaves - self.tape.overwritten()
         for op in self.tape.ops:
             direct = op.kind == "module" or any(n in leaves for n in op.inputs) or op.name == "functional_call"
             for number in op.inputs:

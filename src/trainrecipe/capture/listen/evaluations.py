@@ -35,7 +35,7 @@ class Evaluations(Ear):
         self.open: Trace | None = None
         self.compiled = False
         self.reports = Reports(self)
-        self._current: dict[tuple[int, bool], tuple[Any, Trace | None]] = {}
+        self._current: dict[tuple[int, bool, bool], tuple[Any, Trace | None]] = {}
         self._counts: dict[tuple[int, bool, int | None, bool], int] = {}
         self._batch: list[weakref.ref[torch.Tensor]] = []
         self._serial = -1
@@ -89,7 +89,7 @@ class Evaluations(Ear):
     # ---- model calls
 
     def called(self, module: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """The outermost call of a module returned, without gradients or in eval mode."""
+        """The outermost call of a module returned, without gradients, in eval mode, or where no backward ever started from."""
         listener = self.listener
         current: Any = listener.loaders.open
         if self.compiled or listener.released:
@@ -99,7 +99,7 @@ class Evaluations(Ear):
         if running and grad and (current.trains or current.batches == 1):
             return
         marker = (current.number, self.run.steps if current.trains else -1) if running else (None, self.run.steps)
-        key = (id(module), module.training)
+        key = (id(module), module.training, grad)
         known = self._current.get(key)
         if known is None or known[0] != marker:
             known = self._current[key] = (marker, self._begin(module, current if running else None, grad))
@@ -113,7 +113,7 @@ class Evaluations(Ear):
         loader = current.loader if current is not None else None
         key = (id(module), module.training, loader, aside)
         count = self._counts[key] = self._counts.get(key, 0) + 1
-        if count & (count - 1) or len(self.run.evaluated) >= _KEPT or (grad and module.training):
+        if count & (count - 1) or len(self.run.evaluated) >= _KEPT or (grad and module.training and current is not None):
             return None
         if id(module) not in self.listener.models.roots:
             return None

@@ -135,7 +135,7 @@ class Models(Ear):
             seen = self._seen.get((id(own), own.training, torch.is_grad_enabled(), id(listener.loaders.open)))
             if seen is not None:
                 self._count(seen)
-                if seen.grad:
+                if seen.grad and (seen.training or not seen.unused):
                     self._pending.append((seen, None))
                 self.depth += 1
                 begun = now()
@@ -147,7 +147,7 @@ class Models(Ear):
                         listener.stopwatch.forward += now() - begun
                     else:
                         listener.stopwatch.evaluation += now() - begun
-                if not (seen.grad and seen.training):
+                if not (seen.grad and seen.training) or seen.unused:
                     listener.evaluations.called(own, args, kwargs, out)
                 return out
         if listener.backwards.inside or module in self._hollow or self._is_hollow(module):
@@ -155,7 +155,7 @@ class Models(Ear):
                 return self.recorder.module(module, args, kwargs, original)
             return original(module, *args, **kwargs)
         self.recorder.wake()
-        self._note_forward(own, args, kwargs)
+        seen = self._note_forward(own, args, kwargs)
         if listener.replicas.wrapped:
             listener.replicas.called(module)
         self.depth += 1
@@ -164,7 +164,7 @@ class Models(Ear):
             out = self.recorder.module(module, args, kwargs, original) if here else original(module, *args, **kwargs)
         finally:
             self.depth -= 1
-        if not (own.training and torch.is_grad_enabled()):
+        if not (own.training and torch.is_grad_enabled()) or (seen is not None and seen.unused):
             listener.evaluations.called(own, args, kwargs, out)
         return out
 
@@ -201,7 +201,7 @@ class Models(Ear):
     # ---- what is kept of it
 
     @guarded
-    def _note_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _note_forward(self, module: nn.Module, args: Any, kwargs: Any) -> Forward:
         at = spot(4)
         grad = torch.is_grad_enabled()
         loaders = self.listener.loaders
@@ -229,6 +229,7 @@ class Models(Ear):
             self.listener.fed.evaluate(forward, module, args, kwargs, at)
         if grad and len(self._pending) < _PENDING:
             self._pending.append((forward, (id(module), at)))
+        return forward
 
     def _new_forward(self, key: Any, module: nn.Module, at: Spot | None, grad: bool, number: int | None) -> Forward:
         model = self._model(module)
