@@ -180,7 +180,8 @@ def fill_parameters(listener: Listener) -> None:
                 own = held.setdefault(id(parameter), [])
                 if number not in own:
                     own.append(number)
-                rates[id(parameter)] = float(group.get("lr", 0.0))
+                so_far = listener.optimizers.held_by.get(id(parameter), {}).get(number, 0.0)
+                rates[id(parameter)] = max(float(group.get("lr") or 0.0), so_far)
                 planned = peaks.get(number, [])
                 peak = max(float(group.get("lr") or 0.0), planned[index] if index < len(planned) else 0.0)
                 highest[id(parameter)] = max(highest.get(id(parameter), 0.0), peak)

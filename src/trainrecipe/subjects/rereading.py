@@ -240,13 +240,15 @@ def stored_rows(dataset: Any, i: int, length: int) -> tuple[list[Any], list[Any]
     mine: list[Any] = []
     others: list[Any] = []
     for store, row in _containers(dataset, i):
-        size = len(store)
+        keys = list(store) if isinstance(store, dict) else range(len(store))
+        size = len(keys)
         mine.append(_hash_row(store[row]))
-        others += [_hash_row(store[j]) for j in {0, size // 3, size // 2, size - 1, (row + 1) % size} - {row}]
+        others += [_hash_row(store[keys[j]]) for j in {0, size // 3, size // 2, size - 1, (row + 1) % size} if keys[j] != row]
     return mine, others
 
 
 def _containers(thing: Any, row: int, depth: int = 3, seen: set[int] | None = None) -> Iterator[tuple[Any, int]]:
+    """Each container with one entry per example, or by the example's number, and where in it the example is."""
     seen = set() if seen is None else seen
     if id(thing) in seen or depth < 0:
         return
@@ -257,7 +259,7 @@ def _containers(thing: Any, row: int, depth: int = 3, seen: set[int] | None = No
     for held in list(vars(thing).values())[:60] if hasattr(thing, "__dict__") else []:
         inner = list(held.values()) if isinstance(held, dict) else list(held) if type(held) in (list, tuple) else []
         for store in [held, *(inner if len(inner) < STORE else [])]:
-            if _is_rows(store) and len(store) > row:
+            if isinstance(store, dict) and row in store or _is_rows(store) and len(store) > row:
                 yield store, row
             elif hasattr(store, "__getitem__") and hasattr(store, "__dict__") and not isinstance(store, type):
                 yield from _containers(store, row, depth - 1, seen)

@@ -64,7 +64,19 @@ def _axis(step: Step, one: Input) -> tuple[int, bool]:
         return 1, True
     if shape[0] != step.batch_size:
         return 1, False
-    return 0, first and not second
+    return 0, (first and not second) or _gathered(step, one)
+
+
+def _gathered(step: Step, one: Input) -> bool:
+    """Whether the rows were picked in no order, such as by a permutation: they are no steps of time then."""
+    op = step.producer(one.number)
+    if op is None or op.name not in ("__getitem__", "index_select") or len(op.inputs) != 2:
+        return False
+    value = step.tape.values.get(op.inputs[1])
+    order = value.constant if value is not None else None
+    if order is None or order.ndim != 1 or order.dtype not in (torch.int64, torch.int32) or len(order) != one.tensor.shape[0]:
+        return False
+    return bool((order.diff() < 0).sum() > 1)
 
 
 class Rows:

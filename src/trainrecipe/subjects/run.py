@@ -359,7 +359,7 @@ class Parameter:
     `asked`: `torch.autograd.grad` was asked for its gradient, as inner loops of meta-learning do.
     `updates`: recorded steps with a gradient; `still`: share of the elements with a gradient that no step moved;
     `push`: the largest gradient in these steps, relative to the weight.
-    `peak`: the highest learning rate that it had or is planned to have. `used_in`: the called model in whose forward it is
+    `rate`: the highest learning rate that it had so far; `peak`: the highest that it had or is planned to have. `used_in`: the called model in whose forward it is
     used; `mode`: whether the layer it belongs to was in training mode there. `fate` and `part`: why it got no gradient and
     the largest module of which that is true (see capture/unused.py; empty when it got one). `ratios`: norm of the update
     over norm of the weight before it, one per recorded step with a gradient, oldest first; `norm`: that of its weight at

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Iterator
 from types import CodeType, FrameType
@@ -74,6 +75,7 @@ class Sources:
     def fill(self, run: Run) -> None:
         """Write `run.unreached`: the sites that were not executed, less the other branches of a choice that was made."""
         done = {(p.file, p.line) for p in _executed(run)}
+        done |= {(file, other) for file, line in done for run_of in _parts(file).runs if line in run_of for other in run_of}
         for file, line in self._other_calls():
             self.sites.setdefault((file, line), "build")
         for (file, line), kind in self.sites.items():
@@ -95,16 +97,20 @@ def _executed(run: Run) -> Iterator[Any]:
 
 @dataclasses.dataclass(slots=True)
 class _Parts:
-    """What is of interest in a file: its calls, the lines that set a learning rate, the branches of its choices."""
+    """What is of interest in a file: its calls, the lines that set a learning rate, the branches of its choices.
+
+    `runs` are the lines of plain statements that follow one another: if one is executed, all are.
+    """
 
     calls: list[ast.Call]
     rates: list[int]
     choices: list[list[list[ast.stmt]]]
+    runs: list[range]
 
 
 @functools.cache
 def _parts(file: str) -> _Parts:
-    found = _Parts([], [], [])
+    found = _Parts([], [], [], [])
     tree = tree_of(file)
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Call):
@@ -117,7 +123,18 @@ def _parts(file: str) -> _Parts:
             found.choices.append([node.body, node.orelse])
         elif isinstance(node, ast.Match):
             found.choices.append([case.body for case in node.cases])
+        for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
+            if isinstance(block, list):
+                found.runs.extend(_runs(block))
     return found
+
+
+def _runs(block: list[ast.stmt]) -> Iterator[range]:
+    """The lines of each series of plain statements in a block."""
+    for plain, series in itertools.groupby(block, lambda s: isinstance(s, ast.Expr | ast.Assign | ast.AugAssign | ast.AnnAssign)):
+        statements = list(series)
+        if plain and len(statements) > 1:
+            yield range(statements[0].lineno, (statements[-1].end_lineno or statements[-1].lineno) + 1)
 
 
 def _called(node: ast.Call) -> str:

@@ -175,13 +175,15 @@ def _crosses(longer: tuple[int, ...], shorter: tuple[int, ...]) -> bool:
 
 
 def _broadcasts(step: Step, op: Op, longer: int, shorter: int) -> bool:
-    """Whether the operation really does so: its result, unless it is reduced at once, has the batch twice."""
+    """Whether the operation really does so: its result, unless it is reduced at once, has the batch where the 1 was."""
     values = step.tape.values
     out = values.get(op.outputs[0]) if op.outputs else None
     if out is None:
         return False
-    size = values[longer].shape[0]
-    return not out.shape or (len(out.shape) >= len(values[longer].shape) and tuple(out.shape).count(size) >= 2)
+    if not out.shape:
+        return True
+    long, short = tuple(values[longer].shape), tuple(values[shorter].shape)
+    return len(out.shape) >= len(long) and out.shape[len(out.shape) - len(short)] == long[0]
 
 
 def _meant(step: Step, op: Op, longer: int, shorter: int) -> bool | None:
