@@ -34,6 +34,8 @@ SECONDS = 20.0
 
 ENDING = 4.0
 """Seconds within which the end must be expected for a script to go on once enough was seen; stopped after half as many more."""
+PHASE = 80
+"""Optimiser steps that a later phase of the training gets, when enough was seen as it begins."""
 _DETAIL = 30
 """How many times as long as another one a step may take that is looked at in detail, and small."""
 _LOOK = 0.4
@@ -60,6 +62,7 @@ class Rehearsal:
     Where several ranks train together one of them decides for all: it will `tell` them, and to the others it is `told`.
     Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed. With `way`, which
     tells the share of the whole training that is over by now, it goes on to an end that is near; `lighten` is called then.
+    `phase` tells that the training is in a later loop than it began in, as when fine-tuning follows on a warm start.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Rehearsal:
         told: Callable[[], bool] | None = None,
         tell: Callable[[], None] | None = None,
         way: Callable[[], float | None] | None = None,
+        phase: Callable[[], bool] | None = None,
         lighten: Callable[[], None] | None = None,
     ) -> None:
         self.run = run
@@ -82,6 +86,7 @@ class Rehearsal:
         self.told = told
         self.tell = tell
         self.way = way
+        self.phase = phase
         self.lighten = lighten
         self.over = ""
         self.raised = 0
@@ -90,6 +95,7 @@ class Rehearsal:
         self._pace_from: tuple[float, float] | None = None
         self._first_step: float | None = None
         self._first_call = 0.0
+        self._phase_from: int | None = None
         self._backwards = 0
         self._window = 0
 
@@ -110,6 +116,8 @@ class Rehearsal:
             if self.over and self._end_is_near():
                 self._go_on()
                 return
+            if self.over and self._next_phase_begins():
+                self.over = ""
         if (self.over and kind != "backward") or (self.over and self._backwards > self.steps):
             self._stop()
 
@@ -123,6 +131,14 @@ class Rehearsal:
             return False
         share = self.way()
         return share is not None and (time.perf_counter() - self._first_step) * (1 - share) < _DETAIL * ENDING * share
+
+    def _next_phase_begins(self) -> bool:
+        """Whether the training has just gone from one loop to a later one: it gets a few steps to tell how long that is."""
+        late = self._first_step is None or time.perf_counter() - self._first_step > self.seconds
+        if late or self.phase is None or not self.phase():
+            return False
+        self._phase_from = self.run.steps if self._phase_from is None else self._phase_from
+        return self.run.steps < self._phase_from + PHASE
 
     def _end_stays_near(self) -> None:
         """Stop the script where its pace, lightly observed, is too slow: in its own time, since others may be busy as well."""
@@ -221,9 +237,10 @@ class Rehearsal:
     def _seen_twice_without_loader(self) -> str:
         if self.run.passes or self.run.steps < 40:
             return ""
-        evaluated = sorted(f.first_event for f in self.run.forwards if not f.grad and not f.fed)
-        last = max((f.last_event for f in self.run.forwards if not f.grad and not f.fed), default=0)
-        return "training and evaluation" if evaluated and last > evaluated[0] and self.run.steps >= 60 else ""
+        evaluated = [f for f in self.run.forwards if not f.grad and not f.fed]
+        first = min((f.step for f in evaluated), default=0)
+        again = any(f.last_step > first for f in evaluated)
+        return "two rounds of training and evaluation" if again and self.run.steps >= 60 else ""
 
     def _trained_on(self) -> int:
         return sum(p.batches for p in self.run.passes if p.trains)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainrecipe.capture import members
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.tape import FrozenGenerator, Gained, Op, RandomState, Ref, Tape, Value
 from trainrecipe.capture.tensors import tensors_in
@@ -86,6 +87,20 @@ def _top(ops: Sequence[Op], index: int) -> int:
     return op.index
 
 
+_OWN = frozenset({*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"})
+"""Attributes by which PyTorch's own modules work."""
+
+
+def _is_kept(value: Any) -> bool:
+    return value is None or isinstance(value, torch.Tensor | int | float | str | tuple | list | dict)
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """What a module holds besides parameters, buffers and modules, with the contents of lists and dicts."""
+    held = {name: value for name, value in vars(module).items() if name not in _OWN and _is_kept(value)}
+    return {name: (value, value.copy() if isinstance(value, list | dict) else None) for name, value in held.items()}
+
+
 class Twin:
     """A working copy of everything that a tape's step touches. Each twin starts from the state at recording time."""
 
@@ -97,6 +112,7 @@ class Twin:
         self._keep: list[Any] = []
         self.leaves = self._leaves()
         self.evaluating = False
+        self._attributes: dict[nn.Module, dict[str, tuple[Any, Any]]] | None = None
 
     def _leaves(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Pairs of the script's leaf and its working copy; a leaf has several when it changed inside the step."""
@@ -146,6 +162,7 @@ class Twin:
         `overrides` replaces values, whether they came from outside or are made by an operation; `until` stops once these
         are known; with `rng` the random streams are set to what they were at each operation.
         """
+        self._begin_anew()
         env: dict[int, torch.Tensor] = dict(overrides or {})
         for number, tensor in env.items():
             if tensor.is_cuda and not tensor.is_floating_point() and not tensor.is_complex():
@@ -175,6 +192,25 @@ class Twin:
                     op.rng.restore()
                 self._execute(op, env, fixed)
         return env
+
+    def _begin_anew(self) -> None:
+        """Give the modules the attributes of before the first run: a forward may keep a hidden state or a cache for the next."""
+        if self._attributes is None:
+            roots = [self.module(op) for op in self.tape.ops if op.kind == "module" and op.memo is not None and op.memo.get(op.call)]
+            self._attributes = {m: _attributes(m) for root in roots for m in members.modules(root)}
+            return
+        for module, kept in self._attributes.items():
+            present = vars(module)
+            for name in [n for n, v in present.items() if n not in kept and n not in _OWN and _is_kept(v)]:
+                del present[name]
+            for name, (value, contents) in kept.items():
+                if present.get(name) is not value:
+                    present[name] = value
+                if isinstance(value, list):
+                    value[:] = contents
+                elif isinstance(value, dict):
+                    value.clear()
+                    value.update(contents)
 
     def _check_places(self, number: int, tensor: torch.Tensor) -> None:
         """Refuse whole numbers that may name places outside of a table, or starts of bags out of order: on a GPU that is no

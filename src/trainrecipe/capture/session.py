@@ -100,9 +100,15 @@ class Session:
             told = self.exchange.over if self.exchange is not None and order.rank else None
             tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
             alone = self.exchange is None and order.steps is None and bool(order.log) and not order.in_place
-            way = listener.horizon.way if alone else None
+            way, phase = (listener.horizon.way, listener.horizon.in_later_loop) if alone else (None, None)
             self.rehearsal = Rehearsal(
-                listener.run, steps=order.steps or STEPS, told=told, tell=tell, way=way, lighten=listener.lighten
+                listener.run,
+                steps=order.steps or STEPS,
+                told=told,
+                tell=tell,
+                way=way,
+                phase=phase,
+                lighten=listener.lighten,
             )
             listener.on_event = self.rehearsal.event
             listener.limit_batches = self.rehearsal.cut

@@ -24,7 +24,7 @@ from trainrecipe.capture import members
 from trainrecipe.capture.hashing import batch_hash
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.replay import Agreement, CannotReplay, Twin, cut, transfers_to, verify
-from trainrecipe.capture.tape import LOSSES, Batch, Gained, Op, RandomState, Ref, Tape
+from trainrecipe.capture.tape import LOSSES, Batch, Gained, Op, RandomState, Ref, Tape, refs_in
 from trainrecipe.capture.twin import CannotCopy, copy_optimizer
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
@@ -58,7 +58,8 @@ class Input:
     """A tensor that the step consumes and that depends on no parameter.
 
     `role` is `input` (it goes into a module, or meets a parameter first), `target` (it meets the model's results first:
-    labels, targets, masks, weights) or `anchor` (it meets a parameter of its own shape: what a penalty pulls weights to).
+    labels, targets, masks, weights), `anchor` (it meets a parameter of its own shape: what a penalty pulls weights to) or
+    `state` (what `functional_call` uses as parameters and buffers).
     `number` identifies it for overrides; `tensor` is its value in this step.
     """
 
@@ -280,6 +281,8 @@ class Step:
                     role = "input" if direct else "target"
                     if op.kind != "module" and any(self._alike(number, n) for n in op.inputs if n in leaves):
                         role = "anchor"
+                    elif op.name == "functional_call" and number in set(refs_in((op.args[1:2], op.kwargs))):
+                        role = "state"
                     found[number] = Input(number, role, value.constant, op, value.source)
         return list(found.values())
 

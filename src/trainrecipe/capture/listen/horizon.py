@@ -86,6 +86,12 @@ class Horizon:
             share += loop.index * whole
         return share if whole < 1 else None
 
+    def in_later_loop(self) -> bool:
+        """Whether the loop around the present line is another one than the training began in."""
+        first = next((look.loops[0].key for looks in self.looks.values() for look in looks if look.loops), None)
+        now = next((key for _, key, *_ in enclosing()), None)
+        return first is not None and now is not None and now != first
+
     def close(self, passes: list[Pass]) -> None:
         """No further steps are to be looked at; a pass that is not over counts no more."""
         self.closed = True

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
@@ -74,7 +75,7 @@ class UnusedInputs(Check):
         except CannotReplay as error:
             return Evidence(missing=f"the step cannot be executed in evaluation mode: {error}")
         try:
-            return [self._look(probe, one) for one in inputs]
+            return _together([(_way_in(one), self._look(probe, one)) for one in inputs])
         except (RuntimeError, CannotReplay) as error:  # such as offsets into a sequence of tokens
             return Evidence(missing=f"the model does not take other inputs of that kind: {error}")
 
@@ -150,6 +151,17 @@ class UnusedInputs(Check):
             influence,
             x_title="mean |gradient|",
         )
+
+
+def _way_in(one: Input) -> tuple[Any, ...]:
+    """The call and the argument by which an input enters the model."""
+    return one.op.name, one.op.at, one.op.inputs.index(one.number)
+
+
+def _together(found: list[tuple[tuple[Any, ...], Evidence]]) -> list[Evidence]:
+    """Inputs that enter by the same way, such as graphs one by one, are used if one of them is."""
+    used = {way for way, evidence in found if not evidence["unused"]}
+    return [dataclasses.replace(e, data={**e.data, "unused": e["unused"] and way not in used}) for way, e in found]
 
 
 class _Probe:
