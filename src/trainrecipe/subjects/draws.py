@@ -40,7 +40,11 @@ class Draw:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Carried:
-    """Recurrent state that a module was given again after the next batch of a loader had come, and where."""
+    """Recurrent state that a module was given again after the next batch had come, and where.
+
+    Without a `loader` the batches are rows that the script picks: `picked` holds their numbers, batch by batch.
+    """
 
     place: Place | None
-    loader: int
+    loader: int | None
+    picked: list[list[int]] = dataclasses.field(default_factory=list)

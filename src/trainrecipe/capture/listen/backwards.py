@@ -16,7 +16,7 @@ from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen import describe, loops
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
-from trainrecipe.capture.listen.recurrence import carried_state
+from trainrecipe.capture.listen.recurrence import carried_state, picked_rows
 from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
@@ -34,6 +34,8 @@ _NETWORKS = 4
 """Networks that are told apart at one line."""
 _BATCH_BYTES = 32 * 2**20
 """Bytes that these may take together."""
+_PICKED = 6
+"""Steps of which the rows are kept that the script picked, where state is carried from step to step."""
 _LOSSES = 20000
 """Losses kept per backward call in the user's code."""
 _COLLECTIONS = 8
@@ -257,10 +259,21 @@ class Backwards(Ear):
         if current is not None and self.run.carried is None:
             at = carried_state(self.recorder, self.listener.loaders.mark)
             self.run.carried = None if at is None else Carried(place(at), current.loader)
+        elif not self.run.passes:
+            self._note_picked(tape)
         if current is not None and column is not None:
             loader = self.run.loaders[current.loader]
             loader.label = column if loader.label is None else loader.label
         self.listener.fed.train(tape)
+
+    def _note_picked(self, tape: Tape) -> None:
+        """Whether state is carried from step to step where the script picks the rows of its batches itself."""
+        carried = self.run.carried
+        if carried is None and tape.step > 0:
+            at = carried_state(self.recorder, self.listener.since)
+            self.run.carried = carried = None if at is None else Carried(place(at), None)
+        if carried is not None and len(carried.picked) < _PICKED:
+            carried.picked.append(picked_rows(self.recorder, tape))
 
     def _note_loss(self, record: Backward, value: float) -> None:
         entry = (self.run.steps, value)

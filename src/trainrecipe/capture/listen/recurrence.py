@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from trainrecipe.capture.recorder import Recorder
-from trainrecipe.capture.tape import Op
+from trainrecipe.capture.tape import Op, Tape
 from trainrecipe.capture.where import Spot
 from trainrecipe.subjects.names import RESHAPING
 
@@ -29,6 +30,20 @@ def carried_state(recorder: Recorder, batch_mark: int) -> Spot | None:
             if source is not None and ((layer and position > 0) or _made_by(recorder, source, op, batch_mark)):
                 return op.at
     return None
+
+
+def picked_rows(recorder: Recorder, tape: Tape) -> list[int]:
+    """The numbers of the rows that the script picked by index to feed a step's modules; empty where it did not."""
+    for op in tape.ops:
+        for number in op.inputs if op.kind == "module" else ():
+            producer = recorder.values[number].producer
+            picking = recorder.ops[producer] if producer is not None else None
+            if picking is None or picking.name not in ("__getitem__", "index_select") or len(picking.inputs) != 2:
+                continue
+            rows = recorder.values[picking.inputs[1]].constant
+            if rows is not None and rows.ndim == 1 and not rows.is_floating_point() and rows.dtype != torch.bool:
+                return [int(r) for r in rows.tolist()]
+    return []
 
 
 def _handed_on(recorder: Recorder, number: int, before: int) -> int | None:

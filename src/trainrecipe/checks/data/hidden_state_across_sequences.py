@@ -9,6 +9,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
     from trainrecipe.subjects.data import Data
+    from trainrecipe.subjects.draws import Carried
 
 LANES = 0.5
 """Share of a batch's rows that go on from the row above at one and the same distance, from which the stream is continuous."""
@@ -20,7 +21,7 @@ class HiddenStateAcrossSequences(Check):
     What it checks
     --------------
     Whether a recurrent layer, or a module that returns its own state, is given the state of an earlier batch (detached or
-    not) together with the next batch of a loader; and whether that loader's indices continue from batch to batch, row by
+    not) together with the next batch; and whether the indices of its examples continue from batch to batch, row by
     row, or are shuffled.
 
     Why it matters
@@ -55,7 +56,9 @@ class HiddenStateAcrossSequences(Check):
         """Look for carried state, and at the indices of successive batches."""
         carried = data.run.carried
         if carried is None:
-            return Evidence(missing="no recurrent state was carried from one batch of a loader to the next")
+            return Evidence(missing="no recurrent state was carried from one batch to the next")
+        if carried.loader is None:
+            return _by_hand(carried)
         loader = data.run.loaders[carried.loader]
         draws = [d for d in data.run.draws if d.loader == carried.loader and d.readable and len(d.sizes) > 1]
         if not draws:
@@ -83,6 +86,18 @@ class HiddenStateAcrossSequences(Check):
             "from the same row of the batch before",
             fix="Reset the state at the start of each batch, or read continuous streams without shuffling.",
         )
+
+
+def _by_hand(carried: Carried) -> Evidence:
+    """The same where the script picks the rows of each batch itself."""
+    picked = [p for p in carried.picked if len(p) > 1]
+    if len(picked) < 3:
+        return Evidence(missing="which examples follow each other could not be seen", place=carried.place)
+    shares = [_continued(a, b) for a, b in itertools.pairwise(picked)]
+    shuffled = any(a > b for rows in picked for a, b in itertools.pairwise(rows))
+    size = max(map(len, picked))
+    data = {"continued": sum(shares) / len(shares), "shuffled": shuffled, "sampler": "An index in no order", "size": size}
+    return Evidence(data, place=carried.place)
 
 
 def _continued(first: list[int], second: list[int]) -> float:
