@@ -87,16 +87,29 @@ def main() -> None:
     order = Order(**json.loads(os.environ.pop(ENVIRONMENT)))
     if order.port:
         os.environ.update(rank_environment(order))
+    _leave(_observe(order, functools.partial(_execute, order)))
+
+
+def observe(order: Order, execute: Callable[[], None]) -> int:
+    """Run a part of the script under observation in a process that the script has started itself. Returns its exit code."""
+    from trainrecipe.capture.where import add_user_root
+
+    if not order.module:
+        add_user_root(os.path.dirname(os.path.abspath(order.target)))
+    return _observe(order, execute).code
+
+
+def _observe(order: Order, execute: Callable[[], None]) -> Outcome:
     session = _session(order)
     outcome = Outcome("broken", 2)
     try:
         with _scratch(order):
-            outcome = _run(order, session)
+            outcome = _run(execute, session)
             _conclude(session, outcome)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    _leave(outcome)
+    return outcome
 
 
 def _session(order: Order) -> Session:
@@ -129,12 +142,12 @@ def _compiled_code() -> list[Path]:
     return list((usual | named).values())
 
 
-def _run(order: Order, session: Session) -> Outcome:
+def _run(execute: Callable[[], None], session: Session) -> Outcome:
     when_imported("torch", session.begin)
     for name in (*LIGHTNING, *CHOOSERS):
         when_imported(name, functools.partial(session.teach, name))
     try:
-        _execute(order)
+        execute()
     except SystemExit as leaving:
         code = _exit_code(leaving)
         if code and session.enough:

@@ -122,6 +122,11 @@ class Session:
         self.listener = listener
         if self.exchange is not None and order.rehearsal:
             self.exchange.watch(lambda: listener.run.events, self._leave_rank, self._stalled)
+        if self.exchange is None:
+            from trainrecipe.capture import spawned
+
+            for owner in spawned.owners():
+                self.taught.put(owner, "start_processes", spawned.wrap(self))
         if self.sampler is not None:
             self.sampler.start()
 
@@ -255,6 +260,26 @@ class Session:
             print(f"recipe: {finding.severity.value}: {finding.title} [{finding.check}]{where}", file=sys.stderr, flush=True)
 
     # ---- ranks: processes that train together
+
+    def awaits_ranks(self) -> bool:
+        """The script is about to start its ranks: whether they are to be observed. What rehearses it once more ends here."""
+        if self.order.fingerprint and not self.order.log:
+            from trainrecipe.capture.rehearsal import RehearsalOver
+
+            raise RehearsalOver
+        return bool(self.order.log) and self.listener is not None
+
+    def join_ranks(self, order: Order) -> None:
+        """From now on this is rank 0 of several, as `order` says."""
+        listener = self.listener
+        assert listener is not None
+        self.order = order
+        self.exchange = exchange = Exchange(Path(order.exchange), 0, order.world)
+        listener.join_ranks()
+        if self.rehearsal is not None:
+            self.rehearsal.tell, self.rehearsal.way, self.rehearsal.phase = exchange.say_over, None, None
+        if order.rehearsal:
+            exchange.watch(lambda: listener.run.events, self._leave_rank, self._stalled)
 
     def _steps(self) -> list[Step]:
         """The captured steps that may be replayed."""

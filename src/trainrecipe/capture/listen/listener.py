@@ -153,6 +153,11 @@ class Listener:
         if recording:
             self.recorder.start_late()
 
+    def join_ranks(self) -> None:
+        """The script has started others that train together with this process."""
+        self.replicas.among = True
+        self.replicas.hear_exchanges(self._patches.put)
+
     def remove(self) -> None:
         """Stop listening and restore everything."""
         self.evaluations.close()

@@ -90,7 +90,12 @@ class Replicas(Ear):
     def install(self, put: Put) -> None:
         """Hear modules being wrapped and, among other ranks, every exchange."""
         put(DistributedDataParallel, "__init__", self._wrap_wrapping)
-        if not self.among or not torch.distributed.is_available():
+        if self.among:
+            self.hear_exchanges(put)
+
+    def hear_exchanges(self, put: Put) -> None:
+        """Hear what the ranks tell each other."""
+        if not torch.distributed.is_available():
             return
         home = torch.distributed.distributed_c10d
         for owner in (torch.distributed, home):
