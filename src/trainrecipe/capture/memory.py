@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture import members
+from trainrecipe.capture.tensors import size_of
 
 COPIES = 8
 """Copies of the weights that may exist at once: recorded steps, the latest and a broken one, and a twin with Adam's state."""
@@ -27,7 +28,7 @@ def too_large(module: nn.Module) -> str:
     """Why no twin of `module` is made; empty when its copies fit into the memory that is free now."""
     sizes: dict[torch.device, int] = {}
     for tensor in (*members.parameters(module), *members.buffers(module)):
-        sizes[tensor.device] = sizes.get(tensor.device, 0) + tensor.nbytes
+        sizes[tensor.device] = sizes.get(tensor.device, 0) + size_of(tensor)
     for device, size in sizes.items():
         free = free_bytes(device) if size >= _SMALL else None
         if free is not None and size * COPIES > free * SHARE:
@@ -55,11 +56,15 @@ def is_burden(tensors: Iterable[torch.Tensor]) -> bool:
     """Whether tensors of ours take more than `BURDEN` of the memory that the program itself uses."""
     held: dict[str, int] = {}
     for tensor in {id(t): t for t in tensors}.values():
-        held[tensor.device.type] = held.get(tensor.device.type, 0) + tensor.untyped_storage().nbytes()
+        held[tensor.device.type] = held.get(tensor.device.type, 0) + _storage_size(tensor)
     used = {"cpu": int(psutil.Process().memory_info().rss)}
     if "cuda" in held:
         used["cuda"] = torch.cuda.memory_allocated()
     return any(size > BURDEN * (used[kind] - size) for kind, size in held.items() if kind in used)
+
+
+def _storage_size(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else size_of(tensor)
 
 
 def _gigabytes(size: float) -> str:

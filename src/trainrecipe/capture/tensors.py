@@ -6,6 +6,7 @@ a fixed order, so that two structures of the same shape can be aligned tensor by
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -33,6 +34,17 @@ def _collect(value: Any, depth: int, found: list[torch.Tensor]) -> None:
     elif depth:
         for child in value if kind is tuple or kind is list else value.values() if kind is dict else _children(value):
             _collect(child, depth - 1, found)
+
+
+def size_of(tensor: torch.Tensor) -> int:
+    """The bytes that a tensor's values take; of a sparse one those of the values and where they lie."""
+    if tensor.layout == torch.strided:
+        return tensor.nbytes
+    bare, size = tensor.detach(), 0
+    for name in ("_values", "_indices", "values", "crow_indices", "col_indices", "ccol_indices", "row_indices"):
+        with contextlib.suppress(RuntimeError, AttributeError):
+            size += int(getattr(bare, name)().nbytes)
+    return size
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from torch.utils.data import SubsetRandomSampler, TensorDataset
 
 from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.describe import innermost
+from trainrecipe.capture.tensors import size_of
 from trainrecipe.capture.where import is_user_file, place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.data import Data, _arrays
@@ -127,7 +128,7 @@ def _items(dataset: Any, order: list[int], until: float) -> Examples | None:
         for slot, tensor in zip(slots, item, strict=True):
             slot.append(tensor)
         taken.append(i)
-        room -= sum(t.nbytes for t in item)
+        room -= sum(map(size_of, item))
     return Examples(slots, taken, len(taken) == len(order)) if taken else None
 
 
@@ -180,12 +181,21 @@ def _source(data: Data, batch: Batch) -> Any:
     return id(data.loader(data.run.passes[batch.in_pass].loader).dataset)
 
 
+def _labelled(rows: list[torch.Tensor], labels: list[Any]) -> tuple[list[torch.Tensor], list[Any]]:
+    """The examples that have a label, where -1 or -100 stands beside classes that are counted from 0: it is none."""
+    values = set(labels)
+    if None in values or not values & {-1, -100} or 0 not in values or len(values) < 3 or min(values - {-1, -100}) < 0:
+        return rows, labels
+    kept = [i for i, v in enumerate(labels) if v >= 0]
+    return [rows[i] for i in kept], [labels[i] for i in kept]
+
+
 def _table(data: Data, batches: Sequence[Batch]) -> Table | None:
     batches = [b for b in batches if b.rows]
     if not batches:
         return None
     chosen = _main(batches[0])
-    rows, labels = _distinct(data, batches, chosen)
+    rows, labels = _labelled(*_distinct(data, batches, chosen))
     if not rows:
         return None
     loaders = [data.run.passes[b.in_pass].loader for b in batches if b.in_pass is not None]

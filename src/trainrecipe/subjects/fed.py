@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainrecipe.capture import hashing
-from trainrecipe.capture.tensors import equal
+from trainrecipe.capture.tensors import equal, size_of
 from trainrecipe.finding import Place
 
 PLACES = 4
@@ -86,6 +86,8 @@ class Held:
     @property
     def nbytes(self) -> int:
         """Its size in memory, about."""
+        if isinstance(self.array, torch.Tensor):
+            return size_of(self.array)
         size = getattr(self.array, "nbytes", None)
         return int(size) if isinstance(size, int) else 8 * int(getattr(self.array, "size", 0))
 

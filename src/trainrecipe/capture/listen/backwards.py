@@ -21,7 +21,7 @@ from trainrecipe.capture.listen.scalers import factor_of
 from trainrecipe.capture.listen.stream import Stream
 from trainrecipe.capture.replay import CannotReplay, cut
 from trainrecipe.capture.tape import Batch, Gained, Tape
-from trainrecipe.capture.tensors import dense
+from trainrecipe.capture.tensors import dense, size_of
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.draws import Carried
 from trainrecipe.subjects.run import Backward
@@ -361,7 +361,7 @@ class Backwards(Ear):
         if len(kept) >= BATCHES:
             return
         batch = Batch.of(tape)
-        self._room -= sum(t.nbytes for t in batch.constants if t is not None)
+        self._room -= sum(size_of(t) for t in batch.constants if t is not None)
         if self._room >= 0:
             kept.append(batch)
 

@@ -14,7 +14,7 @@ from trainrecipe.capture import hashing
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.stream import target_of
 from trainrecipe.capture.tape import LOSSES, Op, Tape
-from trainrecipe.capture.tensors import equal, tensors_in
+from trainrecipe.capture.tensors import equal, size_of, tensors_in
 from trainrecipe.capture.where import Spot, is_user_file, place
 from trainrecipe.finding import Place
 from trainrecipe.subjects.fed import Batch, Held
@@ -149,7 +149,7 @@ class Fed(Ear):
 
     def _fits(self, trains: bool, inputs: list[torch.Tensor], target: torch.Tensor | None) -> bool:
         kept = len(self.training) if trains else len(self.evaluation)
-        size = sum(t.nbytes for t in inputs) + (0 if target is None else target.nbytes)
+        size = sum(map(size_of, inputs)) + (0 if target is None else size_of(target))
         if kept >= _BATCHES or size > self._room[trains]:
             return False
         self._room[trains] -= size

@@ -14,7 +14,7 @@ from trainrecipe.capture import hashing, members, norms
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
-from trainrecipe.capture.tensors import map_tensors, tensors_in
+from trainrecipe.capture.tensors import map_tensors, size_of, tensors_in
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Forward, Layer, Model
 
@@ -274,7 +274,7 @@ class Models(Ear):
                 forward.rows.update(rows)
                 forward.looks.append((self.run.events, frozenset(rows), len(rows)))
                 forward.batches.append(hashing.batch_hash(given))
-        self._room -= sum(t.nbytes for t in given)
+        self._room -= sum(map(size_of, given))
         if len(self.inputs) < _INPUTS and self._room >= 0:
             with self.recorder.pause():
                 copies = map_tensors((args, kwargs), lambda t: t.detach().clone())

@@ -70,6 +70,8 @@ class ConflictingLabels(Check):
             return Evidence(missing="inputs and labels do not come from one loader, so the labels may be drawn by the program")
         if any(len(b.inputs) > 1 for b in table.batches):
             return Evidence(missing="the model takes several inputs, so equal ones may differ in another")
+        if _several_tasks(table):
+            return Evidence(missing="several networks are trained on the examples, each with labels of its own")
         return Evidence(_count(table), place=table.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -87,6 +89,19 @@ class ConflictingLabels(Check):
             observed=f"{e['groups']} groups of equal examples that disagree, such as labels {e['sample']}",
             fix="Look at these examples, settle or drop them, and check how labels were joined to inputs.",
         )
+
+
+def _several_tasks(table: Table) -> bool:
+    """Whether equal examples bear one label in the training of each network, and different ones in that of several."""
+    from trainrecipe.subjects.contents import hashes
+
+    told: dict[int, dict[int, set[float]]] = {}
+    for batch in table.batches:
+        labels = batch.labels()
+        for h, label in zip(hashes(batch.inputs[0]), labels, strict=False):
+            told.setdefault(h, {}).setdefault(batch.module, set()).add(label)
+    apart = [by for by in told.values() if len(by) > 1 and len(set().union(*by.values())) > 1]
+    return bool(apart) and sum(all(len(own) == 1 for own in by.values()) for by in apart) > len(apart) / 2
 
 
 def _count(table: Table) -> dict[str, Any]:

@@ -267,7 +267,7 @@ def _in_arrays(data: Data, train: Table) -> dict[str, Any]:
     for name, x in inputs:
         for label, y in labels:
             if len(x) == len(y) and _is_source(train, x, y) and not _is_column(x, y):
-                found = list(told(x[:ROWS].float(), y[:ROWS], bool(train.classes)))
+                found = list(told(*_unlike(x[:ROWS].to(train.x.dtype), y[:ROWS]), bool(train.classes)))
                 if _tells(found):
                     return {"other": found, "source": f"the arrays {name} and {label}"}
     return {}

@@ -10,6 +10,8 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
 
+UNEQUAL = 1.5
+"""Ratio of the largest to the smallest number of targets from which there is a note in any case."""
 NOTED, MATTERS = 0.1, 0.25
 """Distance between the two gradients, in lengths of the right one, from which it is a note, and a warning. Measured on the
 gallery: three paragraphs one by one, of 49 to 125 characters, 0.14."""
@@ -78,7 +80,7 @@ class AccumulationUneven(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
-        if e["apart"] < NOTED:
+        if e["apart"] < NOTED and e["most"] < UNEQUAL * e["fewest"]:
             return Ruling.passed(
                 f"{e['fewest']} to {e['most']} targets in a micro-batch: weighed by it, the gradient moves by {e['apart']:.0%}"
             )
