@@ -42,7 +42,7 @@ from trainrecipe.capture.tape import (
     name_of,
     storage_of,
 )
-from trainrecipe.capture.tensors import map_tensors, tensors_in
+from trainrecipe.capture.tensors import equal, map_tensors, tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
 from trainrecipe.capture.where import called_directly, spot
 
@@ -361,6 +361,8 @@ class Recorder:
         self._busy = True
         try:
             changed = [v for v, t in zip(op.inputs, given, strict=True) if self._changed(v, t)]
+            if op.name == "functional_call":
+                changed += [v for v, t in zip(op.inputs, given, strict=True) if v not in changed and self._has_other_content(v, t)]
             if op.name in _ALTER and op.inputs:
                 changed.append(op.inputs[0])
                 self.values[op.inputs[0]].requires_grad = given[0].requires_grad
@@ -394,6 +396,17 @@ class Recorder:
             other.written = True
         value.version = version
         value.requires_grad = tensor.requires_grad
+        return True
+
+    def _has_other_content(self, number: int, tensor: torch.Tensor) -> bool:
+        """Whether a constant was written to without a new version, as buffers are by the kernels of batch norm."""
+        value = self.values[number]
+        if value.constant is None or value.parameter is not None or tensor.requires_grad:
+            return False
+        if equal(value.constant, tensor.detach()):
+            return False
+        for other in self._same_storage(value.storage):
+            other.written = True
         return True
 
     def _same_storage(self, storage: int) -> Iterator[Value]:
