@@ -31,11 +31,13 @@ def mixing(step: Step) -> Evidence:
         look = Rows(step, one, axis)
         if not look.outputs:
             return Evidence(missing="no module gives an output with one row per example")
-        if not look.influential():
-            continue
-        if not look.mixes():
-            chart, _ = look.chart() if step.seconds_left() > 0 else ([], 0.0)
+        influential, by_place = look.influential(), False
+        if not influential or not look.mixes():
             by_place = look.by_place()
+        if not influential and not by_place:
+            continue
+        if by_place or not look.mixes():
+            chart, _ = look.chart() if step.seconds_left() > 0 else ([], 0.0)
             data = {"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart, "by_place": by_place}
             return Evidence(data, place=(look.first_by_place() if by_place else None) or step.place)
         tested.append((one, look, axis, sure))

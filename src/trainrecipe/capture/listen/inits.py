@@ -1,10 +1,14 @@
-"""Hears weights being initialised: `Module.apply`, `torch.nn.init`, and what becomes of loaded weights before training."""
+"""Hears weights being initialised: `Module.apply`, `torch.nn.init`, loops over `children()`, and what becomes of loaded
+weights before training."""
 
 from __future__ import annotations
 
+import ast
+import sys
 import types
 import weakref
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -12,14 +16,21 @@ from torch import nn
 
 from trainrecipe.capture import members
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.listen.expressions import Unknown, evaluate
+from trainrecipe.capture.listen.loops import enclosing
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.subjects.inits import Application, Inits, Reload
 
 INITIALISERS = tuple(n for n in vars(nn.init) if n.endswith("_") and not n.startswith("_") and callable(getattr(nn.init, n)))
 """The functions of `torch.nn.init`."""
 _WRITERS = frozenset({*INITIALISERS, "normal_", "uniform_", "fill_", "zero_", "reset_parameters"})
+_CONSTANT = frozenset({"zeros_", "ones_", "constant_", "eye_", "dirac_"})
+"""Initialisers without chance: what they are meant for, such as a last layer of zeros, others must not get."""
+_PLAIN = (nn.Linear, nn.modules.conv._ConvNd)
+"""Layers whose constructor draws the weight from a uniform distribution within one over the root of the fan-in."""
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _MOST = 32
-"""Loads, and calls of `apply`, that are looked at."""
+"""Loads, loops, and calls of `apply`, that are looked at."""
 _SAMPLE = 64
 """Elements of a tensor that are compared."""
 _SMALL = 16
@@ -36,17 +47,38 @@ class _Pending:
         self.used = False
 
 
+class _Walk:
+    """A loop over the children of a module that initialised layers of one type: those `reached`, and the `deep` ones that lay
+    in the module's containers at that time."""
+
+    def __init__(self, loop: str, owner: nn.Module, layer: nn.Module, at: Spot | None) -> None:
+        self.loop, self.model, self.kind, self.at = loop, type(owner).__name__, type(layer).__name__, at
+        self.reached: set[int] = set()
+        self.deep = [weakref.ref(m) for m in _contained(owner) if type(m) is type(layer)]
+
+
 class InitCalls(Ear):
-    """Initialisation, as `run.inits` tells it."""
+    """Initialisation, as `run.inits` tells it.
+
+    A loop over `children()` that passed layers by is noted as an `Application` whose `function` is the loop's first line:
+    `changed` layers were initialised in it, the weights of `weights` others were not, anywhere.
+    """
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
         self.record: Inits = self.run.inits
-        self.pending: list[_Pending] = []
+        self._loaded: list[_Pending] = []
+        self._walks: dict[tuple[int, str, str, int], _Walk] = {}
+        self._written: set[int] = set()
         self._known: dict[int, _Pending] = {}
         self._loads = self._applies = self._calls = 0
         self._within = False
         self._effective: set[types.CodeType] = set()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to look at when training goes on."""
+        return bool(self._loaded or self._walks)
 
     def install(self, put: Put) -> None:
         """Hear weights being loaded and initialised."""
@@ -63,6 +95,8 @@ class InitCalls(Ear):
         def initialiser(*args: Any, **kwargs: Any) -> Any:
             out = original(*args, **kwargs)
             ear._calls += 1
+            if not ear.run.steps and is_user_file(sys._getframe(1).f_code.co_filename):
+                ear._note_written(out, original.__name__ not in _CONSTANT)
             if ear._known:
                 ear._overwrite(out)
             return out
@@ -75,6 +109,26 @@ class InitCalls(Ear):
         if pending is not None and pending.by is None:
             pending.by = spot(3)
             pending.used = self._forwards() > pending.forwards
+
+    @guarded
+    def _note_written(self, tensor: torch.Tensor, random: bool) -> None:
+        """The program initialises a tensor, or the `data` of one: by memory, so that both are the same."""
+        self._written.add(tensor.data_ptr())
+        if random and tensor.ndim > 1 and not self._within:
+            for _, (file, _), node, frame in enclosing():
+                for owner in _walked(node, frame):
+                    self._reach(owner, tensor, node, (file, frame.f_lineno, frame.f_code.co_name))
+
+    def _reach(self, owner: nn.Module, tensor: torch.Tensor, node: Any, at: Spot) -> None:
+        for layer in owner._modules.values():
+            weight = layer._parameters.get("weight") if isinstance(layer, _PLAIN) else None
+            if layer is not None and weight is not None and weight.data_ptr() == tensor.data_ptr():
+                key = (id(owner), type(layer).__name__, at[0], node.lineno)
+                if key not in self._walks and len(self._walks) < _MOST:
+                    loop = f"for {ast.unparse(node.target)} in {ast.unparse(node.iter)}"
+                    self._walks[key] = _Walk(loop, owner, layer, (at[0], node.lineno, at[2]))
+                if key in self._walks:
+                    self._walks[key].reached.add(id(layer))
 
     # ---- Module.apply
 
@@ -146,10 +200,10 @@ class InitCalls(Ear):
                 if isinstance(given, torch.Tensor) and given.shape == p.shape and p.ndim > 1 and p.numel() >= _SMALL:
                     pending.tensors.append((name, weakref.ref(p), _sample(p), p.numel()))
                     self._known[id(p)] = pending
-        for other in self.pending:  # loaded again: the later values count
+        for other in self._loaded:  # loaded again: the later values count
             other.tensors = [t for t in other.tensors if self._known.get(id(t[1]())) is other]
         if pending.tensors:
-            self.pending.append(pending)
+            self._loaded.append(pending)
 
     def _forwards(self, evaluating: bool = False) -> int:
         """How often models were called, or called without gradients."""
@@ -157,9 +211,16 @@ class InitCalls(Ear):
 
     @guarded
     def compare(self) -> None:
-        """Training goes on: are the loaded weights still there?"""
-        waiting, self.pending = self.pending, []
+        """Training goes on: are the loaded weights still there, and were layers passed by?"""
+        waiting, self._loaded = self._loaded, []
+        walks, self._walks = list(self._walks.values()), {}
         self._known.clear()
+        with self.recorder.pause(), torch.no_grad():
+            for walk in walks:
+                passed = [m for ref in walk.deep if (m := ref()) is not None and self._passed_by(m)]
+                if passed:
+                    shape = (len(passed), [walk.kind], len(walk.reached))
+                    self.record.applied.append(Application(walk.loop, walk.model, place(walk.at), *shape, True))
         with self.recorder.pause(), torch.no_grad():
             for load in waiting:
                 if load.used or (load.by is None and self._forwards(evaluating=True) > load.evaluations):
@@ -171,6 +232,54 @@ class InitCalls(Ear):
                 if alive:
                     made = Reload(load.model, place(load.at), len(alive), total, gone, names, place(load.by) if lost else None)
                     self.record.reloads.append(made)
+
+    def _passed_by(self, layer: nn.Module) -> bool:
+        """Whether an optimiser is about to train a layer that nobody but its constructor has initialised."""
+        weight = layer._parameters.get("weight")
+        if weight is None or not weight.requires_grad or id(weight) not in self.listener.optimizers.held_by:
+            return False
+        return weight.data_ptr() not in self._written and as_built(layer)
+
+
+def _walked(node: ast.AST, frame: FrameType) -> Iterator[nn.Module]:
+    """The modules whose children a loop goes over."""
+    for call in ast.walk(node.iter) if isinstance(node, ast.For) else ():
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            if call.func.attr in ("children", "named_children"):
+                try:
+                    owner = evaluate(call.func.value, frame)
+                except Unknown:
+                    continue
+                if isinstance(owner, nn.Module):
+                    yield owner
+
+
+def _contained(owner: nn.Module) -> Iterator[nn.Module]:
+    """The layers in the containers of a module, also inside those of the user's own modules that lie there."""
+    work: list[nn.Module] = [m for m in owner._modules.values() if isinstance(m, _CONTAINERS)]
+    while work:
+        for child in work.pop()._modules.values():
+            if isinstance(child, _PLAIN):
+                yield child
+            elif child is not None and (isinstance(child, _CONTAINERS) or _is_own(child)):
+                work.append(child)
+
+
+def _is_own(module: nn.Module) -> bool:
+    file = getattr(sys.modules.get(type(module).__module__), "__file__", None)
+    return file is not None and is_user_file(file)
+
+
+def as_built(layer: nn.Module) -> bool:
+    """Whether the weight of a linear or convolutional layer is still what PyTorch's constructor gave it: written to once,
+    and spread evenly within that bound. A copy of a layer, a loaded one and one that was trained are not."""
+    weight = layer._parameters.get("weight") if isinstance(layer, _PLAIN) else None
+    if weight is None or weight.is_meta or weight.numel() < _SMALL or weight._version != 1:
+        return False
+    values = weight.detach().double()
+    bound = values[0].numel() ** -0.5
+    spread = float(values.std()) * 3**0.5 / bound
+    return float(values.abs().max()) <= bound * (1 + 1e-3) and abs(spread - 1) < 2 * weight.numel() ** -0.5
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,8 @@ SMOOTH = 0.5
 """Share of the other reading's neighbour differences, below which a reading counts as the true one."""
 PICTURE = 0.5
 """Neighbour differences, relative to the variance, below which a reading looks like a picture; unrelated pixels give 1."""
+NOISY = 0.6
+"""The same where nearly all images are smoother the other way, so that noise in the pictures is not what tells."""
 NEARLY_ALL = 0.95
 SMALL = 0.75
 FEWEST = 16
@@ -80,7 +82,8 @@ class ChannelOrder(Check):
         says = f"neighbouring pixels differ by {as_fed:.2f} of the variance as fed, by {other:.2f} read as (N, {h}, {w}, {c})"
         plain = other <= SMOOTH * as_fed and other <= PICTURE
         small = evidence["smoother"] >= NEARLY_ALL and other <= SMALL * min(as_fed, 1.0) and as_fed < 1.0
-        if not (plain or small):
+        noisy = evidence["smoother"] >= NEARLY_ALL and c > 2 and other <= min(SMOOTH * as_fed, NOISY)
+        if not (plain or small or noisy):
             return Ruling.passed(says)
         return Ruling.found(
             Severity.WARNING,

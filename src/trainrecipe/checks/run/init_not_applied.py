@@ -19,13 +19,16 @@ class InitNotApplied(Check):
 
     What it checks
     --------------
-    Calls of `Module.apply` with a function whose code initialises weights: whether it ran or changed anything. And weights
-    given by `load_state_dict`: a sample of each is compared at the next backward with what was loaded.
+    Calls of `Module.apply` with a function whose code initialises weights: whether it ran or changed anything. Loops over
+    `children()` in which a function of `torch.nn.init` initialises layers: whether layers of the same type lie in the
+    `Sequential`, `ModuleList` or `ModuleDict` of the same module, still have the weights of their constructor, and are about
+    to be trained. And weights given by `load_state_dict`: a sample of each is compared at the next backward with what was
+    loaded.
 
     Why it matters
     --------------
     A function for `nn.Conv2d` does nothing to a model of linear layers, without an error; the model keeps PyTorch's defaults.
-    An initialisation after loading throws the pretrained weights away: training starts from nothing.
+    `children()` gives the direct children only: a loop over it leaves out what lies deeper. An initialisation after loading throws the pretrained weights away: training starts from nothing.
 
     What healthy looks like
     -----------------------
@@ -33,11 +36,14 @@ class InitNotApplied(Check):
 
     What to do
     ----------
-    Compare the types that the function asks for with those in the model (`print(model)`). Load the checkpoint last.
+    Compare the types that the function asks for with those in the model (`print(model)`). Loop over `modules()` to reach
+    every layer. Load the checkpoint last.
 
     When it is wrong
     ----------------
-    One function for several models that does nothing to one of them is a note. A part of the loaded weights that is
+    One function for several models that does nothing to one of them is a note. A loop that reaches at least as many layers as
+    it passes by may be meant for those, such as several heads: it is a note; set to constants they are not counted. Layers
+    that are initialised without `torch.nn.init` in the way that PyTorch does it cannot be told from new ones. A part of the loaded weights that is
     initialised anew, such as the head, is not reported, nor are weights that were used in between (the best of a fold, before
     the next one begins).
 
@@ -53,16 +59,21 @@ class InitNotApplied(Check):
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         inits = run.inits
+        walks = [a for a in inits.applied if a.function.startswith("for ")]
         idle = [a for a in inits.applied if a.weights and not a.changed and not a.called]
         lost = [r for r in inits.reloads if r.elements and r.lost >= MOST_OF_IT * r.elements]
         if not inits.applied and not inits.reloads:
             return Evidence(missing="no weights were loaded, and no function that initialises weights was given to `apply`")
-        made = [self._idle(a) for a in idle[:3]] + [self._lost(r) for r in lost[:3]]
+        made = [self._idle(a) for a in idle[:3]] + [self._walk(a) for a in walks[:3]] + [self._lost(r) for r in lost[:3]]
         return made or Evidence({"kind": "", "applied": len(inits.applied), "loaded": len(inits.reloads)})
 
     def _idle(self, one: Application) -> Evidence:
         data = {"kind": "idle", "function": one.function, "model": one.model, "kinds": one.kinds, "weights": one.weights}
         return Evidence({**data, "elsewhere": one.elsewhere}, place=one.place)
+
+    def _walk(self, one: Application) -> Evidence:
+        data = {"kind": "walk", "loop": one.function, "model": one.model, "layer": one.kinds[0]}
+        return Evidence({**data, "reached": one.changed, "missed": one.weights}, place=one.place)
 
     def _lost(self, one: Reload) -> Evidence:
         share = one.lost / one.elements
@@ -89,6 +100,16 @@ class InitNotApplied(Check):
                     "the type or the name that the function compares with is another than the model's",
                     "the model's layers are replaced after this line",
                 ),
+            )
+        if evidence["kind"] == "walk":
+            reached, missed, layer = evidence["reached"], evidence["missed"], evidence["layer"]
+            return Ruling.found(
+                Severity.WARNING if reached == 1 or missed > reached else Severity.NOTE,
+                f"The loop `{evidence['loop']}` initialises {reached} {layer} in {evidence['model']} and passes {missed} by.",
+                expected="an initialisation by type reaches every layer of that type",
+                observed=f"{missed} {layer} in the containers of {evidence['model']} still have the weights of their "
+                "constructor when training begins",
+                fix="Loop over modules() instead of children(), which does not descend; or name the layers that are meant.",
             )
         share = evidence["share"]
         return Ruling.found(

@@ -21,6 +21,8 @@ IMBALANCED = 0.4
 """Scatter of the logarithms of the counts from which classes are imbalanced: 70 % against 30 % for two classes."""
 LEAST = 40
 """Labels that must have been seen."""
+CLEARLY = math.log(2)
+"""Logarithm of pos_weight from which it favours one side: by a factor of two."""
 FOLLOWS = 0.8
 """Correlation from which weights rise with the counts although not in proportion."""
 
@@ -32,8 +34,9 @@ class ClassWeights(Check):
     --------------
     `weight` of cross-entropy and NLL and `pos_weight` of binary cross-entropy against how often the classes occur among
     the labels that training saw. It is a finding when the weights are proportional to the frequencies instead of their
-    inverse, when `pos_weight` is positives over negatives instead of negatives over positives, or when the weights are
-    the inverse frequencies, but of other classes.
+    inverse, when `pos_weight` is positives over negatives instead of negatives over positives (as exactly as the labels
+    seen tell), or when the weights are the inverse frequencies, but of other classes. It is a note when they clearly favour
+    the frequent classes in another way, such as a `pos_weight` below one half for rare positives.
 
     Why it matters
     --------------
@@ -52,7 +55,7 @@ class ClassWeights(Check):
     When it is wrong
     ----------------
     Weights that favour a frequent class by choice, as where its errors cost more, are at most a note unless they are
-    exactly its frequency. With a sampler that balances the classes nothing is said. Weights applied by hand are not seen.
+    its frequency, or as near to it as the number of labels seen can tell. With a sampler that balances the classes nothing is said. Weights applied by hand are not seen.
 
     Source
     ------
@@ -81,7 +84,7 @@ class ClassWeights(Check):
         if e["labels"] < LEAST:
             return Ruling.unsure(f"only {e['labels']} labels were seen, too few to compare {e['kind']} with")
         common, rare = max(range(len(counts)), key=lambda i: counts[i]), min(range(len(counts)), key=lambda i: counts[i])
-        verdict = _binary(counts, weights) if e["kind"] == "pos_weight" else _classes(counts, weights)
+        verdict = _binary(counts, weights, e["labels"]) if e["kind"] == "pos_weight" else _classes(counts, weights)
         if verdict in ("balanced", "fine"):
             return Ruling.passed(f"{e['kind']} does not favour frequent classes")
         return Ruling.found(
@@ -143,14 +146,23 @@ def _classes(counts: list[float], weights: list[float]) -> str:
     return "favours" if _correlation(x, y) > FOLLOWS else "fine"
 
 
-def _binary(rates: list[float], weights: list[float]) -> str:
-    """The same for the shares of positives of several labels and their pos_weight."""
-    odds = [math.log((r + 1e-4) / (1 - r + 1e-4)) for r in rates]
-    skewed = [(o, math.log(max(w, 1e-9))) for o, w in zip(odds, weights, strict=True) if abs(o) > IMBALANCED]
+def _binary(rates: list[float], weights: list[float], labels: int) -> str:
+    """The same for the shares of positives of several labels and their pos_weight.
+
+    Log-odds are known to about two standard errors. The logarithm of an inverted weight lies nearer to them than to zero.
+    """
+    skewed = inverted = favoured = 0
+    for rate, weight in zip(rates, weights, strict=True):
+        odds, size = math.log((rate + 1e-4) / (1 - rate + 1e-4)), math.log(max(weight, 1e-9))
+        if abs(odds) <= IMBALANCED:
+            continue
+        error = 2 / math.sqrt(max(labels * min(rate, 1 - rate), 1e-9))
+        skewed += 1
+        inverted += error <= 1 and abs(size - odds) < min(math.hypot(FITS, error), abs(size))
+        favoured += error < abs(odds) - IMBALANCED and abs(size) > CLEARLY and size * odds > 0
     if not skewed:
         return "balanced"
-    inverted = [abs(w - o) < FITS for o, w in skewed]
-    return "proportional" if sum(inverted) > 0.7 * len(inverted) else "fine"
+    return "proportional" if inverted > 0.7 * skewed else "favours" if favoured > 0.7 * skewed else "fine"
 
 
 def _scatter(values: list[float]) -> float:
