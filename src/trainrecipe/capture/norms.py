@@ -136,6 +136,7 @@ def norms(listener: Listener) -> Iterator[Norm]:
     numbers = {id(m): (n, name) for n, root in enumerate(roots) for name, m in members.named_modules(root)}
     evaluated = {f.model for f in run.evaluations() if not f.training}
     values: dict[int, list[int]] = {}
+    examples: dict[int, list[int]] = {}
     layers_: dict[int, Any] = {}
     seen: set[int] = set()
     for tape in tapes_of(listener):
@@ -152,6 +153,8 @@ def norms(listener: Listener) -> Iterator[Norm]:
                 layers_[id(op.call)] = op.call
                 if len(kept) < _KEPT:
                     kept.append(count)
+                    if count > shape[0] and not isinstance(op.call, nn.SyncBatchNorm):
+                        examples.setdefault(id(op.call), []).append(shape[0])
     for key, counts in values.items():
         number, name = numbers.get(key, (-1, ""))
         if number < 0:
@@ -159,7 +162,14 @@ def norms(listener: Listener) -> Iterator[Norm]:
         layer = layers_[key]
         momentum = None if layer.momentum is None or not layer.track_running_stats else float(layer.momentum)
         yield Norm(
-            number, name, momentum, counts, number in evaluated, _whole(run, number), place(listener.models.births.get(layer))
+            number,
+            name,
+            momentum,
+            counts,
+            number in evaluated,
+            _whole(run, number),
+            place(listener.models.births.get(layer)),
+            examples.get(key, []),
         )
 
 

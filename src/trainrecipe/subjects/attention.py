@@ -1,7 +1,8 @@
-"""How attention spreads its weights: the entropy of each softmax over scores of queries and keys."""
+"""How attention spreads its weights: the entropy of each softmax over scores of queries and keys, and what padding gets."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 
@@ -17,6 +18,7 @@ _PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "einsum", "baddbmm"})
 _MASKED = -1e3
 """Scores below this are masked."""
 _LEAST_KEYS = 4
+_SCALED = frozenset({"mul", "__mul__", "__rmul__"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +53,74 @@ def spreads(step: Step) -> list[Spread]:
     return [s for s in found if s is not None]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Astray:
+    """One attention over sequences of which some are padded.
+
+    `padding` is the mean share of the weights of real positions that lies on padding, in these sequences; `real` that on
+    real positions, relative to what they get where the weights are spread evenly (0: nothing).
+    """
+
+    operation: str
+    padding: float
+    real: float
+    place: Place | None
+
+
+def on_padding(step: Step, lengths: torch.Tensor, width: int) -> list[Astray]:
+    """What padding, behind these lengths, gets of each attention over `width` keys. Raises what a replay raises."""
+    flow = Flow.of(step, evaluating=True)
+    keys = torch.arange(width, device=lengths.device) < lengths[:, None]
+    sides = torch.stack([keys, ~keys], -1)
+    found = []
+    for op in flow.ops:
+        if op.index not in flow.reaching or not op.outputs:
+            continue
+        sums = _on_sides(flow, op, sides)
+        if sums is not None and (made := _astray(op, sums.double(), lengths, width)) is not None:
+            found.append(made)
+    return found
+
+
+def _on_sides(flow: Flow, op: Seen, sides: torch.Tensor) -> torch.Tensor | None:
+    """The weight of an attention on real and on padded keys: examples, whatever lies between, queries, 2."""
+    (count, width), given = sides.shape[:2], None
+    if op.name == "softmax":
+        given = op.outputs[0].detach()
+        if given.ndim < 2 or not _weighs(flow, op, _PRODUCTS | _SCALED):
+            return None
+    elif op.name == "scaled_dot_product_attention" and len(op.inputs) > 2:
+        given = op.inputs[1].detach().transpose(-2, -1)
+    if given is None or given.shape[-1] != width or given.shape[0] % count:
+        return None
+    if op.name == "softmax":
+        rows = given.reshape(count, -1, given.shape[-2] if given.ndim > 2 else 1, width)
+        whole = torch.allclose(rows.double().sum(-1).nan_to_num(1.0), torch.ones_like(rows[..., 0]).double(), atol=1e-2)
+        return rows @ sides.to(rows)[:, None] if whole else None
+    value = op.inputs[2]
+    ones = sides.to(value).repeat_interleave(value.shape[0] // count, 0)
+    ones = ones.reshape(value.shape[0], *[1] * (value.ndim - 3), width, 2).expand(*value.shape[:-2], width, 2)
+    kwargs = {k: v for k, v in op.kwargs.items() if k not in ("query", "key", "value", "dropout_p")}
+    with torch.no_grad(), contextlib.suppress(Exception):
+        more = (op.args[3],) if len(op.args) > 3 else ()
+        kwargs |= {"is_causal": op.args[5]} if len(op.args) > 5 else {}
+        out = torch.nn.functional.scaled_dot_product_attention(op.inputs[0], op.inputs[1], ones, *more, **kwargs)
+        return out.reshape(count, -1, out.shape[-2], 2)
+    return None
+
+
+def _astray(op: Seen, sums: torch.Tensor, lengths: torch.Tensor, width: int) -> Astray | None:
+    """Means over the queries, real ones where they can be told, of the sequences that are padded."""
+    asks = (lengths < width)[:, None, None] & sums.isfinite().all(-1) & (sums.sum(-1) > 0.5)
+    if sums.shape[2] == width:
+        asks = asks & (torch.arange(width, device=lengths.device) < lengths[:, None])[:, None]
+    if not bool(asks.any()):
+        return None
+    even = (lengths.double() / width)[:, None, None].expand(asks.shape)[asks]
+    real, padded = sums[asks].unbind(-1)
+    return Astray(op.name, float(padded.mean()), float((real / even).mean()), place(op.at))
+
+
 def _product(flow: Flow, softmax: Seen) -> Seen | None:
     """The product of two values, both made with weights, that a softmax's scores come from."""
     tensor, before = softmax.inputs[0], softmax
@@ -68,14 +138,14 @@ def _product(flow: Flow, softmax: Seen) -> Seen | None:
     return None
 
 
-def _weighs(flow: Flow, softmax: Seen) -> bool:
+def _weighs(flow: Flow, softmax: Seen, products: frozenset[str] = _PRODUCTS) -> bool:
     """Whether what a softmax gives is multiplied, through dropout or reshapes, with values made with weights."""
     work = [(softmax.outputs[0], softmax, 6)]
     while work:
         tensor, after, left = work.pop()
         for op in flow.users(tensor, after):
             others = [t for t in op.inputs if t is not tensor and t.requires_grad and id(t) in flow.data]
-            if op.name in _PRODUCTS and others:
+            if op.name in products and others:
                 return True
             if left and len(op.outputs) == 1 and op.outputs[0].numel() == tensor.numel() and not others:
                 work.append((op.outputs[0], op, left - 1))

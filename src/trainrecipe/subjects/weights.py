@@ -114,6 +114,8 @@ class Norm:
     """A batch-norm layer. `values` are the numbers per channel in each training forward that was recorded.
 
     `evaluated`: it was used in eval mode outside of training; `whole`: every training batch was the whole data set.
+    `examples` are the lengths of the batch axis in these forwards; empty where there is one value per example, or where
+    processes share their statistics.
     """
 
     model: int
@@ -123,6 +125,7 @@ class Norm:
     evaluated: bool
     whole: bool
     place: Place | None
+    examples: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)

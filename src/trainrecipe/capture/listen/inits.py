@@ -244,14 +244,14 @@ class InitCalls(Ear):
 def _walked(node: ast.AST, frame: FrameType) -> Iterator[nn.Module]:
     """The modules whose children a loop goes over."""
     for call in ast.walk(node.iter) if isinstance(node, ast.For) else ():
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            if call.func.attr in ("children", "named_children"):
-                try:
-                    owner = evaluate(call.func.value, frame)
-                except Unknown:
-                    continue
-                if isinstance(owner, nn.Module):
-                    yield owner
+        func = call.func if isinstance(call, ast.Call) else None
+        if isinstance(func, ast.Attribute) and func.attr in ("children", "named_children"):
+            try:
+                owner = evaluate(func.value, frame)
+            except Unknown:
+                continue
+            if isinstance(owner, nn.Module):
+                yield owner
 
 
 def _contained(owner: nn.Module) -> Iterator[nn.Module]:
@@ -277,9 +277,9 @@ def as_built(layer: nn.Module) -> bool:
     if weight is None or weight.is_meta or weight.numel() < _SMALL or weight._version != 1:
         return False
     values = weight.detach().double()
-    bound = values[0].numel() ** -0.5
-    spread = float(values.std()) * 3**0.5 / bound
-    return float(values.abs().max()) <= bound * (1 + 1e-3) and abs(spread - 1) < 2 * weight.numel() ** -0.5
+    root = values[0].numel() ** 0.5
+    largest, spread = float(values.abs().max()) * root, float(values.std()) * root * 3**0.5
+    return largest <= 1 + 1e-3 and abs(spread - 1) < 2 / weight.numel() ** 0.5
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:

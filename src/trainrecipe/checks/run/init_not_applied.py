@@ -28,7 +28,8 @@ class InitNotApplied(Check):
     Why it matters
     --------------
     A function for `nn.Conv2d` does nothing to a model of linear layers, without an error; the model keeps PyTorch's defaults.
-    `children()` gives the direct children only: a loop over it leaves out what lies deeper. An initialisation after loading throws the pretrained weights away: training starts from nothing.
+    `children()` gives the direct children only: a loop over it leaves out what lies deeper. An initialisation after loading
+    throws the pretrained weights away: training starts from nothing.
 
     What healthy looks like
     -----------------------
@@ -43,9 +44,9 @@ class InitNotApplied(Check):
     ----------------
     One function for several models that does nothing to one of them is a note. A loop that reaches at least as many layers as
     it passes by may be meant for those, such as several heads: it is a note; set to constants they are not counted. Layers
-    that are initialised without `torch.nn.init` in the way that PyTorch does it cannot be told from new ones. A part of the loaded weights that is
-    initialised anew, such as the head, is not reported, nor are weights that were used in between (the best of a fold, before
-    the next one begins).
+    that are initialised without `torch.nn.init` in the way that PyTorch does it cannot be told from new ones. A part of the
+    loaded weights that is initialised anew, such as the head, is not reported, nor are weights that were used in between
+    (the best of a fold, before the next one begins).
 
     Source
     ------

@@ -17,6 +17,10 @@ LOST = 0.5
 rate of 1e-3, 76 % at 1e-4 and 98 % at 1e-5 (fault catalogue 8.5); in float32 next to none."""
 SHARE = 0.25
 """Share of all trained weights that must lie in such parameters."""
+SOME = 0.15
+"""Share of the updates of all weights stored in 16 bits that is worth a note. In bfloat16 the next number is 1/256 to 1/128 of a
+weight away, and an update of less than half of that is lost: of weights spread evenly up to a, a share of about 1 - 384 u / a for
+updates of size u. From 0.15 on, u is below 1/450 of a: the updates that are left are mostly single steps of that grid, too."""
 NEAR_PEAK = 0.5
 LOW_PRECISION = (
     "Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 master weights "
@@ -39,6 +43,15 @@ def _pushed(parameter: Parameter) -> bool:
     return (parameter.still or 0.0) >= 1.0 and step > CLEAR * PRECISION.get(parameter.dtype, 1.0)
 
 
+def _elements(parameters: list[Parameter]) -> int:
+    return sum(p.elements for p in parameters)
+
+
+def _stuck(parameters: list[Parameter]) -> float:
+    """The share of updates that left a weight as it was, over all elements."""
+    return sum((p.stuck or 0.0) * p.elements for p in parameters) / max(1, _elements(parameters))
+
+
 class ParametersNeverUpdated(Check):
     """Parameters that an optimiser holds and that get gradients move.
 
@@ -47,7 +60,7 @@ class ParametersNeverUpdated(Check):
     Over several steps, for each parameter in an optimiser: which of its weights had a non-zero gradient, and which of
     them changed by at least one bit. Where they did not, whether the learning rate of their group is zero, now and in the
     rest of the planned schedule, or whether the updates are lost in rounding; of weights stored in 16 bits also how many
-    keep every bit at a single step.
+    keep every bit at a single step, in most tensors (a warning) or over all of them taken together (a note).
 
     Why it matters
     --------------
@@ -68,7 +81,8 @@ class ParametersNeverUpdated(Check):
     ----------------
     A warm-up from zero, or a group that its schedule switches on later, is followed in the planned schedule and not
     reported. Rates that the script sets by hand later cannot be foreseen; the check is then unsure. Optimisers that are
-    not PyTorch's own may carry what rounding drops, so for them it is a note.
+    not PyTorch's own may carry what rounding drops, so for them it is a note, or nothing where only
+    some updates are lost.
 
     Source
     ------
@@ -91,6 +105,10 @@ class ParametersNeverUpdated(Check):
             "lost": [p for p in still if p.peak and not _pushed(p)],
             "rounded": [p for p in held if p not in still and p.peak and p.dtype in COARSE and (p.stuck or 0.0) >= LOST],
         }
+        coarse = [p for p in held if p.peak and p.dtype in COARSE and p not in groups["fixed"]]
+        hardly = max(_elements(groups["lost"]), _elements(groups["rounded"]))
+        if _stuck(coarse) >= SOME and hardly < SHARE * _elements(held):
+            groups["partly"] = sorted(coarse, key=lambda p: -(p.stuck or 0.0) * p.elements)
         pieces = [self._look(run, held, kind, group) for kind, group in groups.items() if group]
         return pieces or self._look(run, held, "none", [])
 
@@ -103,10 +121,10 @@ class ParametersNeverUpdated(Check):
                 "parameters": len(held),
                 "still": len(still),
                 "names": [p.name for p in still[:4]],
-                "share": sum(p.elements for p in still) / max(1, sum(p.elements for p in held)),
+                "share": _elements(still) / max(1, _elements(held)),
                 "dtypes": sorted({p.dtype.removeprefix("torch.") for p in still}),
-                "stuck": sum((p.stuck or 0.0) * p.elements for p in still) / max(1, sum(p.elements for p in still)),
-                "unmoved": sum((p.still or 0.0) * p.elements for p in still) / max(1, sum(p.elements for p in still)),
+                "stuck": _stuck(still),
+                "unmoved": sum((p.still or 0.0) * p.elements for p in still) / max(1, _elements(still)),
                 "steps": max(p.updates for p in held),
                 "rate": max((p.peak or 0.0 for p in still), default=0.0),
                 "by_name": {p.name: p.still for p in sorted(held, key=lambda p: -(p.still or 0.0))[:12]},
@@ -124,12 +142,14 @@ class ParametersNeverUpdated(Check):
             return Ruling.passed(f"the weights of {count} parameter tensors moved within {steps} steps")
         if kind == "off":
             return self._switched_off(evidence, names)
-        if kind in ("lost", "rounded") and evidence["share"] < SHARE:
+        if kind in ("lost", "rounded", "partly") and evidence["share"] < SHARE:
             return Ruling.passed(f"only {evidence['share']:.0%} of the weights lie in parameters that hardly move ({names})")
         if evidence["rising"] == evidence["still"]:
             return Ruling.unsure(f"{names} have not moved yet, but their learning rate is still far below its peak")
         if kind == "fixed":
             return self._fixed(evidence, names)
+        if kind == "partly":
+            return self._partly(evidence, names)
         if kind == "rounded":
             return self._rounded(evidence, names)
         return Ruling.found(
@@ -148,6 +168,21 @@ class ParametersNeverUpdated(Check):
             expected="weights that change with every step that has a gradient for them",
             observed=f"at each step {evidence['stuck']:.0%} of their weights keep every bit, at a learning rate of "
             f"{evidence['rate']:g}, stored as {', '.join(evidence['dtypes'])}",
+            fix=LOW_PRECISION,
+        )
+
+    def _partly(self, evidence: Evidence, names: str) -> Ruling:
+        stuck, dtypes = evidence["stuck"], ", ".join(evidence["dtypes"])
+        if evidence["own"]:
+            return Ruling.passed(
+                f"{stuck:.0%} of the updates are lost in {dtypes}, unless this optimiser keeps what rounding drops"
+            )
+        return Ruling.found(
+            Severity.NOTE,
+            f"{stuck:.0%} of the updates are lost in rounding: the weights are stored as {dtypes} (most of them in {names}).",
+            expected="weights that change with every step that has a gradient for them",
+            observed=f"over {evidence['still']} tensors and the steps seen, {stuck:.0%} of the weights with a gradient keep "
+            f"every bit at a step, at learning rates of up to {evidence['rate']:g}",
             fix=LOW_PRECISION,
         )
 

@@ -6,9 +6,14 @@ from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
+    from trainrecipe.subjects.attention import Astray
+    from trainrecipe.subjects.padding import Padded
     from trainrecipe.subjects.step import Step
 
 ATTENTION = frozenset({"softmax", "scaled_dot_product_attention", "multi_head_attention_forward", "special_softmax"})
+NOTHING = 0.01
+"""What real keys get of attention, relative to evenly spread weights, below which they are masked. Masks leave them 0; without
+any mask, sharp or even, they get about 1."""
 
 
 class AttentionMask(Check):
@@ -17,7 +22,9 @@ class AttentionMask(Check):
     What it checks
     --------------
     Where a batch holds sequences that are padded at the end, a copy of the model in evaluation mode runs on the same
-    sequences with less, or more, padding. What attention gives for real positions must not change.
+    sequences with less, or more, padding. What attention gives for real positions must not change. Where the weights can be
+    seen (a softmax over the keys, or `scaled_dot_product_attention`), also how much of them lies on real positions in
+    sequences that are padded: where it is next to nothing, the mask is inverted.
 
     Why it matters
     --------------
@@ -38,7 +45,8 @@ class AttentionMask(Check):
     ----------------
     Padding is known only where a mask, lengths, a `padding_idx` or the loss's `ignore_index` tells it; otherwise the check is
     skipped, as it is for padding in front. Where all batches have the same width and nothing but `padding_idx` tells the
-    padding, it may be meant as a token of its own: a note.
+    padding, it may be meant as a token of its own: a note. An inverted mask is seen
+    only where the first axis of the weights is the examples.
 
     Source
     ------
@@ -51,11 +59,17 @@ class AttentionMask(Check):
     price = Price.FORWARD
 
     def measure(self, step: Step) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.padding import leaks_of
+        from trainrecipe.subjects.padding import leaks_of, padded_inputs
 
+        if not step.distrust:
+            for padded in padded_inputs(step):
+                if inverted := _inverted(step, padded):
+                    return _evidence(padded, inverted)
         return leaks_of(step, lambda leak: leak.operation in ATTENTION)
 
     def judge(self, evidence: Evidence) -> Ruling:
+        if evidence.get("inverted"):
+            return self._inverted(evidence)
         if not evidence["leaks"]:
             return Ruling.passed(f"attention gives the same with padding to {evidence['width']} or another length")
         sure = evidence["varies"] or evidence["known"] in ("mask", "lengths")
@@ -73,3 +87,39 @@ class AttentionMask(Check):
                 "the mask is multiplied in after the softmax, so that the weights of real positions do not sum to one",
             ),
         )
+
+    def _inverted(self, evidence: Evidence) -> Ruling:
+        return Ruling.found(
+            Severity.ERROR if evidence["known"] in ("mask", "lengths", "pad_sequence") else Severity.WARNING,
+            f"Attention looks at nothing but padding: {evidence['padding']:.0%} of its weights lie there.",
+            expected="in a padded sequence, all weights on its real positions",
+            observed=f"in {evidence['inverted']} attention(s), in padded sequences, {evidence['padding']:.0%} of the weights of "
+            f"`{evidence['operation']}` lie on padding (told by {evidence['known']}): the real positions are masked",
+            fix="Invert the mask: fill the scores with -inf where the key is padding, not where it is real.",
+        )
+
+
+def _inverted(step: Step, padded: Padded) -> list[Astray]:
+    from trainrecipe.capture.replay import CannotReplay
+    from trainrecipe.subjects.attention import on_padding
+
+    try:
+        found = on_padding(step, padded.lengths, padded.width)
+    except CannotReplay:  # evaluation mode takes another way
+        return []
+    return [a for a in found if a.real <= NOTHING]
+
+
+def _evidence(padded: Padded, inverted: list[Astray]) -> Evidence:
+    first = inverted[0]
+    return Evidence(
+        {
+            "inverted": len(inverted),
+            "known": padded.known,
+            "varies": padded.varies,
+            "width": padded.width,
+            "operation": first.operation,
+            "padding": first.padding,
+        },
+        place=first.place,
+    )

@@ -55,7 +55,8 @@ class ClassWeights(Check):
     When it is wrong
     ----------------
     Weights that favour a frequent class by choice, as where its errors cost more, are at most a note unless they are
-    its frequency, or as near to it as the number of labels seen can tell. With a sampler that balances the classes nothing is said. Weights applied by hand are not seen.
+    its frequency, or as near to it as the number of labels seen can tell. With a sampler that balances the classes nothing
+    is said. Weights applied by hand are not seen.
 
     Source
     ------

@@ -18,6 +18,10 @@ LOST = 0.5
 """Share of a tensor's gradient elements that float16 rounds to zero, and relative error of the whole, both at least."""
 MANY = 0.1
 """Share of all elements that must lie in such tensors."""
+SOME = 0.1
+"""Share of a weight's gradient elements that is worth a note where nothing scales the loss."""
+APART = 0.01
+"""Relative error of that gradient, at least: rounding alone gives 0.001."""
 
 
 class GradientUnderflow(Check):
@@ -26,7 +30,8 @@ class GradientUnderflow(Check):
     What it checks
     --------------
     For a step under float16 autocast: the gradients of the recorded step, replayed as the script runs it and once more in
-    float32. How many elements are exactly zero in float16 only, and how far each tensor's gradient is off.
+    float32. How many elements are exactly zero in float16 only, and how far each tensor's gradient is off. From
+    half of a tensor on it is a warning; where no `GradScaler` is at work, a note from a tenth of a weight on.
 
     Why it matters
     --------------
@@ -76,16 +81,21 @@ class GradientUnderflow(Check):
             rounded = rounded.to(exact.dtype)
             lost = int((rounded.eq(0) & exact.ne(0)).sum()) / nonzero
             off = float((rounded - exact).norm() / size)
-            tensors.append({"name": step.names.get(key, "?"), "elements": exact.numel(), "lost": lost, "off": off})
+            name = step.names.get(key, "?")
+            tensors.append({"name": name, "elements": exact.numel(), "axes": exact.ndim, "lost": lost, "off": off})
         if not tensors:
             return Evidence(missing=f"no tensor of {SMALLEST} elements or more gets a gradient")
-        return Evidence({"tensors": tensors}, place=step.place)
+        bare = step.window is not None and step.window.scale == 1.0
+        return Evidence({"tensors": tensors, "bare": bare}, place=step.place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         tensors = evidence["tensors"]
         hit = [t for t in tensors if t["lost"] >= LOST and _number(t["off"]) >= LOST]
         share = sum(t["elements"] for t in hit) / sum(t["elements"] for t in tensors)
         worst = max(tensors, key=lambda t: t["lost"])
+        some = [t for t in tensors if t.get("axes", 0) > 1 and t["lost"] >= SOME and _number(t["off"]) >= APART]
+        if share < MANY and evidence.get("bare") and some:
+            return self._some(some, len(tensors))
         if share < MANY:
             return Ruling.passed(
                 f"at most {worst['lost']:.0%} of a tensor's gradient is zero in float16 only ({worst['name']})"
@@ -98,6 +108,17 @@ class GradientUnderflow(Check):
             observed=f"in {len(hit)} of {len(tensors)} tensors, with {share:.0%} of the elements, at least half of the "
             f"gradient's elements are zero in float16 and not in float32; that of {worst['name']} is off by "
             f"{_number(worst['off']):.0%}",
+            fix="Scale the loss with torch.amp.GradScaler, or use autocast with bfloat16.",
+        )
+
+    def _some(self, some: list[dict[str, Any]], count: int) -> Ruling:
+        worst = max(some, key=lambda t: t["lost"])
+        return Ruling.found(
+            Severity.NOTE,
+            f"In float16, without a GradScaler, {worst['lost']:.0%} of the gradient of {worst['name']} is rounded to zero.",
+            expected="the gradients of float32, but for rounding",
+            observed=f"in {len(some)} of {count} tensors at least {SOME:.0%} of the gradient's elements are zero in float16 and "
+            f"not in float32, at this early step; that of {worst['name']} is off by {_number(worst['off']):.0%}",
             fix="Scale the loss with torch.amp.GradScaler, or use autocast with bfloat16.",
         )
 
