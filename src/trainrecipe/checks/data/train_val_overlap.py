@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ REPEATS = 0.05
 """Share of equal rows inside the training batches from which rows are too poor, or drawn too often, to tell copies."""
 WHOLE = 0.8
 """Share of all rows that were trained on, from which an evaluation of them alone is one of the training data."""
+ALL = 0.99
+"""Share of the evaluation examples from which an evaluation is one of the training data, and of no others."""
 MEASURED = 32
 """Rows in a forward without a loader, from which it counts as a measurement and not as a look at a few samples."""
 
@@ -60,6 +64,7 @@ class TrainValOverlap(Check):
     Evaluating on the training data besides a held-out set is common and not reported, nor is evaluating with the training
     loader itself. Graphs and other full-batch data where masks tell training and validation apart are left out.
     Near-duplicates are not seen, nor are copies hidden by random augmentation unless both loaders read the same data set.
+    Where that is all that is evaluated in each epoch, and held-out data come once at the end, it is a note.
     A loader of its own over the training data, used for something other than a score, looks like a validation loader.
 
     Source
@@ -86,6 +91,14 @@ class TrainValOverlap(Check):
         expected = CHANCE * repeated * total
         if evidence["chance"] and evidence["shared"] <= expected + SURE * math.sqrt(expected):
             return Ruling.passed(says + f", by chance: the training data repeat {repeated:.1%} of their own")
+        if evidence.get("on_the_way"):
+            return Ruling.found(
+                Severity.NOTE,
+                "What is evaluated in every epoch are the training examples; others are evaluated once, at the end.",
+                expected="a validation set apart from the training data, to follow the training by",
+                observed=f"{share:.1%} in common: {evidence['how']}",
+                fix="If this is meant as a validation, build its loader from held-out examples.",
+            )
         observed = f"{share:.1%} in common; within the training data {repeated:.1%} are duplicates"
         if evidence["whole"]:
             return Ruling.found(
@@ -129,9 +142,19 @@ def _loaders(data: Data) -> Evidence:
         return direct or Evidence(missing="no evaluation of the trained model on data of its own was seen")
     if direct is not None and (direct.missing or direct["share"] < SHARE):
         return Evidence(missing="the model is also evaluated on tensors that no loader gave, which may be held out")
-    pairs = [_compare(data, _trained_before(run, p), n) for n, p in evaluated.items()]
-    missing = next((e for e in pairs if e.missing), None)
-    return missing or min(pairs, key=lambda e: e["share"])
+    pairs = {n: _compare(data, _trained_before(run, p), n) for n, p in evaluated.items()}
+    missing = next((e for e in pairs.values() if e.missing), None)
+    return missing or _along_the_way(run, pairs) or min(pairs.values(), key=lambda e: e["share"])
+
+
+def _along_the_way(run: Run, pairs: dict[int, Evidence]) -> Evidence | None:
+    """The evaluation that comes again and again, where only that is on the training data and held-out data come once."""
+    times = Counter(p.loader for p in evaluations(run))
+    often = [n for n in pairs if times[n] >= 2]
+    once = [n for n in pairs if times[n] == 1]
+    if not often or not once or min(pairs[n]["share"] for n in often) < ALL or max(pairs[n]["share"] for n in once) >= SHARE:
+        return None
+    return dataclasses.replace(pairs[often[0]], data={**pairs[often[0]].data, "on_the_way": True})
 
 
 def _direct(data: Data, training: int) -> Evidence | None:
