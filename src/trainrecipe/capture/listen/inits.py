@@ -279,7 +279,7 @@ def as_built(layer: nn.Module) -> bool:
     values = weight.detach().double()
     root = values[0].numel() ** 0.5
     largest, spread = float(values.abs().max()) * root, float(values.std()) * root * 3**0.5
-    return largest <= 1 + 1e-3 and abs(spread - 1) < 2 / weight.numel() ** 0.5
+    return largest <= 1 + 1e-3 and abs(spread - 1) < 2 / float(weight.numel()) ** 0.5
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ _STEPS_KEPT = 4
 """Steps back to which the recorder keeps its operations."""
 _TROUBLE = 50
 _ROUSED = 12
-"""Steps of another network that are looked at on the way to the end."""
+"""Steps of another network, or another part of one, that are looked at on the way to the end."""
 _HEEDED = 12
 """Kinds of evaluations, by model, line and loader, up to which one that was not seen before is looked at."""
 
@@ -337,7 +337,8 @@ class Listener:
         self._heeded.add(kind)
 
     def rouse(self) -> None:
-        """On the way to the end another network is about to be trained: its first steps are looked at in detail."""
+        """On the way to the end another network, or another part of one, is about to be trained: its first steps are looked at
+        in detail."""
         if self.run.hurried and not self.released:
             self._roused, self.detail, self.recorder.copying = _ROUSED, True, True
             self.recorder.start()

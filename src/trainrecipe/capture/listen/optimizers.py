@@ -50,6 +50,12 @@ class Watched:
         self.accounted = False
         self.held: torch.optim.Optimizer | None = None
         self.settings = Settings(optimizer)
+        self.trainable: int | None = None
+
+    def thaws_or_freezes(self) -> bool:
+        """Whether another number of the parameters can be trained than when this was last asked."""
+        before, self.trainable = self.trainable, sum(p.requires_grad for p in self.parameters)
+        return before not in (None, self.trainable)
 
     def rate(self, optimizer: torch.optim.Optimizer) -> float:
         """The present learning rate of the group with the most elements. Groups are replaced when a state is loaded."""
@@ -313,6 +319,8 @@ class Optimizers(Ear):
         watched.record.steps += 1
         self.versions[watched.record.number] = watched.parameters[0]._version
         watched.record.rates.append(watched.rate(optimizer))
+        if self.run.hurried and watched.thaws_or_freezes():
+            self.listener.rouse()
         stopwatch = self.listener.stopwatch
         stopwatch.optimiser += now() - stopwatch.stepping
         if self.listener.stepped_lightly():

@@ -15,12 +15,15 @@ class ResultDiscarded(Check):
     What it checks
     --------------
     Statements that consist of one call, in functions and loops that training ran through: whether the call was an operation
-    or a stateless layer of PyTorch's that returns a new tensor and leaves its arguments as they are.
+    or a stateless layer of PyTorch's that returns a new tensor and leaves its arguments as they are. And assignments in the
+    forward of your own models and layers: whether they keep the input, or a tensor just computed, under a name that nothing
+    in that function reads.
 
     Why it matters
     --------------
     `x.clamp(0, 1)`, `F.relu(x)` or `self.dropout(x)` on a line of its own does nothing at all. The model lacks the layer, or
-    the target network its update, and no error tells.
+    the target network its update, and no error tells. A residual block that keeps `identity = x` and never adds it is a plain
+    stack of layers.
 
     What healthy looks like
     -----------------------
@@ -32,7 +35,8 @@ class ResultDiscarded(Check):
 
     When it is wrong
     ----------------
-    A statement left over from debugging is harmless and reported all the same; delete it. Layers with hooks or with a state
+    A statement left over from debugging is harmless and reported all the same; delete it. A name that is never read is a
+    note, since most of them are such leftovers; names that begin with an underscore, sizes and shapes are none. Layers with hooks or with a state
     of their own (batch norm) are not reported, nor is what a notebook shows at the end of a cell.
 
     Source
@@ -58,6 +62,8 @@ class ResultDiscarded(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         source = evidence["source"]
+        if evidence.get("operation") == "=":
+            return _unread(source, evidence["steps"])
         if not source:
             return Ruling.passed("no statement was seen that computes a tensor and drops it")
         short = source if len(source) <= 60 else source[:57] + "..."
@@ -70,3 +76,14 @@ class ResultDiscarded(Check):
             "its statement drops the result",
             fix=f"Assign the result (x = {short}), or use the in-place form; delete the line if it is a leftover.",
         )
+
+
+def _unread(source: str, steps: int) -> Ruling:
+    name, short = source.partition(" = ")[0], source if len(source) <= 60 else source[:57] + "..."
+    return Ruling.found(
+        Severity.NOTE,
+        f"`{short}` in forward keeps a tensor that forward never reads again.",
+        expected="what a forward assigns is used in it",
+        observed=f"the function ran in {steps} recorded steps, and no expression in it reads `{name}`",
+        fix=f"Use `{name}` where it was meant, such as in the sum at the end of a residual block; or delete the line.",
+    )

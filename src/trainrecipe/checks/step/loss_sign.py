@@ -10,6 +10,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
     from trainrecipe.subjects.terms import Parts, Term
+    from trainrecipe.subjects.uphill import Weighed
 
 
 class LossSign(Check):
@@ -23,6 +24,8 @@ class LossSign(Check):
     enters with a negative sign and the optimiser goes down, or with a positive one and the optimiser goes up
     (`maximize=True`, or weights that are moved along the gradient by hand). Beside such a loss, every other term of the same
     predictions and targets, such as a Dice loss, is followed while the predictions are moved to the targets: it may not rise.
+    Of a policy's loss, log-probabilities of the actions taken times weights of the batch (advantages, returns), the sign is
+    measured; it is a note where descent makes actions less likely the more weight they have.
 
     Why it matters
     --------------
@@ -35,14 +38,16 @@ class LossSign(Check):
 
     What to do
     ----------
-    Remove the minus sign, or add the one that is missing before the log-likelihood; drop `maximize=True`.
+    Remove the minus sign, or add the one that is missing before the log-likelihood; drop `maximize=True`. With rewards, a
+    policy's loss is `-(log_prob * advantage).mean()`.
 
     When it is wrong
     ----------------
     Adversaries raise a loss on purpose: where the layer that makes the prediction is not trained by this optimiser, or
     is trained to lower the same kind of loss elsewhere in the program, nothing is reported. Targets that are the same
-    for all examples, as in GANs, weighted log-probabilities, as in reinforcement learning, and losses that are none of
-    those named are not looked at.
+    for all examples, as in GANs, and losses that are none of those named are not looked at. A policy's loss without a minus
+    is right where the weights are costs, as the length of a tour; whether the weights are costs is not known, so it is at
+    most a note, and none where the source turns a sign on the way. Only discrete actions whose weights are one tensor are seen.
 
     Source
     ------
@@ -69,21 +74,25 @@ class LossSign(Check):
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Find terms that are known losses, with their signs."""
         from trainrecipe.subjects.terms import parts
-        from trainrecipe.subjects.uphill import goes_up
+        from trainrecipe.subjects.uphill import goes_up, weighed
 
         whole = parts(step)
         if whole.why:
             return Evidence(missing=whole.why)
         known = [t for t in whole.terms if t.pull and t.head]
-        if not known:
+        policies = list(weighed(step))
+        if not known and not policies:
             return Evidence(missing="no term of the loss is a known loss of a trained prediction and targets")
         up = goes_up(step)
         if up is None:
             return Evidence(missing="in which direction the weights are moved cannot be told")
-        return [*(_look(step, whole, term, up) for term in known), *_opposed(step, up)]
+        losses = (_look(step, whole, term, up) for term in known)
+        return [*losses, *_opposed(step, up), *(_policy(step, one, up) for one in policies)]
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
+        if e.get("actions"):
+            return _discouraged(e)
         name = e["loss"]
         if e["opposed"]:
             return _rising(e)
@@ -142,6 +151,26 @@ def _rising(e: Evidence) -> Ruling:
         observed=f"with the predictions moved to the targets, {e['opposed']} falls by {e['fall']:.3g} and this term rises by "
         f"{e['rise']:.3g}, all the way",
         fix="Turn the sign of this term; a score such as Dice or a correlation is to be subtracted, a loss added.",
+    )
+
+
+def _policy(step: Step, one: Weighed, up: bool) -> Evidence:
+    facts = {"actions": one.actions, "sign": one.sign, "up": up, "low": one.low, "high": one.high}
+    return Evidence(facts, place=one.place or step.place)
+
+
+def _discouraged(e: Evidence) -> Ruling:
+    way = f"enters the loss with a {'positive' if e['sign'] > 0 else 'negative'} sign and the optimiser goes "
+    way += "up" if e["up"] else "down"
+    if (e["sign"] < 0) != e["up"]:
+        return Ruling.passed(f"log-probability times weight {way}: what has high weight is made likelier")
+    return Ruling.found(
+        Severity.NOTE,
+        "Training makes actions less likely the more weight they have: right for costs, wrong for rewards.",
+        expected="rewarded actions become likelier: a minus sign before log-probability times advantage or return, and descent",
+        observed=f"the product of {e['actions']} weights, from {e['low']:.3g} to {e['high']:.3g}, and the log-probabilities of "
+        f"the actions taken {way}",
+        fix="If the weights are advantages, returns or rewards, turn the sign of this term; if they are costs, it is right.",
     )
 
 
