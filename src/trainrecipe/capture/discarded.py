@@ -124,7 +124,7 @@ def _unread(listener: Listener) -> Iterator[Discarded]:
             if op.at is not None:
                 lines.setdefault((op.at[0], op.at[1]), []).append(op)
         given = {type(op.call) for op in ops if op.kind == "module" and isinstance(op.call, nn.Module) and op.inputs}
-        for file, first in filter(None, map(_forward, given)):
+        for file, first in filter(None, (_forward(kind) for kind in given)):
             for statement, copied in _assignments(file, first):
                 if copied or _computes(statement, file, lines):
                     key = (file, statement.lineno)
@@ -142,7 +142,6 @@ def _computes(statement: ast.Assign, file: str, lines: dict[tuple[str, int], lis
     return bool(ops) and bool(ops[-1].outputs) and not any(op.mutated for op in ops)
 
 
-@functools.cache
 def _forward(kind: type[nn.Module]) -> tuple[str, int] | None:
     """File and first line of a class's forward, where that is the user's code."""
     code = getattr(inspect.unwrap(kind.forward), "__code__", None)

@@ -273,13 +273,13 @@ def _is_own(module: nn.Module) -> bool:
 def as_built(layer: nn.Module) -> bool:
     """Whether the weight of a linear or convolutional layer is still what PyTorch's constructor gave it: written to once,
     and spread evenly within that bound. A copy of a layer, a loaded one and one that was trained are not."""
-    weight = layer._parameters.get("weight") if isinstance(layer, _PLAIN) else None
+    weight: Any = layer._parameters.get("weight") if isinstance(layer, _PLAIN) else None
     if weight is None or weight.is_meta or weight.numel() < _SMALL or weight._version != 1:
         return False
-    values = weight.detach().double()
+    values: torch.Tensor = weight.detach().double()
     root = values[0].numel() ** 0.5
     largest, spread = float(values.abs().max()) * root, float(values.std()) * root * 3**0.5
-    return largest <= 1 + 1e-3 and abs(spread - 1) < 2 / float(weight.numel()) ** 0.5
+    return bool(largest <= 1 + 1e-3 and abs(spread - 1) < 2 / values.numel() ** 0.5)
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:

@@ -33,9 +33,9 @@ class BatchNormFewValues(Check):
     Why it matters
     --------------
     With two values the result is minus one and one, whatever they were; with four, most of what a layer computes is
-    the noise of who else is in the batch. Convolutions have many values, but those of one map are alike: a batch of two
-    still gives the statistics of two examples. Accumulation makes the batch larger for the optimiser, not for batch norm. In eval mode the running statistics take over and the model computes another
-    function: training looks fine and evaluation fails.
+    the noise of who else is in the batch. In eval mode the running statistics take over and the model computes another
+    function: training looks fine and evaluation fails. Convolutions have many values, but those of one map are alike: they
+    are the statistics of two examples all the same. Accumulation makes the batch larger for the optimiser only.
 
     What healthy looks like
     -----------------------

@@ -18,9 +18,10 @@ rate of 1e-3, 76 % at 1e-4 and 98 % at 1e-5 (fault catalogue 8.5); in float32 ne
 SHARE = 0.25
 """Share of all trained weights that must lie in such parameters."""
 SOME = 0.15
-"""Share of the updates of all weights stored in 16 bits that is worth a note. In bfloat16 the next number is 1/256 to 1/128 of a
-weight away, and an update of less than half of that is lost: of weights spread evenly up to a, a share of about 1 - 384 u / a for
-updates of size u. From 0.15 on, u is below 1/450 of a: the updates that are left are mostly single steps of that grid, too."""
+"""Share of the updates of all weights stored in 16 bits that is worth a note. In bfloat16 the next number is 1/256 to 1/128
+of a weight away, and an update of less than half of that is lost: for updates of size u, a share of about 1 - 384 u / a of
+weights that are spread evenly up to a. From 0.15 on, u is below a / 450: the updates that are not lost are rounded up to
+single steps of that grid, too."""
 NEAR_PEAK = 0.5
 LOW_PRECISION = (
     "Keep the weights in float32 (compute in bfloat16 with torch.autocast), or use an optimiser with float32 master weights "

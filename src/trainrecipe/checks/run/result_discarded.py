@@ -36,8 +36,8 @@ class ResultDiscarded(Check):
     When it is wrong
     ----------------
     A statement left over from debugging is harmless and reported all the same; delete it. A name that is never read is a
-    note, since most of them are such leftovers; names that begin with an underscore, sizes and shapes are none. Layers with hooks or with a state
-    of their own (batch norm) are not reported, nor is what a notebook shows at the end of a cell.
+    note, since most of them are such leftovers; names that begin with an underscore, sizes and shapes are none. Layers with
+    hooks or with a state of their own (batch norm) are not reported, nor is what a notebook shows at the end of a cell.
 
     Source
     ------

@@ -117,8 +117,8 @@ class GradientUnderflow(Check):
             Severity.NOTE,
             f"In float16, without a GradScaler, {worst['lost']:.0%} of the gradient of {worst['name']} is rounded to zero.",
             expected="the gradients of float32, but for rounding",
-            observed=f"in {len(some)} of {count} tensors at least {SOME:.0%} of the gradient's elements are zero in float16 and "
-            f"not in float32, at this early step; that of {worst['name']} is off by {_number(worst['off']):.0%}",
+            observed=f"in {len(some)} of {count} tensors at least {SOME:.0%} of the gradient's elements are zero in float16 "
+            f"and not in float32, at this early step; that of {worst['name']} is off by {_number(worst['off']):.0%}",
             fix="Scale the loss with torch.amp.GradScaler, or use autocast with bfloat16.",
         )
 

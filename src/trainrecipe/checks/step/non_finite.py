@@ -28,6 +28,12 @@ EDGES = LOGS | {
 }
 """Operations with an edge: at 0 or at ±1 their value or their derivative is infinite."""
 
+ARITHMETIC = frozenset(
+    "mul __mul__ __rmul__ mul_ square pow __pow__ sum mean cumsum prod exp add __add__ matmul __matmul__ mm bmm baddbmm "
+    "linear conv1d conv2d conv3d einsum norm linalg_vector_norm linalg_norm std var logsumexp".split()
+)
+"""Operations whose results are infinite by overflow only; masks are infinite on purpose."""
+
 
 class NonFinite(Check):
     """Losses, gradients and weights stay finite.
@@ -36,7 +42,8 @@ class NonFinite(Check):
     --------------
     The losses and gradients that were seen; where one is NaN or infinite, the step is executed again to find the first
     operation, forward or backward, that made it. Where all is well so far, a copy is trained on one batch for a while and
-    then the logits in front of every logarithm of a sigmoid or softmax are made larger, as confident predictions are.
+    then the logits in front of every logarithm of a sigmoid or softmax are made larger, as confident predictions are. In
+    float16 the step is also searched for arithmetic that overflows to infinity although the loss stays finite.
 
     Why it matters
     --------------
@@ -75,6 +82,9 @@ class NonFinite(Check):
             if bad is not None:
                 return Evidence({"seen": True, "step": bad[0], "what": "loss", "operation": ""}, place=step.place)
             return Evidence(missing=step.distrust)
+        overflow = _overflow(step) if bad is None else None
+        if overflow is not None:
+            return Evidence({"seen": False, "overflow": overflow[0]}, place=overflow[1] or step.place)
         found = _stress(step)
         if bad is not None:
             return Evidence({**found[0], "seen": True, "step": bad[0], "what": "loss"}, place=found[1] or step.place)
@@ -100,6 +110,14 @@ class NonFinite(Check):
                 causes=()
                 if name in EDGES or evidence.get("input")
                 else ("The learning rate is too high: run again with a tenth of it.", "The data holds NaN or infinity."),
+            )
+        if evidence.get("overflow"):
+            return Ruling.found(
+                Severity.WARNING,
+                f"`{evidence['overflow']}` overflows to infinity in float16, and what follows hides it.",
+                expected="finite values, below 65504, in float16",
+                observed="infinite results of finite arguments in the recorded step, with a finite loss: one over infinity is 0",
+                fix="Do this part in float32: `with torch.autocast(device, enabled=False)` and `.float()` on its arguments.",
             )
         factor = evidence.get("factor")
         if factor is None:
@@ -127,6 +145,24 @@ def _fix(name: str, squash: str) -> str:
     if "div" in name:
         return "Keep the divisor away from 0: skip empty groups, or use `clamp(min=...)`."
     return "Find why its input is extreme: lower the learning rate, clip gradients, normalise the inputs."
+
+
+def _overflow(step: Step) -> tuple[str, Any] | None:
+    """The first arithmetic in float16 that makes infinite results of finite arguments, and its line."""
+    import torch
+
+    from trainrecipe.capture.watch import run_watched
+
+    found: list[Seen] = []
+
+    def see(op: Seen) -> None:
+        made = [t for t in op.outputs if t.dtype == torch.float16]
+        if not found and op.name in ARITHMETIC and any(bool(t.isinf().any()) for t in made) and _finite(op.inputs):
+            found.append(op)
+
+    if any(op.autocast is not None and op.autocast[2] == torch.float16 for op in step.tape.ops):
+        run_watched(step, step.twin(), see)
+    return (found[0].name, found[0].place) if found else None
 
 
 def _sound_weights(tape: Tape) -> bool:
