@@ -1,4 +1,5 @@
-"""What looks as if it froze parameters: attributes on modules and tensors that PyTorch never reads, comparisons, thaws."""
+"""What looks as if it froze parameters: attributes on modules and tensors that PyTorch never reads, comparisons, thaws; and
+layers that were frozen before anything trained them."""
 
 from __future__ import annotations
 
@@ -11,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainrecipe.capture import members
+from trainrecipe.capture.listen.inits import as_built
 from trainrecipe.capture.listen.loops import tree_of
+from trainrecipe.capture.tape import Op, Tape
 from trainrecipe.capture.unused import user_files
 from trainrecipe.capture.where import place
+from trainrecipe.capture.windows import tapes_of
 from trainrecipe.finding import Place
+from trainrecipe.subjects.run import Untrained
 from trainrecipe.subjects.weights import Freeze
 
 if TYPE_CHECKING:
@@ -194,4 +199,76 @@ def thaws() -> list[Place]:
             given = [*call.args, *(k.value for k in call.keywords)]
             if not (given and isinstance(given[0], ast.Constant) and not given[0].value):
                 found.append(place((file, statement.lineno, function)))
+    return [p for p in found if p is not None]
+
+
+# ---- frozen as they were made
+
+
+def untrained(listener: Listener) -> Iterator[Untrained]:
+    """Layers with a gradient flowing through them that are frozen with the weights that their constructor gave them."""
+    places = freezing()
+    told: set[int] = set()
+    for tape in reversed(tapes_of(listener)):
+        graded = {id(p) for p, gained in tape.gradients if not gained.zero}
+        homes: dict[int, tuple[str, torch.nn.Module, torch.nn.Module]] = {}
+        for root in listener.models.roots.values():
+            if any(id(p) in graded for p in members.parameters(root)):
+                for path, parent in members.named_modules(root):
+                    for name, child in parent._modules.items():
+                        homes.setdefault(id(child), (f"{path}.{name}" if path else name, parent, root))
+        for op in tape.history:
+            layer = op.call
+            if op.kind != "module" or id(layer) in told or id(layer) not in homes or not _is_frozen(layer):
+                continue
+            last = _last(tape, op) if any(n in tape.values and tape.values[n].requires_grad for n in op.inputs) else None
+            if last is None or not as_built(layer):
+                continue
+            told.add(id(layer))
+            path, parent, root = homes[id(layer)]
+            born = place(listener.models.births.get(layer))
+            yield Untrained(
+                name=path,
+                kind=type(layer).__name__,
+                model=type(root).__name__,
+                elements=layer.weight.numel(),
+                last=last,
+                adapter=any(id(p) in graded for p in parent._parameters.values()),
+                place=places[0] if len(places) == 1 else born,
+            )
+
+
+def _is_frozen(layer: Any) -> bool:
+    """Whether a layer's weight never got a gradient, nor anything else of its own but a bias or scale."""
+    own = [p for name, p in layer._parameters.items() if p is not None and (name == "weight" or p.ndim > 1)]
+    return bool(own) and not any(p.requires_grad or p.grad is not None for p in own)
+
+
+def _last(tape: Tape, op: Op) -> bool | None:
+    """Whether no weight lies between what a layer gave and the loss; None when the loss does not depend on it."""
+    derived, last = set(op.outputs), True
+    for other in tape.history:
+        if other.index > op.index and derived.intersection(other.inputs):
+            derived.update(other.outputs)
+            last &= other.call is op.call or not _weighs(tape, other)
+    return last if derived.intersection(tape.roots) else None
+
+
+def _weighs(tape: Tape, op: Op) -> bool:
+    """Whether an operation applies a weight of two or more axes."""
+    own = op.call._parameters.values() if isinstance(op.call, torch.nn.Module) else ()
+    taken = (tape.values[n].parameter for n in op.inputs if n in tape.values)
+    return any(p is not None and p.ndim > 1 for p in (*own, *taken))
+
+
+def freezing() -> list[Place]:
+    """Lines that may freeze parameters: `requires_grad` set to anything but True, `requires_grad_` likewise."""
+    found = []
+    for file, statement, function, _ in _statements():
+        values = [value for _target, name, value in _set_in(statement) if name == RIGHT]
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "requires_grad_":
+            values += [*call.args, *(k.value for k in call.keywords)]
+        if any(not (isinstance(v, ast.Constant) and v.value) for v in values):
+            found.append(place((file, statement.lineno, function)))
     return [p for p in found if p is not None]

@@ -96,9 +96,9 @@ def _end(others: Any) -> None:
 
 @contextlib.contextmanager
 def _new_process() -> Iterator[None]:
-    """The random stream of PyTorch as a new process finds it."""
+    """The random stream of PyTorch as a new process finds it: seeded by chance, whatever the script seeded before."""
     before = torch.default_generator.get_state()
-    torch.default_generator.set_state(torch.Generator().get_state())
+    torch.default_generator.seed()
     try:
         yield
     finally:

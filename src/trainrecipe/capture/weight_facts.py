@@ -49,6 +49,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         ("other_steps", lambda: _other_steps({file for file, _ in listener.sources.sites})),
     ):
         _fill(listener, facts, name, found)
+    _fill(listener, listener.run, "untrained", lambda: freezes.untrained(listener))
     _fill(listener, listener.run, "exits", lambda: exits.find(listener.run))
     for watched in listener.optimizers.watched.values():
         optimizer = watched.ref()

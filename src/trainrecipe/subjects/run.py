@@ -398,6 +398,24 @@ class Parameter:
 
 
 @dataclasses.dataclass(slots=True)
+class Untrained:
+    """A linear or convolutional layer whose weight is frozen as its constructor made it, in a model that is trained.
+
+    What it was given depends on trained weights, and the loss on what it gave. `last`: no other weight lies between it and
+    the loss. `adapter`: the module that it lies in has trained parameters of its own, as LoRA has. `place` is the line that
+    freezes, or where there are several the one that built the layer.
+    """
+
+    name: str
+    kind: str
+    model: str
+    elements: int
+    last: bool
+    adapter: bool
+    place: Place | None
+
+
+@dataclasses.dataclass(slots=True)
 class HotLine:
     """A line of the user's and the `share` of the time that the program spent there or in what it calls."""
 
@@ -490,7 +508,8 @@ class Run:
     windows. `unseeded`: generators made without a seed, or global ones drawn from and
     never seeded. `weights` holds what was seen of freezing, sharing, overwriting, teachers and norms; `seams` lie between
     the folds of a cross-validation, `own_rates` are learning rates that the script sets by hand, as they were seen,
-    `idle_schedulers` schedulers that were built and never stepped, `exits` loops that are left in their first turn.
+    `idle_schedulers` schedulers that were built and never stepped, `exits` loops that are left in their first turn,
+    `untrained` layers that stay frozen as they were made.
     `mark_places`: the lines behind
     the labels of the `fingerprint`. `twin_run`: a second execution with the same seed, of which only the `fingerprint` is
     known. `on_gpu`: losses were computed on a GPU. `trials` are short trainings with other values of the `knob` that was named.
@@ -541,6 +560,7 @@ class Run:
     weights: Weights = dataclasses.field(default_factory=Weights)
     dynamics: Dynamics | None = None
     inits: Inits = dataclasses.field(default_factory=Inits)
+    untrained: list[Untrained] = dataclasses.field(default_factory=list)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     own_rates: list[Scheduler] = dataclasses.field(default_factory=list)

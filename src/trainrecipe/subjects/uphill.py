@@ -1,4 +1,4 @@
-"""Whether a script moves its weights against the gradient of its loss, or along it; and what that does to a policy's actions."""
+"""Whether a script moves its weights against the gradient of its loss, or along it; and what the loss does to a policy."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def weighed(step: Step) -> Iterator[Weighed]:
         if plain_name(op) not in TIMES or len(moving) != 1 or len(fixed) != 1 or not op.outputs or op.place in places:
             continue
         worth = fixed[0].detach().double()
-        if len(worth[worth != 0].unique()) < 2 or not bool((worth > 0).any()) or not bool(worth.isfinite().all()):
+        if len(set(worth[worth != 0].tolist())) < 2 or not bool((worth > 0).any()) or not bool(worth.isfinite().all()):
             continue
         picked = _picked(graph, moving[0], op.index)
         sign = _sign(graph.root, op.outputs) * _sign(moving[0], picked) if picked else 0
@@ -158,8 +158,9 @@ def _behind(tree: ast.Module, names: set[str], functions: set[str]) -> Iterator[
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(n, ast.Name) and n.id in names for t in targets for n in ast.walk(t)):
                 yield node
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
-            if (node.func.id if isinstance(node.func, ast.Name) else node.func.attr) in functions:
+        elif isinstance(node, ast.Call):
+            function = node.func
+            if functions & {getattr(function, "id", ""), getattr(function, "attr", "")}:
                 yield node
 
 

@@ -93,7 +93,7 @@ class AttentionMask(Check):
             Severity.ERROR if evidence["known"] in ("mask", "lengths", "pad_sequence") else Severity.WARNING,
             f"Attention looks at nothing but padding: {evidence['padding']:.0%} of its weights lie there.",
             expected="in a padded sequence, all weights on its real positions",
-            observed=f"in padded sequences {evidence['padding']:.0%} of the weights of `{evidence['operation']}` lie on padding "
+            observed=f"in padded sequences {evidence['padding']:.0%} of the weights of `{evidence['operation']}` lie there "
             f"(told by {evidence['known']}), in {evidence['inverted']} places: the real positions are masked",
             fix="Invert the mask: fill the scores with -inf where the key is padding, not where it is real.",
         )
