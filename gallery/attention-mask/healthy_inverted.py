@@ -55,7 +55,7 @@ def main():
     test = DataLoader(trips(300, generator), batch_size=100, collate_fn=collate)
     model = Reader()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for epoch in range(8):
+    for epoch in range(6):
         model.train()
         for moves, labels in train:
             optimizer.zero_grad()

@@ -29,7 +29,7 @@ model = nn.Sequential(
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 criterion = nn.CrossEntropyLoss()
 
-for epoch in range(3):
+for epoch in range(2):
     model.train()
     total = 0.0
     for number, (image, label) in enumerate(train, 1):

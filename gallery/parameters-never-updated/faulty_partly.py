@@ -30,7 +30,7 @@ def scores(inputs):
         return model(inputs).float()
 
 
-for epoch in range(40):
+for epoch in range(32):
     model.train()
     for rows in train[torch.randperm(len(train))].split(24):
         noisy = x[rows] + 0.5 * torch.randn(len(rows), 13)

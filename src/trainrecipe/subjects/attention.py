@@ -77,7 +77,7 @@ def on_padding(step: Step, lengths: torch.Tensor, width: int) -> list[Astray]:
         if op.index not in flow.reaching or not op.outputs:
             continue
         sums = _on_sides(flow, op, sides)
-        if sums is not None and (made := _astray(op, sums.double(), lengths, width)) is not None:
+        if sums is not None and (made := _astray(op, sums.to(lengths.device).double(), lengths, width)) is not None:
             found.append(made)
     return found
 
@@ -91,20 +91,19 @@ def _on_sides(flow: Flow, op: Seen, sides: torch.Tensor) -> torch.Tensor | None:
             return None
     elif op.name == "scaled_dot_product_attention" and len(op.inputs) > 2:
         given = op.inputs[1].detach().transpose(-2, -1)
-    if given is None or given.shape[-1] != width or given.shape[0] % count:
+    if given is None or not given.numel() or given.shape[-1] != width or given.shape[0] % count:
         return None
     if op.name == "softmax":
         rows = given.reshape(count, -1, given.shape[-2] if given.ndim > 2 else 1, width)
         whole = torch.allclose(rows.double().sum(-1).nan_to_num(1.0), torch.ones_like(rows[..., 0]).double(), atol=1e-2)
         return rows @ sides.to(rows)[:, None] if whole else None
-    value = op.inputs[2]
-    ones = sides.to(value).repeat_interleave(value.shape[0] // count, 0)
-    ones = ones.reshape(value.shape[0], *[1] * (value.ndim - 3), width, 2).expand(*value.shape[:-2], width, 2)
-    kwargs = {k: v for k, v in op.kwargs.items() if k not in ("query", "key", "value", "dropout_p")}
-    with torch.no_grad(), contextlib.suppress(Exception):
-        more = (op.args[3],) if len(op.args) > 3 else ()
-        kwargs |= {"is_causal": op.args[5]} if len(op.args) > 5 else {}
-        out = torch.nn.functional.scaled_dot_product_attention(op.inputs[0], op.inputs[1], ones, *more, **kwargs)
+    with torch.no_grad(), contextlib.suppress(Exception):  # such as values that are broadcast over examples
+        value = op.inputs[2]
+        ones = sides.to(value).repeat_interleave(value.shape[0] // count, 0)
+        ones = ones.reshape(value.shape[0], *[1] * (value.ndim - 3), width, 2).expand(*value.shape[:-2], width, 2)
+        kwargs = {k: v for k, v in op.kwargs.items() if k not in ("query", "key", "value", "dropout_p")}
+        kwargs |= {k: op.args[n] for k, n in (("attn_mask", 3), ("is_causal", 5)) if len(op.args) > n}
+        out = torch.nn.functional.scaled_dot_product_attention(op.inputs[0], op.inputs[1], ones, **kwargs)
         return out.reshape(count, -1, out.shape[-2], 2)
     return None
 

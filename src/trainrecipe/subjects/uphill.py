@@ -83,13 +83,13 @@ def weighed(step: Step) -> Iterator[Weighed]:
     graph, places = Graph(step), set()
     for op in graph.ops:
         moving, fixed = ([t for t in op.inputs if t.requires_grad is wanted] for wanted in (True, False))
-        if plain_name(op) not in TIMES or len(moving) != 1 or len(fixed) != 1 or not op.outputs or op.place in places:
+        if plain_name(op) not in TIMES or len(moving) != 1 or len(fixed) != 1 or op.place in places:
             continue
-        worth = fixed[0].detach().double()
+        picked = _picked(graph, moving[0], op.index) if op.outputs and op.outputs[0].requires_grad else []
+        worth = fixed[0].detach().double() if picked and not fixed[0].is_complex() else torch.zeros(1)
         if len(set(worth[worth != 0].tolist())) < 2 or not bool((worth > 0).any()) or not bool(worth.isfinite().all()):
             continue
-        picked = _picked(graph, moving[0], op.index)
-        sign = _sign(graph.root, op.outputs) * _sign(moving[0], picked) if picked else 0
+        sign = _sign(graph.root, op.outputs) * _sign(moving[0], picked)
         if sign and not (sign > 0 and _turned(op.place)):
             places.add(op.place)
             yield Weighed(sign, worth.numel(), float(worth.min()), float(worth.max()), op.place)
@@ -105,10 +105,13 @@ def _sign(root: torch.Tensor, tensors: list[torch.Tensor]) -> int:
 def _picked(graph: Graph, tensor: torch.Tensor, before: int) -> list[torch.Tensor]:
     """The log-probabilities of single actions that a tensor is a sum of; empty where anything else goes into it."""
     found: list[torch.Tensor] = []
-    work = [(tensor, before)]
+    work, done = [(tensor, before)], set()
     while work:
         given, at = work.pop()
         op = graph.maker(given, at)
+        if op is not None and op.index in done:
+            continue
+        done.add(-1 if op is None else op.index)
         moving = [] if op is None else [t for t in op.inputs if t.requires_grad]
         if op is not None and _picks(op):
             found.append(op.outputs[0])

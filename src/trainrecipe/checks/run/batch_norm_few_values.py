@@ -47,8 +47,8 @@ class BatchNormFewValues(Check):
 
     When it is wrong
     ----------------
-    Only numbers of values and of examples are looked at. Large batches of one example that are meant, as in style transfer, are
-    not reported without accumulation. A single small batch at the end of an epoch does not count.
+    Only numbers of values and of examples are looked at. Batches of one large map that are meant, as in style transfer,
+    are not reported without accumulation. A single small batch at the end of an epoch does not count.
 
     Source
     ------
