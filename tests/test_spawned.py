@@ -76,8 +76,10 @@ def test_a_whole_run_of_spawned_ranks_trains_as_without_us(tmp_path: Path) -> No
     script.write_text(SCRIPT.replace("CALLED", "wrapped"))
     bare = started([str(script), str(tmp_path / "first")], tmp_path)
     seen = started(["-m", "trainrecipe", "run", str(script), "--", str(tmp_path / "second")], tmp_path)
-    assert "joined" in bare.stdout and bare.stdout.splitlines()[0] in seen.stdout, seen.stdout + seen.stderr
-    assert "joined" in seen.stdout and seen.returncode == 0
+    assert "joined" in bare.stdout
+    assert bare.stdout.splitlines()[0] in seen.stdout, seen.stdout + seen.stderr
+    assert "joined" in seen.stdout
+    assert seen.returncode == 0
 
 
 def test_a_rank_that_fails_ends_the_run(tmp_path: Path) -> None:

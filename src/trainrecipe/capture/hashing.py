@@ -90,5 +90,5 @@ def _readable(tensor: torch.Tensor) -> bool:
 
 
 def _as_bytes(tensor: torch.Tensor):  # type: ignore[no-untyped-def]
-    whole = tensor.detach().cpu().contiguous()
+    whole = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)  # strides of an axis of 1 may be anything
     return whole.reshape(whole.shape[0], -1).view(torch.uint8).numpy() if whole.numel() else whole.reshape(0, 0).numpy()

@@ -362,7 +362,9 @@ class Recorder:
         try:
             changed = [v for v, t in zip(op.inputs, given, strict=True) if self._changed(v, t)]
             if op.name == "functional_call":
-                changed += [v for v, t in zip(op.inputs, given, strict=True) if v not in changed and self._has_other_content(v, t)]
+                changed += [
+                    v for v, t in zip(op.inputs, given, strict=True) if v not in changed and self._has_other_content(v, t)
+                ]
             if op.name in _ALTER and op.inputs:
                 changed.append(op.inputs[0])
                 self.values[op.inputs[0]].requires_grad = given[0].requires_grad

@@ -194,9 +194,11 @@ class Twin:
         return env
 
     def _begin_anew(self) -> None:
-        """Give the modules the attributes of before the first run: a forward may keep a hidden state or a cache for the next."""
+        """Give the modules the attributes of before the first run: a forward may keep a state or a cache for the next."""
         if self._attributes is None:
-            roots = [self.module(op) for op in self.tape.ops if op.kind == "module" and op.memo is not None and op.memo.get(op.call)]
+            roots = [
+                self.module(op) for op in self.tape.ops if op.kind == "module" and op.memo is not None and op.memo.get(op.call)
+            ]
             self._attributes = {m: _attributes(m) for root in roots for m in members.modules(root)}
             return
         for module, kept in self._attributes.items():

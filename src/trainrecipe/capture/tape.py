@@ -80,7 +80,7 @@ class Storage:
 UNFILLED = "unfilled memory"
 """The source of a tensor that was made without giving it values, as by `torch.empty`."""
 _FILLS = frozenset(
-    "bernoulli_ cauchy_ exponential_ fill_ geometric_ log_normal_ normal_ random_ uniform_ zero_".split()
+    ["bernoulli_", "cauchy_", "exponential_", "fill_", "geometric_", "log_normal_", "normal_", "random_", "uniform_", "zero_"]
 )
 """Operations that give their first argument new values, whatever it held."""
 
@@ -346,9 +346,9 @@ class Tape:
         for op in self.ops:
             first = op.inputs[0] if op.inputs else None
             value = self.values.get(first) if first is not None else None
-            if first is not None and value is not None and first not in met and first in op.mutated:
-                if op.name in _FILLS or value.source == UNFILLED:
-                    found.add(first)
+            fresh = value is not None and first not in met and first in op.mutated
+            if first is not None and value is not None and fresh and (op.name in _FILLS or value.source == UNFILLED):
+                found.add(first)
             met.update(op.inputs, op.outputs)
         return found
 

@@ -259,7 +259,7 @@ def _containers(thing: Any, row: int, depth: int = 3, seen: set[int] | None = No
     for held in list(vars(thing).values())[:60] if hasattr(thing, "__dict__") else []:
         inner = list(held.values()) if isinstance(held, dict) else list(held) if type(held) in (list, tuple) else []
         for store in [held, *(inner if len(inner) < STORE else [])]:
-            if isinstance(store, dict) and row in store or _is_rows(store) and len(store) > row:
+            if (isinstance(store, dict) and row in store) or (_is_rows(store) and len(store) > row):
                 yield store, row
             elif hasattr(store, "__getitem__") and hasattr(store, "__dict__") and not isinstance(store, type):
                 yield from _containers(store, row, depth - 1, seen)

@@ -359,8 +359,9 @@ class Parameter:
     `asked`: `torch.autograd.grad` was asked for its gradient, as inner loops of meta-learning do.
     `updates`: recorded steps with a gradient; `still`: share of the elements with a gradient that no step moved;
     `push`: the largest gradient in these steps, relative to the weight.
-    `rate`: the highest learning rate that it had so far; `peak`: the highest that it had or is planned to have. `used_in`: the called model in whose forward it is
-    used; `mode`: whether the layer it belongs to was in training mode there. `fate` and `part`: why it got no gradient and
+    `rate`: the highest learning rate that it had so far; `peak`: the highest that it had or is planned to have.
+    `used_in`: the called model in whose forward it is used; `mode`: whether the layer it belongs to was in training mode
+    there. `fate` and `part`: why it got no gradient and
     the largest module of which that is true (see capture/unused.py; empty when it got one). `ratios`: norm of the update
     over norm of the weight before it, one per recorded step with a gradient, oldest first; `norm`: that of its weight at
     the first of these steps; `dimensions`: the number of its axes; `rates`: the learning rate that each optimiser was
@@ -608,9 +609,9 @@ class Run:
                 continue
             if forward.training and not forward.grad and forward.place is not None and forward.place.function == "forward":
                 continue  # a part without gradients, such as a target network
-            if forward.in_pass is None and (forward.model, forward.place) not in judged:
-                if forward.grad or (forward.model, forward.place) in beside or _every_step(forward):
-                    continue
+            doubtful = forward.grad or (forward.model, forward.place) in beside or _every_step(forward)
+            if forward.in_pass is None and doubtful and (forward.model, forward.place) not in judged:
+                continue
             yield forward
 
 

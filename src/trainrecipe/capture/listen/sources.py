@@ -131,7 +131,9 @@ def _parts(file: str) -> _Parts:
 
 def _runs(block: list[ast.stmt]) -> Iterator[range]:
     """The lines of each series of plain statements in a block."""
-    for plain, series in itertools.groupby(block, lambda s: isinstance(s, ast.Expr | ast.Assign | ast.AugAssign | ast.AnnAssign)):
+    for plain, series in itertools.groupby(
+        block, lambda s: isinstance(s, ast.Expr | ast.Assign | ast.AugAssign | ast.AnnAssign)
+    ):
         statements = list(series)
         if plain and len(statements) > 1:
             yield range(statements[0].lineno, (statements[-1].end_lineno or statements[-1].lineno) + 1)

@@ -29,8 +29,11 @@ EDGES = LOGS | {
 """Operations with an edge: at 0 or at ±1 their value or their derivative is infinite."""
 
 ARITHMETIC = frozenset(
-    "mul __mul__ __rmul__ mul_ square pow __pow__ sum mean cumsum prod exp add __add__ matmul __matmul__ mm bmm baddbmm "
-    "linear conv1d conv2d conv3d einsum norm linalg_vector_norm linalg_norm std var logsumexp".split()
+    {
+        *("mul", "__mul__", "__rmul__", "mul_", "square", "pow", "__pow__", "exp", "add", "__add__", "prod", "logsumexp"),
+        *("sum", "mean", "cumsum", "std", "var", "norm", "linalg_norm", "linalg_vector_norm"),
+        *("matmul", "__matmul__", "mm", "bmm", "baddbmm", "einsum", "linear", "conv1d", "conv2d", "conv3d"),
+    }
 )
 """Operations whose results are infinite by overflow only; masks are infinite on purpose."""
 
@@ -116,7 +119,7 @@ class NonFinite(Check):
                 Severity.WARNING,
                 f"`{evidence['overflow']}` overflows to infinity in float16, and what follows hides it.",
                 expected="finite values, below 65504, in float16",
-                observed="infinite results of finite arguments in the recorded step, with a finite loss: one over infinity is 0",
+                observed="infinite results of finite arguments in the recorded step, with a finite loss",
                 fix="Do this part in float32: `with torch.autocast(device, enabled=False)` and `.float()` on its arguments.",
             )
         factor = evidence.get("factor")
