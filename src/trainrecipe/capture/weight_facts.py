@@ -93,7 +93,7 @@ def _step_lines(file: str) -> list[int]:
 
 
 def _compared(known: Sampled) -> int:
-    return known.kept + known.reset + known.copied + known.fresh
+    return known.kept + known.reset + known.copied + known.fresh + known.rounded
 
 
 def _frozen_moves(listener: Listener, names: dict[int, str]) -> Iterator[FrozenMove]:
@@ -131,7 +131,7 @@ def _overwritten(listener: Listener, names: dict[int, str]) -> Iterator[Overwrit
     writers = _writers(listener)
     for known in listener.weights.seen.values():
         parameter = known.ref()
-        lost = {"reset": known.reset, "copied": known.copied, "fresh": known.fresh}
+        lost = {"reset": known.reset, "copied": known.copied, "fresh": known.fresh, "rounded": known.rounded}
         kind = max(lost, key=lambda k: lost[k])
         if parameter is None or not lost[kind]:
             continue
@@ -142,7 +142,7 @@ def _overwritten(listener: Listener, names: dict[int, str]) -> Iterator[Overwrit
             optimizer=known.optimizer,
             kind=kind,
             steps=_compared(known),
-            lost=known.reset + known.copied + known.fresh,
+            lost=sum(lost.values()),
             source=names.get(id(source), "another tensor") if source is not None else "",
             place=place(writers.get(id(parameter))),
         )

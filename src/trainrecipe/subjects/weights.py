@@ -52,7 +52,7 @@ class Overwritten:
     """A parameter whose update did not last until the next step, at `lost` of `steps` steps that could be compared.
 
     `kind`: `reset` (it was the same before the next step as before this one), `copied` (it held the values of `source`),
-    `fresh` (it held other values altogether).
+    `fresh` (it held other values altogether), `rounded` (most of it was as before, on a coarse grid).
     """
 
     name: str

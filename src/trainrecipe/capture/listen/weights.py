@@ -23,6 +23,8 @@ _MOST = 4000
 """Parameters watched at most."""
 _PINNED = 0.5
 """Share of the elements at the smallest or largest value or at zero, from which a clamp or a mask may hold a tensor."""
+_GRID = 4
+"""Elements of a sample per different value, from which the values lie on a coarse grid."""
 _OTHER = 0.3
 """Change outside of the step, relative to the weight, above which the weights are other ones altogether."""
 
@@ -31,7 +33,7 @@ _OTHER = 0.3
 class Sampled:
     """A parameter under observation: its sample before and after the last step, and what became of the updates.
 
-    `kept`, `reset`, `copied`, `fresh` count the steps by what was there when the next one began; `sources` are the tensors
+    `kept`, `reset`, `copied`, `fresh`, `rounded` count the steps by what was there when the next one began; `sources` are the tensors
     that it was a copy of, `gradient` is a hash of what a frozen one has as gradient, `idle` whether that is zero or of
     earlier on. `frozen` counts steps that moved it though it requires no gradient, `stale` those of them with a
     gradient other than zero.
@@ -45,6 +47,7 @@ class Sampled:
     reset: int = 0
     copied: int = 0
     fresh: int = 0
+    rounded: int = 0
     source: weakref.ref[torch.Tensor] | None = None
     gradient: str | None = None
     idle: bool = False
@@ -139,6 +142,8 @@ class WeightSamples(Ear):
             known.source = weakref.ref(source)
         elif _is_other(before, after, now):
             known.fresh += 1
+        elif _is_rounded(before, after, now):
+            known.rounded += 1
         else:
             known.kept += 1
 
@@ -165,6 +170,17 @@ def _pinned(values: torch.Tensor) -> bool:
     """Whether most elements lie at the smallest or the largest value, or at zero, where a clamp or a mask holds them."""
     low, high = values.min(), values.max()
     return float(((values == low) | (values == high) | (values == 0)).float().mean()) >= _PINNED
+
+
+def _is_rounded(before: torch.Tensor, after: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether the values were rounded to a coarse grid again, on which most of them are what they were before the step."""
+    if now.numel() < 64 or _pinned(now):
+        return False
+    levels = torch.unique(now)
+    if not 1 < len(levels) <= now.numel() // _GRID < len(torch.unique(after)):
+        return False
+    step = float(levels.diff().median())  # the grid may grow a little with the largest weight
+    return float(((before - now).abs() < 0.25 * step).float().mean()) >= 0.5
 
 
 def _is_other(before: torch.Tensor, after: torch.Tensor, now: torch.Tensor) -> bool:

@@ -16,6 +16,7 @@ SAYS = {
     "reset": "are set back to what they were before",
     "copied": "are overwritten with the values of other tensors",
     "fresh": "are overwritten with other values altogether",
+    "rounded": "are rounded to a coarse grid again, on which most of them are what they were before",
 }
 
 
@@ -25,12 +26,15 @@ class ParametersOverwritten(Check):
     What it checks
     --------------
     A sample of each parameter before and after each step, and again before the next: whether the update was undone every
-    time, because the parameter is what it was before, is a copy of another tensor, or holds new values altogether.
+    time, because the parameter is what it was before, is a copy of another tensor, holds new values altogether, or was
+    rounded back to a coarse grid.
 
     Why it matters
     --------------
     A copy into `.data` in forward, weights that are loaded or initialised again inside the loop: the gradient is computed,
-    the optimiser steps, and all of it is thrown away. The loss moves because of what remains.
+    the optimiser steps, and all of it is thrown away. The loss moves because of what remains. Weights that are quantised in
+    place lose every update that is smaller than half a step of the grid; training for quantisation keeps the full weights and
+    rounds a copy.
 
     What healthy looks like
     -----------------------
