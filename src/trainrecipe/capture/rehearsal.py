@@ -237,10 +237,9 @@ class Rehearsal:
     def _seen_twice_without_loader(self) -> str:
         if self.run.passes or self.run.steps < 40:
             return ""
-        evaluated = [f for f in self.run.forwards if not f.grad and not f.fed]
-        first = min((f.step for f in evaluated), default=0)
-        again = any(f.last_step > first for f in evaluated)
-        return "two rounds of training and evaluation" if again and self.run.steps >= 60 else ""
+        evaluated = sorted(f.first_event for f in self.run.forwards if not f.grad and not f.fed)
+        last = max((f.last_event for f in self.run.forwards if not f.grad and not f.fed), default=0)
+        return "training and evaluation" if evaluated and last > evaluated[0] and self.run.steps >= 60 else ""
 
     def _trained_on(self) -> int:
         return sum(p.batches for p in self.run.passes if p.trains)
