@@ -33,8 +33,8 @@ _OTHER = 0.3
 class Sampled:
     """A parameter under observation: its sample before and after the last step, and what became of the updates.
 
-    `kept`, `reset`, `copied`, `fresh`, `rounded` count the steps by what was there when the next one began; `sources` are the tensors
-    that it was a copy of, `gradient` is a hash of what a frozen one has as gradient, `idle` whether that is zero or of
+    `kept`, `reset`, `copied`, `fresh`, `rounded` count the steps by what was there when the next one began; `sources` are the
+    tensors that it was a copy of, `gradient` is a hash of what a frozen one has as gradient, `idle` whether that is zero or of
     earlier on. `frozen` counts steps that moved it though it requires no gradient, `stale` those of them with a
     gradient other than zero.
     """
