@@ -21,7 +21,7 @@ model = nn.Sequential(
     nn.Linear(64, 3),
 )
 model.to(PRECISION)  # fault: stored in bfloat16, weights take on the larger updates only
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
 criterion = nn.CrossEntropyLoss()
 
 

@@ -20,7 +20,7 @@ model = nn.Sequential(
     nn.SiLU(),
     nn.Linear(64, 3),
 )
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
 criterion = nn.CrossEntropyLoss()
 
 

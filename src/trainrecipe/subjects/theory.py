@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from trainrecipe.capture.tensors import dense
+
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import LossCall, Step
 
@@ -182,7 +184,8 @@ def groups_of(step: Step, call: LossCall) -> torch.Tensor | None:
     """Numbers of the batch's rows, the same for rows whose inputs are all identical; None when rows cannot be told."""
     size = step.batch_size
     prediction = call.prediction
-    rows = [i.tensor.reshape(size, -1) for i in step.inputs if size and i.tensor.ndim and i.tensor.shape[0] == size]
+    given = [dense(i.tensor) for i in step.inputs if size and i.tensor.ndim and i.tensor.shape[0] == size]
+    rows = [t.reshape(size, -1) for t in given]
     if not size or not rows or not prediction.ndim or prediction.shape[0] != size:
         return None
     if call.name in ("cross_entropy", "nll_loss") and prediction.ndim != 2:

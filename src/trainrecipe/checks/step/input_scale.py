@@ -178,8 +178,9 @@ def _axes(tensor: torch.Tensor) -> list[int]:
 
 
 def _is_measured(tensor: torch.Tensor) -> bool:
-    """Whether a tensor holds numbers that have a scale: masks that are added to scores hold infinite ones."""
-    return tensor.is_floating_point() and bool(tensor.isfinite().all())
+    """Whether a tensor holds numbers that have a scale: masks that are added to scores hold infinite ones, sparse
+    tensors weights of edges."""
+    return str(tensor.layout) == "torch.strided" and tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _scale(given: Input) -> dict[str, Any]:

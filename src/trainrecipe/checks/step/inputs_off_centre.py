@@ -83,7 +83,8 @@ class InputsOffCentre(Check):
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-        inputs = [i for i in step.inputs if i.tensor.is_floating_point() and i.tensor.ndim >= 2 and i.tensor.shape[0] > 7]
+        given = [i for i in step.inputs if i.tensor.is_floating_point() and str(i.tensor.layout) == "torch.strided"]
+        inputs = [i for i in given if i.tensor.ndim >= 2 and i.tensor.shape[0] > 7]
         if not inputs:
             return Evidence(missing="no real-valued input goes into the model")
         moments = [_moments(i.tensor) for i in inputs]

@@ -146,10 +146,12 @@ def _doubled(step: Step, size: int) -> float | None:
     """The loss with every example twice, over the loss; None where that cannot be computed."""
     import torch
 
+    from trainrecipe.capture.tensors import dense
+
     overrides: dict[int, torch.Tensor] = {}
     for one in step.consumed:
         if one.tensor.ndim and one.tensor.shape[0] == size and step.parameter(one.number) is None:
-            overrides[one.number] = torch.cat([one.tensor, one.tensor])
+            overrides[one.number] = torch.cat([dense(one.tensor), dense(one.tensor)])
     if not overrides:
         return None
     twin = step.twin()
