@@ -184,8 +184,8 @@ def groups_of(step: Step, call: LossCall) -> torch.Tensor | None:
     """Numbers of the batch's rows, the same for rows whose inputs are all identical; None when rows cannot be told."""
     size = step.batch_size
     prediction = call.prediction
-    given = [dense(i.tensor) for i in step.inputs if size and i.tensor.ndim and i.tensor.shape[0] == size]
-    rows = [t.reshape(size, -1) for t in given]
+    given = [i.tensor for i in step.inputs if size and i.tensor.ndim and i.tensor.shape[0] == size]
+    rows = [dense(t).flatten(1) if t.ndim > 1 else t[:, None] for t in given]
     if not size or not rows or not prediction.ndim or prediction.shape[0] != size:
         return None
     if call.name in ("cross_entropy", "nll_loss") and prediction.ndim != 2:
