@@ -77,7 +77,7 @@ class Clips(Ear):
         record.optimizers.update(w.record.number for w in touched)
         if all(p.grad is None for p in held):
             record.empty += 1
-        elif touched and all(w.record.steps and not w.backwards for w in touched):
+        elif touched and all(w.record.steps and not w.backwards and w.has_same_gradients() for w in touched):
             record.stale += 1
         if coefficient is not None:
             record.coefficients.append(coefficient)

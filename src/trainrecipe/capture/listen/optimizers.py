@@ -70,6 +70,10 @@ class Watched:
         """The identity and version of the probes' gradients."""
         return [(0, 0) if p.grad is None else (id(p.grad), p.grad._version) for p in self.probes()]
 
+    def has_same_gradients(self) -> bool:
+        """Whether the probes' gradients are the tensors of after the last step: others may have been put in their place."""
+        return self.marks is None or [n for n, _ in self.marks] == [n for n, _ in self.mark()]
+
     def gradients_are_zero(self) -> bool:
         """Whether every gradient is None or exactly zero."""
         grads = [p.grad for p in self.parameters if p.grad is not None]

@@ -256,6 +256,9 @@ def _forwards(run: Run) -> Evidence:
     if repeated > REPEATS:
         return Evidence(missing="training batches hold equal rows, so equal rows elsewhere may be chance")
     shared, rows, known, forward = min(seen, key=lambda s: s[0] / len(s[1]))
+    pairs = sum(count * (count - 1) / 2 for _, _, count in fed)  # in a batch, what chance makes equal in any two rows
+    alike = sum(count - len(rows) for _, rows, count in fed) / max(1.0, pairs)
+    repeated = max(repeated, min(1.0, alike * len(known)))
     how = "rows fed to the model are equal"
     whole = known <= rows or (shared == len(rows) and shared >= WHOLE * len(known))
     result = _result(shared, len(rows), how, repeated=repeated, chance=repeated > 0, whole=whole)
