@@ -151,7 +151,8 @@ def _failed(check: Check, error: Exception, seconds: float) -> Finding:
     while trace is not None:
         at = f" ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
         trace = trace.tb_next
-    says = f"the check itself failed: {type(error).__name__}: {error}{at}"
+    told = str(error).partition("\n")[0][:300]  # PyTorch lists every kernel that it has
+    says = f"the check itself failed: {type(error).__name__}: {told}{at}"
     return _answer(check, Ruling.unsure(says), Evidence(), seconds)
 
 
