@@ -90,5 +90,9 @@ def _readable(tensor: torch.Tensor) -> bool:
 
 
 def _as_bytes(tensor: torch.Tensor):  # type: ignore[no-untyped-def]
-    whole = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)  # strides of an axis of 1 may be anything
-    return whole.reshape(whole.shape[0], -1).view(torch.uint8).numpy() if whole.numel() else whole.reshape(0, 0).numpy()
+    whole = tensor.detach().cpu().contiguous()
+    if not whole.numel():
+        return whole.reshape(0, 0).numpy()
+    rows = whole.reshape(whole.shape[0], -1)
+    rows = rows if rows.stride(-1) == 1 else rows.clone(memory_format=torch.contiguous_format)  # an axis of 1 may have any
+    return rows.view(torch.uint8).numpy()

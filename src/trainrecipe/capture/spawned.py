@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import threading
@@ -32,8 +33,6 @@ FOLDER = "ranks"
 
 def owners() -> Iterator[Any]:
     """The modules that hold `start_processes`."""
-    import importlib
-
     yield importlib.import_module("torch.multiprocessing.spawn")
     yield multiprocessing
 
@@ -46,9 +45,8 @@ def wrap(session: Session) -> Callable[[Any], Any]:
             fn: Any, args: Any = (), nprocs: int = 1, join: bool = True, daemon: bool = False, start_method: str = "spawn"
         ) -> Any:
             plain = join and start_method == "spawn" and nprocs > 1 and threading.current_thread() is threading.main_thread()
-            if not plain or session.exchange is not None or not session.awaits_ranks():
-                return original(fn, args, nprocs, join, daemon, start_method)
-            first = _first(session.order, nprocs)
+            wanted = plain and session.exchange is None and session.awaits_ranks()
+            first = _first(session.order, nprocs) if wanted else None
             if first is None:
                 return original(fn, args, nprocs, join, daemon, start_method)
             session.join_ranks(first)

@@ -170,7 +170,7 @@ def _class_of(step: Step) -> Class | str:
         return "the labels are shares, not classes"
     if kind == "binary" and not bool(((target == 0) | (target == 1)).all()):
         return "the labels are shares, not classes"
-    inputs = [i for i in step.inputs if i.tensor.ndim and i.tensor.shape[0] == size and i.tensor.layout == torch.strided]
+    inputs = [i for i in step.inputs if i.tensor.ndim and i.tensor.shape[0] == size and i.dense]
     if not inputs or any(i.number == call.op.inputs[1] for i in step.inputs):
         return "no input has one row for each example" if not inputs else "the labels are an input of the model as well"
     if kind == "numbers" and any(equal(i.tensor, target) for i in inputs):

@@ -101,3 +101,6 @@ def plain_name(op: Op | Seen) -> str:
 UNIFORM = frozenset({"rand", "rand_like", "uniform_"})
 GAUSSIAN = frozenset({"randn", "randn_like", "normal", "normal_", "_standard_normal", "rsample"})
 """Functions that draw noise."""
+
+PICKS_ROWS = frozenset({"__getitem__", "index_select"})
+"""Operations that pick rows of a tensor by their numbers."""

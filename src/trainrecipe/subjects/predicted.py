@@ -134,5 +134,5 @@ def _differ(step: Step) -> bool:
     size = step.batch_size
     if size is None:
         return False
-    given = [i.tensor for i in step.inputs if i.tensor.ndim and len(i.tensor) == size and i.tensor.layout == torch.strided]
+    given = [i.tensor for i in step.inputs if i.tensor.ndim and len(i.tensor) == size and i.dense]
     return any(not bool((t == t[:1]).all()) for t in given)

@@ -7,7 +7,7 @@ import torch
 from trainrecipe.capture.tensors import equal
 from trainrecipe.capture.watch import Seen, run_watched
 from trainrecipe.finding import Evidence, Place
-from trainrecipe.subjects.names import RESHAPING
+from trainrecipe.subjects.names import PICKS_ROWS, RESHAPING
 from trainrecipe.subjects.step import Input, Step
 
 TESTED = 4
@@ -31,12 +31,12 @@ def mixing(step: Step) -> Evidence:
         look = Rows(step, one, axis)
         if not look.outputs:
             return Evidence(missing="no module gives an output with one row per example")
-        influential, by_place = look.influential(), False
-        if not influential or not look.mixes():
-            by_place = look.by_place()
+        influential = look.influential()
+        mixes = influential and look.mixes()
+        by_place = not mixes and look.by_place()
         if not influential and not by_place:
             continue
-        if by_place or not look.mixes():
+        if not mixes:
             chart, _ = look.chart() if step.seconds_left() > 0 else ([], 0.0)
             data = {"mixes": False, "examples": one.tensor.shape[axis], "tested": TESTED, "chart": chart, "by_place": by_place}
             return Evidence(data, place=(look.first_by_place() if by_place else None) or step.place)
@@ -72,7 +72,7 @@ def _axis(step: Step, one: Input) -> tuple[int, bool]:
 def _gathered(step: Step, one: Input) -> bool:
     """Whether the rows were picked in no order, such as by a permutation: they are no steps of time then."""
     op = step.producer(one.number)
-    if op is None or op.name not in ("__getitem__", "index_select") or len(op.inputs) != 2:
+    if op is None or op.name not in PICKS_ROWS or len(op.inputs) != 2:
         return False
     value = step.tape.values.get(op.inputs[1])
     order = value.constant if value is not None else None

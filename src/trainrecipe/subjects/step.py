@@ -69,6 +69,11 @@ class Input:
     op: Op
     source: str = ""
 
+    @property
+    def dense(self) -> bool:
+        """Whether its values can be reduced along axes, which those of sparse tensors cannot."""
+        return self.tensor.layout == torch.strided
+
 
 class Step:
     """A training step that can be executed again, on a twin.

@@ -8,7 +8,7 @@ from torch import nn
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.tape import Op, Tape
 from trainrecipe.capture.where import Spot
-from trainrecipe.subjects.names import RESHAPING
+from trainrecipe.subjects.names import PICKS_ROWS, RESHAPING
 
 _PASSING = RESHAPING | {"detach", "data.get", "detach_"}
 _DEPTH = 12
@@ -38,7 +38,7 @@ def picked_rows(recorder: Recorder, tape: Tape) -> list[int]:
         for number in op.inputs if op.kind == "module" else ():
             producer = recorder.values[number].producer
             picking = recorder.ops[producer] if producer is not None else None
-            if picking is None or picking.name not in ("__getitem__", "index_select") or len(picking.inputs) != 2:
+            if picking is None or picking.name not in PICKS_ROWS or len(picking.inputs) != 2:
                 continue
             rows = recorder.values[picking.inputs[1]].constant
             if rows is not None and rows.ndim == 1 and not rows.is_floating_point() and rows.dtype != torch.bool:

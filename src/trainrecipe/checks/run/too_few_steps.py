@@ -13,7 +13,7 @@ FEW = 100
 """Optimiser steps of a whole training below which it is asked whether they were enough: Adam at its usual rate of 1e-3 moves
 no weight further than by 0.1 in so many."""
 LEARNT = 0.2
-"""Share of the first loss by which the loss must have gone down. Half an epoch on digits takes off more than half."""
+"""Share of the first loss by which the loss must have gone down. Less is hardly more than the noise of a batch."""
 LEAST = 8
 """Losses below which nothing can be said of their course."""
 

@@ -89,7 +89,7 @@ class InputScale(Check):
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-        inputs = [i for i in step.inputs if i.tensor.ndim >= 2 and i.tensor.shape[0] > 1 and _is_measured(i.tensor)]
+        inputs = [i for i in step.inputs if i.dense and i.tensor.ndim >= 2 and i.tensor.shape[0] > 1 and _is_measured(i.tensor)]
         if not inputs:
             return Evidence(missing="no real-valued input goes into the model")
         scales = [_scale(i) for i in inputs]
@@ -178,9 +178,8 @@ def _axes(tensor: torch.Tensor) -> list[int]:
 
 
 def _is_measured(tensor: torch.Tensor) -> bool:
-    """Whether a tensor holds numbers that have a scale: masks that are added to scores hold infinite ones, sparse
-    tensors weights of edges."""
-    return str(tensor.layout) == "torch.strided" and tensor.is_floating_point() and bool(tensor.isfinite().all())
+    """Whether a tensor holds numbers that have a scale: masks that are added to scores hold infinite ones."""
+    return tensor.is_floating_point() and bool(tensor.isfinite().all())
 
 
 def _scale(given: Input) -> dict[str, Any]:

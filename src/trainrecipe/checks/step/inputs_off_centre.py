@@ -83,7 +83,7 @@ class InputsOffCentre(Check):
 
         if step.distrust:
             return Evidence(missing=step.distrust)
-        given = [i for i in step.inputs if i.tensor.is_floating_point() and str(i.tensor.layout) == "torch.strided"]
+        given = [i for i in step.inputs if i.tensor.is_floating_point() and i.dense]
         inputs = [i for i in given if i.tensor.ndim >= 2 and i.tensor.shape[0] > 7]
         if not inputs:
             return Evidence(missing="no real-valued input goes into the model")
