@@ -14,6 +14,8 @@ class Application:
     `weights` is the number of the module's tensors of two or more axes, `kinds` the layers that hold them; `changed` how
     many of all its parameters changed, `called` whether a function of `torch.nn.init` ran; `elsewhere` that the same
     function changed another model.
+    With `loop` it is a loop over `children()`, told by its first line: `changed` layers were initialised in it, `weights`
+    others of the same type, that lie deeper, nowhere.
     """
 
     function: str
@@ -24,6 +26,7 @@ class Application:
     changed: int
     called: bool
     elsewhere: bool = False
+    loop: bool = False
 
 
 @dataclasses.dataclass(slots=True)

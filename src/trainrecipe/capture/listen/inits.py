@@ -58,11 +58,7 @@ class _Walk:
 
 
 class InitCalls(Ear):
-    """Initialisation, as `run.inits` tells it.
-
-    A loop over `children()` that passed layers by is noted as an `Application` whose `function` is the loop's first line:
-    `changed` layers were initialised in it, the weights of `weights` others were not, anywhere.
-    """
+    """Initialisation, as `run.inits` tells it."""
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
@@ -220,7 +216,7 @@ class InitCalls(Ear):
                 passed = [m for ref in walk.deep if (m := ref()) is not None and self._passed_by(m)]
                 if passed:
                     shape = (len(passed), [walk.kind], len(walk.reached))
-                    self.record.applied.append(Application(walk.loop, walk.model, place(walk.at), *shape, True))
+                    self.record.applied.append(Application(walk.loop, walk.model, place(walk.at), *shape, True, loop=True))
         with self.recorder.pause(), torch.no_grad():
             for load in waiting:
                 if load.used or (load.by is None and self._forwards(evaluating=True) > load.evaluations):

@@ -60,7 +60,7 @@ class InitNotApplied(Check):
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         inits = run.inits
-        walks = [a for a in inits.applied if a.function.startswith("for ")]
+        walks = [a for a in inits.applied if a.loop]
         idle = [a for a in inits.applied if a.weights and not a.changed and not a.called]
         lost = [r for r in inits.reloads if r.elements and r.lost >= MOST_OF_IT * r.elements]
         if not inits.applied and not inits.reloads:
