@@ -44,10 +44,53 @@ def test_an_end_that_is_near_is_seen(tmp_path: Path) -> None:
     assert "the end" in report["printed"]
 
 
-def test_a_long_training_is_stopped(tmp_path: Path) -> None:
-    report = check(tmp_path, SCRIPT.replace("EPOCHS", "100_000"))
+LONG = {
+    "for": "for epoch in range(100_000):",
+    "while": "epoch = 0\nwhile epoch < 100_000:\n    epoch += 1",
+    "while True": "while True:",
+    "progress bar": "import tqdm\nfor epoch in tqdm.trange(100_000, disable=True):",
+    "generator": "for epoch in (e for e in range(100_000)):",
+}
+
+
+@pytest.mark.parametrize("loop", LONG.values(), ids=LONG)
+def test_the_loops_of_a_long_training_are_left_and_its_end_is_seen(tmp_path: Path, loop: str) -> None:
+    report = check(tmp_path, SCRIPT.replace("for epoch in range(EPOCHS):", loop))
+    assert report["status"] == "rehearsed"
+    assert "the end" in report["printed"]
+
+
+def test_the_loops_of_a_module_that_the_script_imports_are_left(tmp_path: Path) -> None:
+    loop = SCRIPT.replace("EPOCHS", "100_000").replace("\n", "\n    ")
+    (tmp_path / "engine.py").write_text("def train():" + loop)
+    report = check(tmp_path, "import engine\nengine.train()\nprint('behind it', flush=True)\n")
+    assert report["status"] == "rehearsed"
+    assert "behind it" in report["printed"]
+
+
+def test_a_training_that_no_loop_of_the_script_drives_is_stopped(tmp_path: Path) -> None:
+    head, _, _ = SCRIPT.partition("for epoch")
+    step = """
+def turn(number):
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x[:192]), y[:192])
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+list(map(turn, range(100_000)))
+print("the end", flush=True)
+"""
+    report = check(tmp_path, head + step)
     assert report["status"] == "rehearsed"
     assert "the end" not in report["printed"]
+
+
+def test_a_second_training_behind_a_long_one_is_left_as_well(tmp_path: Path) -> None:
+    twice = SCRIPT.replace("EPOCHS", "100_000") + SCRIPT.replace("EPOCHS", "100_000").replace("the end", "the second end")
+    report = check(tmp_path, twice)
+    assert report["status"] == "rehearsed"
+    assert "the second end" in report["printed"]
 
 
 def test_a_number_of_steps_that_was_asked_for_is_kept(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ class Order:
     world: int = 1
     port: int = 0
 
+    @property
+    def ends_loops(self) -> bool:
+        """Whether the script may be led on to its end by leaving its training loops early: in a rehearsal with one process."""
+        return self.rehearsal and bool(self.log) and self.steps is None and not (self.exchange or self.in_place or self.module)
+
     def environment(self) -> dict[str, str]:
         """The environment of the child process."""
         return {**os.environ, ENVIRONMENT: json.dumps(dataclasses.asdict(self))}
@@ -152,7 +157,7 @@ def _run(execute: Callable[[], None], session: Session) -> Outcome:
         code = _exit_code(leaving)
         if code and session.enough:
             return Outcome("rehearsed", 0)
-        return Outcome("finished" if code == 0 else "exited", code)
+        return Outcome(session.natural_end() if code == 0 else "exited", code)
     except KeyboardInterrupt as error:
         session.end()
         _print_traceback(error)
@@ -168,7 +173,7 @@ def _run(execute: Callable[[], None], session: Session) -> Outcome:
         return Outcome("failed", 1, error)
     finally:
         session.end()
-    return Outcome("rehearsed" if session.over else "finished", 0)
+    return Outcome(session.natural_end(), 0)
 
 
 ALONE = "the script wants to be one of several processes: say `--processes 2`, and it runs as torchrun would start it"
@@ -222,11 +227,28 @@ def _execute(order: Order) -> None:
     main_module = types.ModuleType("__main__")
     main_module.__dict__.update(__file__=path, __builtins__=__builtins__, __spec__=None, __cached__=None)
     sys.modules["__main__"] = main_module
-    exec(code, main_module.__dict__)
+    with _imports(order):
+        exec(code, main_module.__dict__)
+
+
+@contextlib.contextmanager
+def _imports(order: Order) -> Iterator[None]:
+    """What is different about modules that the script imports: their training loops, too, can be ended."""
+    if not order.ends_loops:
+        yield
+        return
+    from trainrecipe.capture import loop_ends
+
+    with loop_ends.in_imports():
+        yield
 
 
 def _compiled(order: Order, source: bytes, path: str) -> types.CodeType:
-    """The script's code, with another value for one of its constants where that was asked for."""
+    """The script's code: its training loops can be ended, or a constant has another value, where that was asked for."""
+    if order.ends_loops:
+        from trainrecipe.capture import loop_ends
+
+        return loop_ends.compiled(source, path)
     if not order.constant:
         return compile(source, path, "exec", dont_inherit=True)
     from trainrecipe.intervene.settings import turned

@@ -45,8 +45,9 @@ def facts(listener: Listener, over: str) -> dict[str, str]:
     passes = f"{train} training and {evaluated} evaluation passes" if run.loaders else "no DataLoader"
     found["seen"] = f"{run.steps} optimiser steps, {passes}"
     found |= score_facts(run)
-    if not over and any(p.cut for p in run.passes):
-        found["shortened"] = "passes over the data; what the script printed is no result of a whole training"
+    if not over and (run.ended == "shortened" or any(p.cut for p in run.passes)):
+        what = "the training loops" if run.ended == "shortened" else "passes over the data"
+        found["shortened"] = f"{what}; what the script printed is no result of a whole training"
     if over:
         found["stopped"] = f"after {over}"
     return found

@@ -6,7 +6,8 @@ a number of optimiser steps, or of seconds, where there is no loader.
 
 What a script does at its end is seen as well where the end is near: the best weights are restored, the test set is
 evaluated, the next fold begins. If the loops around the training tell that this takes less than `ENDING` seconds, the
-script goes on, lightly observed, and is stopped when it takes longer, fails, or reaches out: for another program, the
+script goes on, lightly observed. If they do not, they are left after the turn that they are in, where that is possible, and
+the script goes on behind them. It is stopped when it takes longer, fails, or reaches out: for another program, the
 network, or a person.
 """
 
@@ -34,6 +35,8 @@ SECONDS = 20.0
 
 ENDING = 4.0
 """Seconds within which the end must be expected for a script to go on once enough was seen; stopped after half as many more."""
+LEAVING = 4.0
+"""Seconds that a script gets for what comes behind its training loops when these were left early."""
 PHASE = 80
 """Optimiser steps that a later phase of the training gets, when enough was seen as it begins."""
 _DETAIL = 30
@@ -63,6 +66,7 @@ class Rehearsal:
     Without `rounds` it lasts until `steps` or `seconds` are over, however often the data was passed. With `way`, which
     tells the share of the whole training that is over by now, it goes on to an end that is near; `lighten` is called then.
     `phase` tells that the training is in a later loop than it began in, as when fine-tuning follows on a warm start.
+    `leave` makes the loops around the training end with their present turn, and tells whether it could.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Rehearsal:
         tell: Callable[[], None] | None = None,
         way: Callable[[], float | None] | None = None,
         phase: Callable[[], bool] | None = None,
+        leave: Callable[[], bool] | None = None,
         lighten: Callable[[], None] | None = None,
     ) -> None:
         self.run = run
@@ -87,10 +92,13 @@ class Rehearsal:
         self.tell = tell
         self.way = way
         self.phase = phase
+        self.leave = leave
         self.lighten = lighten
         self.over = ""
         self.raised = 0
         self.going_on = False
+        self.shortened = False
+        self._left_at = 0
         self._look_again = 0.0
         self._pace_from: tuple[float, float] | None = None
         self._first_step: float | None = None
@@ -107,6 +115,10 @@ class Rehearsal:
             self._first_step = self._first_step or time.perf_counter()
         elif kind == "step" and not self._window:
             self._window = max(1, self._trained_on())
+        if self.shortened:
+            if self.run.steps >= self._left_at + PHASE:
+                self._leave_loops()
+            return
         if self.going_on:
             if time.thread_time() >= self._look_again:
                 self._end_stays_near()
@@ -114,10 +126,13 @@ class Rehearsal:
         if not self.over:
             self.over = self._enough(kind)
             if self.over and self._end_is_near():
-                self._go_on()
+                self._go_on(ENDING * 1.5)
                 return
             if self.over and self._next_phase_begins():
                 self.over = ""
+        if self.over and kind != "backward" and self._may_go_on() and self._leave_loops():
+            self._go_on(LEAVING)
+            return
         if (self.over and kind != "backward") or (self.over and self._backwards > self.steps):
             self._stop()
 
@@ -125,12 +140,23 @@ class Rehearsal:
 
     def _end_is_near(self) -> bool:
         """Whether it is worth a try: steps that are looked at in detail tell little about the others' pace."""
-        if self.way is None or self._first_step is None or threading.current_thread() is not threading.main_thread():
-            return False
-        if not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+        if self.way is None or self._first_step is None or not self._may_go_on():
             return False
         share = self.way()
         return share is not None and (time.perf_counter() - self._first_step) * (1 - share) < _DETAIL * ENDING * share
+
+    def _may_go_on(self) -> bool:
+        """Whether a script that went on could be stopped in time."""
+        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+            return False
+        return signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+    def _leave_loops(self) -> bool:
+        """Leave the loops around the training early, if that is possible; those of a later phase after a few steps."""
+        if self.leave is None or not self.leave():
+            return False
+        self.shortened, self._left_at = True, self.run.steps
+        return True
 
     def _next_phase_begins(self) -> bool:
         """Whether the training has just gone from one loop to a later one: it gets a few steps to tell how long that is."""
@@ -150,19 +176,24 @@ class Rehearsal:
             self._pace_from = now, share
         elif share == self._pace_from[1]:  # one turn of the loop is not over
             if now - self._pace_from[0] > ENDING / 2:
-                self._stop()
+                self._too_slow()
         elif (now - self._pace_from[0]) * (1 - share) > ENDING * (share - self._pace_from[1]):
-            self._stop()
+            self._too_slow()
         self._look_again = now + _LOOK
 
-    def _go_on(self) -> None:
+    def _too_slow(self) -> None:
+        if not self._leave_loops():
+            self._stop()
+        signal.setitimer(signal.ITIMER_REAL, LEAVING, 0.5)
+
+    def _go_on(self, seconds: float) -> None:
         self.going_on = True
         self._look_again = time.thread_time() + _LOOK  # what was recorded is let go of first
         if self.lighten is not None:
             self.lighten()
         sys.addaudithook(self._heard)
         signal.signal(signal.SIGALRM, self._late)
-        signal.setitimer(signal.ITIMER_REAL, ENDING * 1.5, 0.5)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
 
     def _late(self, number: int, frame: FrameType | None) -> None:
         """It takes longer than expected: stop the script, if this interrupts the script and not ourselves."""

@@ -47,6 +47,7 @@ class Session:
         if order.exchange:
             self.exchange = Exchange(Path(order.exchange), order.rank, order.world)
         self._early: set[str] = set()
+        self.led_to_end = False
 
     def log(self, kind: str, **fields: Any) -> None:
         """Append an event to the run's log."""
@@ -64,6 +65,11 @@ class Session:
     def enough(self) -> bool:
         """Whether a rehearsal has seen what it must: how the script ends is its own affair."""
         return bool(self.over) or (self.rehearsal is not None and self.rehearsal.going_on)
+
+    def natural_end(self) -> str:
+        """The script ran to its end: the status that this is for a whole run or a rehearsal."""
+        self.led_to_end = self.rehearsal is not None and self.rehearsal.shortened and not self.over
+        return "rehearsed" if self.over or self.led_to_end else "finished"
 
     def begin(self) -> None:
         """Start to listen. Whatever goes wrong here is reported, and the script runs on unobserved."""
@@ -100,7 +106,8 @@ class Session:
             told = self.exchange.over if self.exchange is not None and order.rank else None
             tell = self.exchange.say_over if self.exchange is not None and not order.rank else None
             alone = self.exchange is None and order.steps is None and bool(order.log) and not order.in_place
-            way, phase = (listener.horizon.way, listener.horizon.in_later_loop) if alone else (None, None)
+            horizon = listener.horizon
+            way, phase, leave = (horizon.way, horizon.in_later_loop, self._leave_loops) if alone else (None, None, None)
             self.rehearsal = Rehearsal(
                 listener.run,
                 steps=order.steps or STEPS,
@@ -108,6 +115,7 @@ class Session:
                 tell=tell,
                 way=way,
                 phase=phase,
+                leave=leave if order.ends_loops else None,
                 lighten=listener.lighten,
             )
             listener.on_event = self.rehearsal.event
@@ -129,6 +137,17 @@ class Session:
                 self.taught.put(owner, "start_processes", spawned.wrap(self))
         if self.sampler is not None:
             self.sampler.start()
+
+    def _leave_loops(self) -> bool:
+        """Leave the loops around the training once their present turns are over. Returns False where that is not possible."""
+        from trainrecipe.capture import loop_ends
+
+        assert self.listener is not None
+        loops = self.listener.horizon.outer_loops(self.listener.run.passes)
+        if not loops or not loop_ends.can_end(loops):
+            return False
+        loop_ends.end(loops)
+        return True
 
     def teach(self, name: str) -> None:
         """A module of a framework was imported that counts batches, or chooses weights, itself."""
@@ -184,7 +203,7 @@ class Session:
         from trainrecipe.capture.criteria import fill_criteria
 
         listener = self.listener
-        listener.run.ended = status
+        listener.run.ended = "shortened" if self.led_to_end else status
         listener.fill_plan()
         subjects.fill_parameters(listener)
         subjects.fill_stream(listener)
@@ -278,6 +297,7 @@ class Session:
         listener.join_ranks()
         if self.rehearsal is not None:
             self.rehearsal.tell, self.rehearsal.way, self.rehearsal.phase = exchange.say_over, None, None
+            self.rehearsal.leave = None
         if order.rehearsal:
             exchange.watch(lambda: listener.run.events, self._leave_rank, self._stalled)
 

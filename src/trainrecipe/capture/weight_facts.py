@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainrecipe.capture import discarded, exits, freezes, norms, sharing
+from trainrecipe.capture import discarded, exits, freezes, norms, reloads, sharing
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.listen.weights import Sampled
@@ -39,12 +39,14 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         ("freezes", lambda: freezes.find(listener, names, moved)),
         ("frozen_moves", lambda: _frozen_moves(listener, names)),
         ("overwritten", lambda: _overwritten(listener, names)),
+        ("rewritten", lambda: _rewritten(listener, names)),
         ("shared", lambda: sharing.shared(listener)),
         ("recreated", lambda: sharing.recreated(listener)),
         ("discarded", lambda: discarded.discarded(listener)),
         ("norms", lambda: norms.norms(listener)),
         ("untouched", lambda: norms.hollow(listener)),
         ("teachers", lambda: _teachers(listener)),
+        ("reloads", lambda: reloads.reloads(listener)),
         ("thaws", freezes.thaws),
         ("other_steps", lambda: _other_steps({file for file, _ in listener.sources.sites})),
     ):
@@ -148,8 +150,28 @@ def _overwritten(listener: Listener, names: dict[int, str]) -> Iterator[Overwrit
         )
 
 
-def _writers(listener: Listener) -> dict[int, Spot | None]:
-    """The line that wrote to each parameter last, outside of the optimisers' steps, where one was recorded."""
+def _rewritten(listener: Listener, names: dict[int, str]) -> Iterator[Overwritten]:
+    """Parameters most of which the forward of a module changed between the steps."""
+    writers = _writers(listener, inside=True) if any(k.altered for k in listener.weights.seen.values()) else {}
+    for known in listener.weights.seen.values():
+        parameter = known.ref()
+        if parameter is not None and known.altered and id(parameter) in writers:
+            yield Overwritten(
+                name=names.get(id(parameter), f"tensor{tuple(parameter.shape)}"),
+                elements=parameter.numel(),
+                optimizer=known.optimizer,
+                kind="rewritten",
+                steps=_compared(known),
+                lost=known.altered,
+                place=place(writers[id(parameter)]),
+            )
+
+
+def _writers(listener: Listener, *, inside: bool = False) -> dict[int, Spot | None]:
+    """The line that wrote to each parameter last, outside of the optimisers' steps, where one was recorded.
+
+    `inside`: only lines that run within a module's forward.
+    """
     found: dict[int, Spot | None] = {}
     for tape in tapes_of(listener)[1:]:
         leaves: dict[int, int] = {}
@@ -157,6 +179,8 @@ def _writers(listener: Listener) -> dict[int, Spot | None]:
             if value.parameter is not None:
                 leaves[value.storage] = id(value.parameter)
         for op in tape.history:
+            if inside and tape.around(op) is None:
+                continue
             for number in (*op.mutated, *(op.inputs[:1] if op.name == "data.set" else ())):
                 written = tape.values.get(number)
                 if written is not None and written.storage in leaves:

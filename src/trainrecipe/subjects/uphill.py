@@ -28,6 +28,28 @@ PICKS = frozenset({"gather", "__getitem__", "take_along_dim"})
 NORMALISED = 1e-3
 """How far the probabilities of all actions may sum to something else than one, by rounding."""
 
+HALF = 1e-3
+"""How far a factor may be from one half, by rounding."""
+BLOWN = 10.0
+"""Mean square of a standard normal variable's values (1 where the density fits) from which they have left it."""
+GROWN = 4.0
+"""Times that this must have grown in training, so that values which begin far out are not taken for driven ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outward:
+    """Squares that enter the loss as those of a standard normal log-density do, and their means at the first and latest step.
+
+    `place` is the line that made the loss; `rival`: another backward trains the same weights.
+    """
+
+    elements: int
+    first: float
+    latest: float
+    steps: int
+    rival: bool
+    place: Place | None
+
 
 @dataclasses.dataclass(frozen=True)
 class Weighed:
@@ -73,6 +95,50 @@ def _cosine(step: Step) -> float | None:
         size += float(moved.square().sum())
         length += float(gradient.double().square().sum())
     return dot / math.sqrt(size * length) if size and length else None
+
+
+def outward(step: Step) -> Outward | None:
+    """The log-density of a standard normal with a positive sign in the loss, whose variable training has driven far out.
+
+    A square with the factor -1/2, per example or per element, alone has no lower bound: descent makes it grow.
+    """
+    latest = step.latest
+    if latest is step or not latest.observed < step.observed:
+        return None
+    graph = Graph(step)
+    squares = {op.index: op for op in graph.ops if _halved(graph, op)}
+    if not squares:
+        return None
+    for op in (again := Graph(latest)).ops:
+        one = squares.get(op.index)
+        if one is None or op.name != one.name or op.outputs[0].shape != one.outputs[0].shape or not _halved(again, op):
+            continue
+        first, last = (float(o.outputs[0].detach().double().mean()) for o in (one, op))
+        if last >= BLOWN and last >= GROWN * first:
+            made = graph.maker(graph.root)
+            rival = any(p is q for other in step.others for p in step.tape.parameters for q in other.tape.parameters)
+            place = made.place if made is not None else step.place
+            return Outward(op.outputs[0].numel(), first, last, latest.tape.step - step.tape.step, rival, place)
+    return None
+
+
+def _halved(graph: Graph, op: Seen) -> bool:
+    """Whether an operation squares a table of values, and the loss falls by half of each square, per example or element."""
+    out = op.outputs[0] if len(op.outputs) == 1 else None
+    if out is None or not op.inputs or not out.requires_grad or out.ndim == 0 or out.shape[0] < 2 or out.is_complex():
+        return False
+    name, given = plain_name(op), list(op.args) if isinstance(op.args, list | tuple) else []
+    power = given[1] if len(given) == 2 else None
+    if not (
+        name == "square"
+        or (name == "pow" and isinstance(power, int | float) and power == 2)
+        or (name in TIMES and power is op.inputs[0])
+    ):
+        return False
+    (slope,) = torch.autograd.grad(graph.root.sum(), [out], retain_graph=True, allow_unused=True)
+    if slope is None or not slope.numel() or bool((slope != slope.flatten()[0]).any()):
+        return False
+    return any(abs(float(slope.flatten()[0]) * n + 0.5) < HALF for n in (1, out.shape[0], out.numel()))
 
 
 def weighed(step: Step) -> Iterator[Weighed]:

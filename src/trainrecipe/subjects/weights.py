@@ -52,7 +52,8 @@ class Overwritten:
     """A parameter whose update did not last until the next step, at `lost` of `steps` steps that could be compared.
 
     `kind`: `reset` (it was the same before the next step as before this one), `copied` (it held the values of `source`),
-    `fresh` (it held other values altogether), `rounded` (most of it was as before, on a coarse grid).
+    `fresh` (it held other values altogether), `rounded` (most of it was as before, on a coarse grid), `rewritten` (a module's
+    forward changed most of it; `lost` counts these).
     """
 
     name: str
@@ -173,6 +174,22 @@ class Teacher:
 
 
 @dataclasses.dataclass(slots=True)
+class Reload:
+    """A model that was built again and given stored weights, next to one of its class that was trained.
+
+    `apart`: with the same weights, in eval mode and on the same input their outputs differ by this share of their norm.
+    `settings` are their attributes that differ, as text; `default`: one of these has, after loading, the value that the
+    constructor takes if it is told nothing. `place`: where the weights were loaded.
+    """
+
+    model: str
+    apart: float
+    settings: list[str]
+    default: bool
+    place: Place | None
+
+
+@dataclasses.dataclass(slots=True)
 class Weights:
     """All of it. `compared`: pairs of successive steps whose weights were compared; `thaws` are lines that may make
     parameters trainable, `other_steps` calls of a `step` in files that did not take part in a training step;
@@ -181,6 +198,7 @@ class Weights:
     freezes: list[Freeze] = dataclasses.field(default_factory=list)
     frozen_moves: list[FrozenMove] = dataclasses.field(default_factory=list)
     overwritten: list[Overwritten] = dataclasses.field(default_factory=list)
+    rewritten: list[Overwritten] = dataclasses.field(default_factory=list)
     compared: int = 0
     shared: list[Shared] = dataclasses.field(default_factory=list)
     recreated: list[Recreated] = dataclasses.field(default_factory=list)
@@ -188,6 +206,7 @@ class Weights:
     norms: list[Norm] = dataclasses.field(default_factory=list)
     untouched: list[Untouched] = dataclasses.field(default_factory=list)
     teachers: list[Teacher] = dataclasses.field(default_factory=list)
+    reloads: list[Reload] = dataclasses.field(default_factory=list)
     thaws: list[Place] = dataclasses.field(default_factory=list)
     other_steps: list[Place] = dataclasses.field(default_factory=list)
     foreign_loop: bool = False

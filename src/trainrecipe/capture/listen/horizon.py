@@ -86,6 +86,16 @@ class Horizon:
             share += loop.index * whole
         return share if whole < 1 else None
 
+    def outer_loops(self, passes: list[Pass]) -> list[Key]:
+        """The loops around the present line, but for those over a loader that is not done, and what lies within them."""
+        around = [key for _, key, *_ in enclosing()]
+        going = passes[-1] if passes and not passes[-1].finished else None
+        outside = self.around_pass.get(going.number) if going is not None else None
+        if going is None or outside is None:
+            return around
+        inner = next((i for i, key in enumerate(around) if key not in outside), len(around))
+        return around[:inner]
+
     def in_later_loop(self) -> bool:
         """Whether the loop around the present line is another one than the training began in."""
         first = next((look.loops[0].key for looks in self.looks.values() for look in looks if look.loops), None)

@@ -20,6 +20,8 @@ from trainrecipe.subjects.run import Optimizer, OptimizerStep, Scheduler
 _PROBES = 8
 """Parameters of an optimiser that are looked at to tell whether a backward reached it."""
 _FEW = 4
+_LOOKED_AT = 2
+"""Optimisers over tensors of the same shapes whose first steps are looked at in detail: of the folds that follow, none."""
 """Optimisers that are kept although nothing recorded was made for them: their gradients may come from nowhere."""
 _LARGEST = 50_000_000
 """Elements above which an optimiser's weights are not copied to measure its updates."""
@@ -147,7 +149,7 @@ class Optimizers(Ear):
         self.listener.sources.build()
         self.listener.folds.built(record.replaces, record.untouched, record.name)
         shapes = [p.shape for p in watched.parameters]
-        if shapes not in self._shapes:
+        if self._shapes.count(shapes) < _LOOKED_AT:
             self._shapes.append(shapes)
             self.listener.rouse()
         weakref.finalize(optimizer, self.watched.pop, id(optimizer), None)

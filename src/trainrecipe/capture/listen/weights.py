@@ -28,6 +28,9 @@ _GRID = 4
 _OTHER = 0.3
 """Change outside of the step, relative to the weight, above which the weights are other ones altogether."""
 
+_ROUNDING = 1e-5
+"""Change of a value, relative to it, that may be rounding."""
+
 
 @dataclasses.dataclass(slots=True)
 class Sampled:
@@ -36,7 +39,7 @@ class Sampled:
     `kept`, `reset`, `copied`, `fresh`, `rounded` count the steps by what was there when the next one began; `sources` are the
     tensors that it was a copy of, `gradient` is a hash of what a frozen one has as gradient, `idle` whether that is zero or of
     earlier on. `frozen` counts steps that moved it though it requires no gradient, `stale` those of them with a
-    gradient other than zero.
+    gradient other than zero. `altered` counts those of the `kept` after which most elements were changed outside of the step.
     """
 
     ref: weakref.ref[torch.Tensor]
@@ -54,6 +57,7 @@ class Sampled:
     thawed: bool = False
     frozen: int = 0
     stale: int = 0
+    altered: int = 0
 
 
 def sample(tensor: torch.Tensor) -> torch.Tensor:
@@ -146,6 +150,7 @@ class WeightSamples(Ear):
             known.rounded += 1
         else:
             known.kept += 1
+            known.altered += _is_altered(after, now)
 
     def _note_gradient(self, known: Sampled, parameter: torch.Tensor) -> None:
         """What is left in the gradient of a frozen tensor: zeros (an empty hash), or just what was there a step ago.
@@ -187,6 +192,12 @@ def _is_other(before: torch.Tensor, after: torch.Tensor, now: torch.Tensor) -> b
     """Whether the values are not those of before, changed: neither masked (which undoes a part of the update) nor scaled."""
     change, update = float((now - after).norm()), float((after - before).norm())
     return now.numel() > 4 and change > _OTHER * float(after.norm()) and change > 2 * update and not _pinned(now)
+
+
+def _is_altered(after: torch.Tensor, now: torch.Tensor) -> bool:
+    """Whether most values are others than the step left, by more than rounding. Clamps and masks do not count."""
+    changed = ((now - after).abs() > _ROUNDING * after.abs()) & (now != 0)
+    return now.numel() > 4 and not _pinned(now) and float(changed.float().mean()) >= 0.5
 
 
 def _original(parameter: torch.Tensor, now: torch.Tensor, optimizer: torch.optim.Optimizer) -> torch.Tensor | None:

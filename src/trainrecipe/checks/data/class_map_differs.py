@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ EACH = 5
 """Evaluation examples of a renamed class that must agree, in either half of them."""
 SURE = 0.8
 """Share of a class's evaluation examples that must bear the one other label."""
+SEVERAL, OPEN = 3, 6
+"""Classes that are surely renamed, from which those that neighbours confuse may be assigned by trial, and at most how many."""
+HELD = 0.9
+"""Share that must agree in the second half after such a trial, of the share that agrees in training."""
 
 
 class ClassMapDiffers(Check):
@@ -30,7 +35,9 @@ class ClassMapDiffers(Check):
     --------------
     For each evaluation example, the label of the nearest training example. Where all examples of one label are nearest to
     training examples of one other label, and these exchanges make up a permutation, the labels were numbered differently.
-    The permutation is guessed on one half of the examples and tested on the other.
+    The permutation is guessed on one half of the examples and tested on the other. Where three classes or more are surely
+    renamed and neighbours confuse the rest, the rest is exchanged in the way that agrees best, and must agree in the other
+    half about as well as training examples do among each other.
 
     Why it matters
     --------------
@@ -117,13 +124,13 @@ def _compare(train: Table, other: Table) -> Evidence:
     width = max(x.shape[1], z.shape[1])
     x, z = (torch.nn.functional.pad(t, (0, width - t.shape[1])) for t in (x, z))
     y = train.y[: len(x)]
-    own = y[nearest(x, x, leave_out=True)[:, 0]] == y
+    known = float((y[nearest(x, x, leave_out=True)[:, 0]] == y).double().mean())
     told = y[nearest(x, z)[:, 0]]
     label = other.y[: len(z)]
-    renamed, mapped = _permutation(told, label)
+    renamed, mapped = _permutation(told, label, known)
     return Evidence(
         {
-            "known": float(own.double().mean()),
+            "known": known,
             "same": float((told == label).double().mean()),
             "mapped": mapped,
             "renamed": renamed,
@@ -133,9 +140,9 @@ def _compare(train: Table, other: Table) -> Evidence:
     )
 
 
-def _permutation(told: torch.Tensor, label: torch.Tensor) -> tuple[list[list[int]], float]:
+def _permutation(told: torch.Tensor, label: torch.Tensor, known: float) -> tuple[list[list[int]], float]:
     """Which labels stand for which, if some are exchanged: pairs (training's number, evaluation's number), and the share of
-    examples in the second half that agree under that."""
+    examples in the second half that agree under that. `known` is the share that agrees in training."""
     import torch
 
     found: dict[int, int] = {}
@@ -151,12 +158,36 @@ def _permutation(told: torch.Tensor, label: torch.Tensor) -> tuple[list[list[int
     closed = len(set(renamed.values())) == len(renamed) and (
         set(renamed) == set(renamed.values()) or _one_sided(renamed, label)
     )
+    if renamed and not closed and len(renamed) >= SEVERAL:
+        found = _filled(found, told[0::2], label[0::2])
+        renamed = {a: b for a, b in found.items() if a != b}
+        closed = _agreement(found, told[1::2], label[1::2]) >= max(SURE * KNOWN, HELD * known)
     if not renamed or not closed:
         return [], math.nan
+    return [[a, b] for a, b in sorted(renamed.items())], _agreement(found, told[1::2], label[1::2])
+
+
+def _agreement(found: dict[int, int], told: torch.Tensor, label: torch.Tensor) -> float:
+    """The share of examples that agree when the numbers are exchanged like this."""
     moved: Any = told.clone()
     for a, b in found.items():
         moved[told == a] = b
-    return [[a, b] for a, b in sorted(renamed.items())], float((moved[1::2] == label[1::2]).double().mean())
+    return float((moved == label).double().mean())
+
+
+def _filled(found: dict[int, int], told: torch.Tensor, label: torch.Tensor) -> dict[int, int]:
+    """The exchanges with those of the other classes, as agrees best; empty where both splits do not have the same classes."""
+    import torch
+
+    classes = {int(k) for k in torch.unique(told)}
+    rest, free = sorted(classes - set(found)), sorted(classes - set(found.values()))
+    same = classes == {int(k) for k in torch.unique(label)}
+    if not same or len(set(found.values())) < len(found) or len(rest) != len(free) or len(rest) > OPEN:
+        return {}
+    counts = {(a, b): int(((told == a) & (label == b)).sum()) for a in rest for b in free}
+    ways = itertools.permutations(free)
+    best = max(ways, key=lambda way: sum(counts[pair] for pair in zip(rest, way, strict=True)))
+    return found | dict(zip(rest, best, strict=True))
 
 
 def _one_sided(renamed: dict[int, int], label: torch.Tensor) -> bool:

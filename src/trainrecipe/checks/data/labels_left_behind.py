@@ -52,6 +52,7 @@ class LabelsLeftBehind(Check):
     title = "Images are flipped, their labels are not, or by another decision"
     rows = ("D4", "S24")
     faults = (151,)
+    explains = ("mirrored-labels",)
 
     def measure(self, data: Data) -> list[Evidence]:
         """Read examples several times and follow images and labels."""

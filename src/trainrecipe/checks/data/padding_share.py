@@ -26,6 +26,9 @@ WORDS = 200
 """Different tokens from which they are words, none of which makes up half of a text."""
 SOME, NEARLY = 30, 0.8
 """Fewer tokens may be words, too, where one of them takes nearly all positions."""
+FEW, LOWEST = 10, 4
+"""Still fewer tokens may be words of a tiny vocabulary, where the commonest one and that of the padding are both among the
+lowest numbers, which are set aside for tokens that are no words."""
 MOST, ENDS = 4, 0.95
 """Tokens at the ends of rows that may be padding, and the share of all its places that padding has there."""
 VARIED = 20
@@ -38,7 +41,9 @@ class PaddingShare(Check):
     What it checks
     --------------
     Inputs that are sequences of whole numbers: the share of positions taken by the one token that fills the ends (or the
-    beginnings) of the rows; and whether one token that is rare in training makes up most of the evaluation text.
+    beginnings) of the rows; whether one token that is rare in training makes up most of the evaluation text; and whether one
+    token makes up most of the training text itself, where there are many tokens, or where it and the padding are both among
+    the lowest numbers.
 
     Why it matters
     --------------
@@ -57,7 +62,8 @@ class PaddingShare(Check):
 
     When it is wrong
     ----------------
-    Long rows among many short ones need padding; masked and packed properly it only costs time, so it is a note.
+    Long rows among many short ones need padding; masked and packed properly it only costs time, so it is a note. A token that
+    makes up most of the training may be an event that is the rule, such as "nothing happened": this is a note, too.
 
     Source
     ------
@@ -78,7 +84,9 @@ class PaddingShare(Check):
         first = {"kind": "padding", **_padding(train.x), "length": train.x.shape[1]}
         found = [Evidence(first, place=train.place)]
         common = _unknown(train.x, train.x)
-        if common["kinds"] >= (SOME if common["share"] >= NEARLY else WORDS):
+        padding = int(first["token"]) if first["share"] > FILLED else LOWEST
+        special = 0 <= padding < LOWEST and 0 <= common["token"] < LOWEST and padding != common["token"]
+        if common["kinds"] >= (FEW if special else SOME if common["share"] >= NEARLY else WORDS):
             found.append(Evidence({"kind": "common", **common}, place=train.place))
         for other in evaluations(data):
             if other.x.ndim == 2 and not other.x.is_floating_point():

@@ -64,8 +64,11 @@ class SameBatch(Check):
         passes = [p for p in data.run.train_passes() if any(p.batch_hashes)]
         if not passes:
             return Evidence(missing="no training batches from a DataLoader were seen")
-        numbers = dict.fromkeys(p.loader for p in passes)
-        found = [_look(data, data.run.loaders[n], [p for p in passes if p.loader == n]) for n in numbers]
+        groups: dict[object, list[Pass]] = {}
+        for p in passes:  # a loader that is built again for each step is one loader
+            loader = data.run.loaders[p.loader]
+            groups.setdefault((loader.born, loader.dataset) if loader.born else loader.number, []).append(p)
+        found = [_look(data, data.run.loaders[group[-1].loader], group) for group in groups.values()]
         return max(found, key=lambda e: e["longest"])
 
     def judge(self, evidence: Evidence) -> Ruling:

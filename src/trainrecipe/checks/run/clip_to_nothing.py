@@ -22,6 +22,8 @@ MEASURING = 1e6
 """A limit beyond this clips nothing: the call is there for the norm that it returns."""
 NEGLIGIBLE = 1e-5
 """Update / weight ratio below which a step changes next to nothing; about 1e-3 is healthy (Karpathy, the recipe, S17)."""
+SLOW = 2e-4
+"""Ratio below which a coefficient of a thousandth or less is worth a note: a fifth of what is healthy."""
 ENOUGH = 1e-4
 """Ratio that the steps would have without clipping: if even that is below, the learning rate is to blame, not the clip."""
 
@@ -94,10 +96,11 @@ class ClipToNothing(Check):
         coefficient, ratio, calls = evidence["coefficient"], evidence["ratio"], evidence["calls"]
         strong = sum(1 for c in evidence["coefficients"] if c < STRONG)
         seen = len(evidence["coefficients"])
-        if evidence["tiny"] < ALWAYS * calls and strong >= ALWAYS * seen and not evidence["scale_free"]:
+        crawls = evidence["tiny"] < ALWAYS * calls or NEGLIGIBLE <= ratio < SLOW
+        if strong >= ALWAYS * seen and crawls and not evidence["scale_free"]:
             return Ruling.found(
                 Severity.NOTE,
-                f"The limit of {evidence['limit']:g} cuts every gradient to about {coefficient:.1%} of itself.",
+                f"The limit of {evidence['limit']:g} cuts every gradient to about {coefficient:.2g} of itself.",
                 expected="clipping that acts on the largest gradients only",
                 observed=f"a coefficient below {STRONG:g} at {strong} of {seen} steps: in effect {evidence['optimizer']} has "
                 f"{coefficient:.2g} times its learning rate",

@@ -60,7 +60,7 @@ class ImbalanceHidden(Check):
         seen = [e for e in run.evaluated if not e.aside and e.predictions.task in ("classes", "binary")]
         if not seen:
             return Evidence(missing="no predictions of classes were seen next to their labels")
-        if run.steps < STEPS or run.ended == "rehearsed" or any(p.cut for p in run.train_passes()):
+        if run.steps < STEPS or run.ended in ("rehearsed", "shortened") or any(p.cut for p in run.train_passes()):
             early = _early(run, seen)
             return early or Evidence(missing=f"{run.steps} steps of a shortened training are too few to expect more")
         late = [e for e in seen if e.step >= 0.5 * run.steps and e.complete] or seen[-1:]

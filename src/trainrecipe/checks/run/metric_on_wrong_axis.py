@@ -117,7 +117,7 @@ def _fault(used: list[tuple[Evaluation, Decision]], met: Comparison | None) -> s
     if n < 2 or (met is not None and len(met.labels) < 2):
         return ""
     whole = last.raw or last.squashed
-    if sizes and max(sizes) == 1 and whole and last.axis == len(last.shape) - 1:
+    if sizes and max(sizes) == 1 and whole and (met is not None or last.axis == len(last.shape) - 1):
         per_example = len(last.shape) == 2 and last.shape[0] == last.batch
         return "single" if met is not None or per_example else ""
     if met is None or not any(d.compared for d in decisions) or not met.repeated or not met.other_whole:

@@ -17,6 +17,7 @@ SAYS = {
     "copied": "are overwritten with the values of other tensors",
     "fresh": "are overwritten with other values altogether",
     "rounded": "are rounded to a coarse grid again, on which most of them are what they were before",
+    "rewritten": "are changed by the forward of the module that holds them, past the gradient",
 }
 
 
@@ -27,14 +28,16 @@ class ParametersOverwritten(Check):
     --------------
     A sample of each parameter before and after each step, and again before the next: whether the update was undone every
     time, because the parameter is what it was before, is a copy of another tensor, holds new values altogether, or was
-    rounded back to a coarse grid.
+    rounded back to a coarse grid. Where the update lasts, but a module's forward changes most elements of its own parameter
+    before each next step, it is a note.
 
     Why it matters
     --------------
     A copy into `.data` in forward, weights that are loaded or initialised again inside the loop: the gradient is computed,
     the optimiser steps, and all of it is thrown away. The loss moves because of what remains. Weights that are quantised in
     place lose every update that is smaller than half a step of the grid; training for quantisation keeps the full weights and
-    rounds a copy.
+    rounds a copy. Weights that are standardised or normalised in place are used as they are made, but the gradient does not
+    know: it is that of free weights.
 
     What healthy looks like
     -----------------------
@@ -49,6 +52,9 @@ class ParametersOverwritten(Check):
     ----------------
     Values at the bound of a clamp stay there and are not meant; nor are weights that are set back now and then (line
     searches, inner loops of meta-learning, rounds of federated learning).
+    Projections, such as rows scaled to length one, may be written in forward on purpose; the note says no more than what is
+    done. Masks, clamps and bounds that most elements keep within are no change, and what the loop does after a step is not
+    looked at.
 
     Source
     ------
@@ -64,6 +70,7 @@ class ParametersOverwritten(Check):
         if run.weights.compared < FEWEST:
             return Evidence(missing=f"fewer than {FEWEST} pairs of optimiser steps in a row were looked at in detail")
         lost = [o for o in run.weights.overwritten if o.steps >= FEWEST and o.lost >= ALWAYS * o.steps]
+        lost = lost or [o for o in run.weights.rewritten if o.steps >= FEWEST and o.lost >= ALWAYS * o.steps]
         groups: dict[tuple[str, int], list[Overwritten]] = {}
         for one in lost:
             groups.setdefault((one.kind, one.optimizer), []).append(one)
@@ -87,6 +94,8 @@ class ParametersOverwritten(Check):
         if not evidence["tensors"]:
             return Ruling.passed(f"updates lasted from step to step, over {evidence['steps']} of them")
         names, kind = ", ".join(evidence["names"]), evidence["kind"]
+        if kind == "rewritten":
+            return self._rewritten(evidence, names)
         source = f" ({evidence['source']})" if evidence["source"] else ""
         return Ruling.found(
             Severity.WARNING,
@@ -97,4 +106,14 @@ class ParametersOverwritten(Check):
             fix="Remove the write to these parameters from the loop or forward; to tie weights, assign the parameter "
             "itself, to "
             "fix them, call requires_grad_(False).",
+        )
+
+    def _rewritten(self, evidence: Evidence, names: str) -> Ruling:
+        return Ruling.found(
+            Severity.NOTE,
+            f"After every step {evidence['tensors']} parameter tensors ({names}) {SAYS['rewritten']}.",
+            expected="a forward that computes what it uses from its parameters and leaves them alone",
+            observed=f"most elements had changed before the next step, in all {evidence['steps']} steps that could be followed",
+            fix="Assign the result to a local name, without `.data` and no_grad, and use that: the gradient then goes through "
+            "it. If a projection is meant, do it after the optimiser's step.",
         )

@@ -8,7 +8,9 @@ from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
-    from trainrecipe.subjects.step import Step
+    import torch
+
+    from trainrecipe.subjects.step import LossCall, Step
 
 UNEQUAL = 1.5
 """Ratio of the largest to the smallest number of targets from which there is a note in any case."""
@@ -17,6 +19,10 @@ NOTED, MATTERS = 0.1, 0.25
 gallery: three paragraphs one by one, of 49 to 125 characters, 0.14."""
 EVEN = 1.1
 """Ratio of the largest to the smallest number of targets up to which micro-batches are alike."""
+WINDOWS, QUARTER = 2, 1.25
+"""Steps whose targets must be counted, most of them over micro-batches that are not alike, one of them by this ratio: there a
+target weighs a quarter more than another. One step alone may be chance."""
+FIX = 'Use reduction="sum", and divide by the number of targets in the whole window.'
 
 
 class AccumulationUneven(Check):
@@ -25,7 +31,8 @@ class AccumulationUneven(Check):
     What it checks
     --------------
     Where several backward calls make a step, each with the mean of a cross-entropy over its own micro-batch: how many targets
-    each mean is taken over, and how far the sum of these gradients is from the gradient of the mean over all targets.
+    each mean is taken over, and how far the sum of these gradients is from the gradient of the mean over all targets. Where
+    the first micro-batches happen to be alike, the targets of some later ones are counted, too.
 
     Why it matters
     --------------
@@ -44,6 +51,7 @@ class AccumulationUneven(Check):
     When it is wrong
     ----------------
     A mean per sequence may be meant: then each sequence counts the same. Smaller batches at the end of a pass are left out.
+    Gradients are only compared for the first three micro-batches; what is known from counts alone is a note.
 
     Source
     ------
@@ -73,7 +81,8 @@ class AccumulationUneven(Check):
         weights = [weight_of_mean(one) or 0.0 for one in parts]
         if not 0 < max(weights) <= EVEN * min(weights):  # a script may weigh its means by their targets itself
             return Evidence(missing="the means are not known to have equal weights")
-        data = {"size": window.size, "most": max(counts), "fewest": min(counts), "seen": len(parts)}
+        later = _later(step, window.size)
+        data = {"size": window.size, "most": max(counts), "fewest": min(counts), "seen": len(parts), "later": later}
         if max(counts) <= EVEN * min(counts) or len({n / rows for n, rows in counted}) == 1:
             return Evidence({**data, "apart": 0.0}, place=step.place)
         return Evidence({**data, "apart": _apart(parts, counts)}, place=step.place)
@@ -81,7 +90,7 @@ class AccumulationUneven(Check):
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
         if e["apart"] < NOTED and e["most"] < UNEQUAL * e["fewest"]:
-            return Ruling.passed(
+            return _from_counts(e["later"]) or Ruling.passed(
                 f"{e['fewest']} to {e['most']} targets in a micro-batch: weighed by it, the gradient moves by {e['apart']:.0%}"
             )
         return Ruling.found(
@@ -90,8 +99,51 @@ class AccumulationUneven(Check):
             expected="the same weight for every target of a step",
             observed=f"a target of the smallest micro-batch weighs {e['most'] / e['fewest']:.1f} times as much as one of the "
             f"largest; the gradient of {e['seen']} micro-batches is {e['apart']:.0%} of its length off that of their mean",
-            fix='Use reduction="sum", and divide by the number of targets in the whole window.',
+            fix=FIX,
         )
+
+
+def _from_counts(later: list[list[int]]) -> Ruling | None:
+    """What the numbers of targets tell alone: a note where the micro-batches of most steps are unequal."""
+    uneven = [w for w in later if w[1] > EVEN * w[0]]
+    if len(later) < WINDOWS or 2 * len(uneven) <= len(later):
+        return None
+    fewest, most = max(uneven, key=lambda w: w[1] / w[0])
+    if most < QUARTER * fewest:
+        return None
+    return Ruling.found(
+        Severity.NOTE,
+        f"Means over {fewest} to {most} targets are accumulated with equal weights.",
+        expected="the same weight for every target of a step",
+        observed=f"a target of the smallest micro-batch weighs {most / fewest:.1f} times as much as one of the largest; in "
+        f"{len(uneven)} of {len(later)} steps the numbers of targets differ by more than {EVEN - 1:.0%}",
+        fix=FIX,
+    )
+
+
+def _later(step: Step, size: int) -> list[list[int]]:
+    """The fewest and the most targets of a micro-batch, for each step of `size` of them whose batches were kept.
+
+    Only batches with as many rows as the largest are compared. Empty where targets are not among what was kept.
+    """
+    call = next(c for c in step.losses if c.counts)
+    numbers = step.tape.constants()
+    if len(call.op.inputs) < 2 or call.op.inputs[1] not in numbers:
+        return []
+    which = numbers.index(call.op.inputs[1])
+    counted = [_count(call, b.constants, which) for b in step.batches_seen if len(b.constants) == len(numbers)]
+    full = max((rows for _, rows in counted), default=0)
+    steps = [[n for n, rows in counted[i : i + size] if n and rows == full] for i in range(0, len(counted) - size + 1, size)]
+    return [[min(s), max(s)] for s in steps if len(s) > 1]
+
+
+def _count(call: LossCall, constants: list[torch.Tensor | None], which: int) -> tuple[int, int]:
+    """The targets of a batch, and its rows."""
+    target = constants[which]
+    rows = [t.shape[0] for i, t in enumerate(constants) if t is not None and t.ndim > 1 and i != which]
+    if target is None or not rows:
+        return 0, 0
+    return int((target != call.settings.get("ignore_index", -100)).sum()), rows[0]
 
 
 def _targets(step: Step) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
 from trainrecipe.finding import Evidence, Ruling, Severity
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 
 STARVED = 0.25
 """Share of the fall of the loss with ReLU, below which a hidden softmax keeps the layers behind it from learning."""
+FLAT = 0.05
+"""Spread over the examples, relative to the values, up to which what a softmax gives is a constant. Measured: 0.002 after 70
+steps in a starved encoder, 1.1 where the layers in front of it had learned."""
+MATTERS = 0.005
+"""Share of the fall with ReLU that must need the hidden features; the rest is the bias of the output."""
 
 
 class DoubleActivation(Check):
@@ -18,7 +23,10 @@ class DoubleActivation(Check):
     What it checks
     --------------
     Softmaxes over features whose only use is as the input of another layer of weights. A copy is trained for a few
-    steps as it is, and with ReLU in their place. Also, ReLUs whose input is the result of a ReLU.
+    steps as it is, with ReLU in their place, and with their mean over the batch, which tells nothing about the example. It is
+    a finding when the loss falls far less than with ReLU, or, where the output's bias alone makes most of the fall, hardly
+    more than with the mean while the softmax is a constant in the latest step too. Also, ReLUs whose input is the result of a
+    ReLU.
 
     Why it matters
     --------------
@@ -37,7 +45,8 @@ class DoubleActivation(Check):
     When it is wrong
     ----------------
     A mixture may be meant (topics, soft assignments, codebooks): where the model learns on one batch nearly as well with the
-    softmax, the check is unsure. Softmaxes over positions or of images are not looked at.
+    softmax, the check is unsure. A single softmax that is no more than constant yet is a note; one behind another is no
+    mixture, and a warning. Softmaxes over positions or of images are not looked at.
 
     Source
     ------
@@ -57,7 +66,7 @@ class DoubleActivation(Check):
     )
 
     def measure(self, step: Step) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.activations import STEPS, compared, hidden_softmaxes
+        from trainrecipe.subjects.activations import STEPS, compared, hidden_softmaxes, spread_of, with_means
 
         if step.distrust:
             return Evidence(missing=step.distrust)
@@ -67,23 +76,36 @@ class DoubleActivation(Check):
         falls = compared(step, hidden) if step.optimizer is not None else None
         if falls is None:
             return Evidence(missing="a softmax lies between two layers, but there was no time, or no optimiser, to try it")
-        data = {"hidden": len(hidden), "width": hidden[0].width, "softmax": falls[0], "relu": falls[1], "steps": STEPS}
+        data: dict[str, Any] = {
+            "hidden": len(hidden),
+            "width": hidden[0].width,
+            "softmax": falls[0],
+            "relu": falls[1],
+            "steps": STEPS,
+        }
+        constant = None
+        if falls[0] >= STARVED * falls[1] and spread_of(step, hidden) <= FLAT:
+            constant = with_means(step, hidden)
+        data |= {"constant": constant, "series": any(h.behind for h in hidden)}
         return Evidence(data, place=hidden[0].place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         if not evidence["hidden"]:
             return self._twice(evidence)
-        with_it, without = evidence["softmax"], evidence["relu"]
-        if without <= 0 or with_it >= STARVED * without:
+        with_it, without, constant = evidence["softmax"], evidence["relu"], evidence["constant"]
+        gain = 0.0 if constant is None else without - constant
+        idle = gain > MATTERS * without and with_it - constant < STARVED * gain
+        if without <= 0 or (with_it >= STARVED * without and not idle):
             return Ruling.unsure(
                 "a softmax lies between two layers of weights, and the model learns with it: a mixture, or a mistake?"
             )
+        sure = with_it < STARVED * without or evidence["series"]
         return Ruling.found(
-            Severity.WARNING,
+            Severity.WARNING if sure else Severity.NOTE,
             f"A softmax over {evidence['width']} hidden features keeps the model from learning.",
             expected="an activation between layers that lets the signal through",
-            observed=f"in {evidence['steps']} steps on one batch the loss falls by {with_it:.3g}, and by {without:.3g} "
-            "with ReLU in the softmax's place",
+            observed=f"in {evidence['steps']} steps on one batch the loss falls by {with_it:.4g}, by {without:.4g} with ReLU "
+            "in the softmax's place" + ("" if constant is None else f", by {constant:.4g} with a constant there"),
             fix="Replace the softmax by ReLU or GELU.",
         )
 

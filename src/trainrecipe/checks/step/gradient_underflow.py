@@ -18,9 +18,10 @@ LOST = 0.5
 """Share of a tensor's gradient elements that float16 rounds to zero, and relative error of the whole, both at least."""
 MANY = 0.1
 """Share of all elements that must lie in such tensors."""
-SOME = 0.1
-"""Share of a weight's gradient elements that is worth a note where nothing scales the loss."""
-APART = 0.01
+SOME = 0.001
+"""Share of a weight's gradient elements that is worth a note where nothing scales the loss: losses shrink from here on, and
+what is lost at the beginning is the least that will be lost."""
+APART = 0.002
 """Relative error of that gradient, at least: rounding alone gives 0.001."""
 
 
@@ -31,7 +32,7 @@ class GradientUnderflow(Check):
     --------------
     For a step under float16 autocast: the gradients of the recorded step, replayed as the script runs it and once more in
     float32. How many elements are exactly zero in float16 only, and how far each tensor's gradient is off. From
-    half of a tensor on it is a warning; where no `GradScaler` is at work, a note from a tenth of a weight on.
+    half of a tensor on it is a warning; where no `GradScaler` is at work, a note from a thousandth of a weight on.
 
     Why it matters
     --------------

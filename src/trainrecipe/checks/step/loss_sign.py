@@ -10,7 +10,7 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.step import Step
     from trainrecipe.subjects.terms import Parts, Term
-    from trainrecipe.subjects.uphill import Weighed
+    from trainrecipe.subjects.uphill import Outward, Weighed
 
 
 class LossSign(Check):
@@ -25,7 +25,9 @@ class LossSign(Check):
     (`maximize=True`, or weights that are moved along the gradient by hand). Beside such a loss, every other term of the same
     predictions and targets, such as a Dice loss, is followed while the predictions are moved to the targets: it may not rise.
     Of a policy's loss, log-probabilities of the actions taken times weights of the batch (advantages, returns), the sign is
-    measured; it is a note where descent makes actions less likely the more weight they have.
+    measured; it is a note where descent makes actions less likely the more weight they have. Of the log-density of a standard
+    normal, as in a normalising flow, the square enters the loss with the factor -1/2; it is a finding when descent has driven
+    the squares ten times as far out as such a density has them, and to four times what they were.
 
     Why it matters
     --------------
@@ -48,6 +50,7 @@ class LossSign(Check):
     for all examples, as in GANs, and losses that are none of those named are not looked at. A policy's loss without a minus
     is right where the weights are costs, as the length of a tour; whether the weights are costs is not known, so it is at
     most a note, and none where the source turns a sign on the way. Only discrete actions whose weights are one tensor are seen.
+    Of densities, only the standard normal is known; where another backward trains the same weights, the check is unsure.
 
     Source
     ------
@@ -74,18 +77,23 @@ class LossSign(Check):
     def measure(self, step: Step) -> list[Evidence] | Evidence:
         """Find terms that are known losses, with their signs."""
         from trainrecipe.subjects.terms import parts
-        from trainrecipe.subjects.uphill import goes_up, weighed
+        from trainrecipe.subjects.uphill import goes_up, outward, weighed
 
         whole = parts(step)
         if whole.why:
             return Evidence(missing=whole.why)
         known = [t for t in whole.terms if t.pull and t.head]
         policies = list(weighed(step))
-        if not known and not policies:
+        driven = None if known else outward(step)
+        if not known and not policies and driven is None:
             return Evidence(missing="no term of the loss is a known loss of a trained prediction and targets")
         up = goes_up(step)
         if up is None:
             return Evidence(missing="in which direction the weights are moved cannot be told")
+        if driven is not None and not up:
+            return _density(driven)
+        if not known and not policies:
+            return Evidence(missing="no term of the loss is a known loss of a trained prediction and targets")
         losses = (_look(step, whole, term, up) for term in known)
         return [*losses, *_opposed(step, up), *(_policy(step, one, up) for one in policies)]
 
@@ -93,6 +101,8 @@ class LossSign(Check):
         e = evidence
         if e.get("actions"):
             return _discouraged(e)
+        if e.get("driven"):
+            return _unlikely(e)
         name = e["loss"]
         if e["opposed"]:
             return _rising(e)
@@ -151,6 +161,25 @@ def _rising(e: Evidence) -> Ruling:
         observed=f"with the predictions moved to the targets, {e['opposed']} falls by {e['fall']:.3g} and this term rises by "
         f"{e['rise']:.3g}, all the way",
         fix="Turn the sign of this term; a score such as Dice or a correlation is to be subtracted, a loss added.",
+    )
+
+
+def _density(one: Outward) -> Evidence:
+    facts = {"driven": one.elements, "first": one.first, "latest": one.latest, "steps": one.steps, "rival": one.rival}
+    return Evidence(facts, place=one.place)
+
+
+def _unlikely(e: Evidence) -> Ruling:
+    text = f"the mean square of what a standard normal is to fit went from {e['first']:.3g} to {e['latest']:.3g} in "
+    text += f"{e['steps']} steps, and the loss falls as it grows"
+    if e["rival"]:
+        return Ruling.unsure(f"{text}; but another backward of the program trains the same weights")
+    return Ruling.found(
+        Severity.WARNING,
+        "Training drives a Gaussian log-likelihood down: the data are made ever less likely.",
+        expected="a negative log-likelihood: half of each square is added to the loss, so that the squares stay near one",
+        observed=f"half of each square is subtracted; {text}",
+        fix="Put a minus sign before the log-likelihood.",
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from trainrecipe.check import Check, Price
@@ -36,7 +37,8 @@ class Saturation(Check):
     What it checks
     --------------
     The model runs, with the latest weights, on every batch that was kept. Counted are results of hidden tanh and sigmoid
-    units, those that go on into another weighted layer, that lie within 3 % of their limit.
+    units, those that go on into another weighted layer, that lie within 3 % of their limit. Sigmoids written by hand, as
+    1 / (1 + exp(-z)), and networks of plain tensors without any module are seen too.
 
     Why it matters
     --------------
@@ -121,8 +123,10 @@ def _from_the_start(step: Step) -> bool:
 def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
     """Per hidden layer of tanh or sigmoid units the share of saturated values per batch, and percentiles of |a|."""
 
+    from trainrecipe.subjects.activations import HandWritten, over_feeds, without_modules
     from trainrecipe.subjects.layers import label, over_batches
 
+    plain, by_hand = without_modules(step), HandWritten()
     shares: dict[tuple[int, int], list[float]] = {}
     sizes: dict[tuple[int, int], Any] = {}
     names: dict[tuple[int, int], tuple[str, Any]] = {}
@@ -138,7 +142,8 @@ def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
             last[0] = (op.index, number)
             sources.clear()
             kept.clear()
-        if not seen.inside or not seen.outputs:
+            by_hand.clear()
+        if not (seen.inside or plain) or not seen.outputs:
             return
         kept.extend(seen.outputs)
         coming = set().union(*(sources.get(id(t), set()) for t in seen.inputs))
@@ -149,19 +154,20 @@ def _saturated(step: Step) -> tuple[list[dict[str, Any]], int]:
         elif coming:
             gates.update(coming)  # multiplied, added, compared: not a plain hidden layer
         out = seen.outputs[0]
-        if seen.name not in SQUASHES or not out.requires_grad or out.numel() < 8:
+        written = by_hand.sigmoid(seen)
+        if not (seen.name in SQUASHES or written) or not out.requires_grad or out.numel() < 8:
             return
         key = (op.index, seen.index)
         size = out.detach().float()
-        size = (2 * size - 1).abs() if "sig" in seen.name or "expit" in seen.name else size.abs()
+        size = (2 * size - 1).abs() if written or "sig" in seen.name or "expit" in seen.name else size.abs()
         shares.setdefault(key, []).append(float((size > FLAT).double().mean()))
         flat = size.flatten()
         sizes[key] = flat[:: max(1, len(flat) // 4096)].quantile(flat.new_tensor([0.05, 0.5, 0.95]))
-        names[key] = (label(op, seen), seen.place)
+        names[key] = (label(op, dataclasses.replace(seen, name="sigmoid") if written else seen), seen.place)
         rows[key] = rows.get(key, 0) + (out.shape[0] if number else 0)
         sources[id(out)] = {key}
 
-    over_batches(step, look)
+    (over_feeds if plain else over_batches)(step, look)
     found = []
     for key in shares:
         if key not in hidden or key in gates:

@@ -1,0 +1,152 @@
+"""Loops that can be told to end: once a rehearsal has seen enough, the loops around the training are left after the turn
+that they are in, and the script goes on behind them.
+
+Python offers no way to leave a loop from outside, so those of the user's files that may train are compiled with a question
+after each turn: `for x in each(xs)`, `while on() and test`. Nothing is read ahead, no line moves, and as long as no loop was
+told to end, the same is executed in the same order.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import importlib.machinery
+import re
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trainrecipe.capture.where import is_user_file
+
+Key = tuple[str, int]
+"""A loop: its file and line."""
+
+_EACH, _ON = "__trainrecipe_each__", "__trainrecipe_on__"
+_TRAINS = re.compile("train|fit|epoch|step|backward|learn|update|optim|run|loop|main|experiment|fold|phase|iterat", re.I)
+"""What the functions are called that a training loop may call. A loop that is missed for its names is not left early, one
+that is not a training loop is never told to end."""
+
+_known: set[Key] = set()
+_ending: set[Key] = set()
+
+
+def can_end(loops: Iterable[Key]) -> bool:
+    """Whether all of these loops ask after each turn whether they are to end."""
+    return _known.issuperset(loops)
+
+
+def end(loops: Iterable[Key]) -> None:
+    """Leave each of these loops after the turn that it is in."""
+    _ending.update(_known.intersection(loops))
+
+
+def compiled(source: bytes | ast.Module, path: str) -> types.CodeType:
+    """The code of one of the user's files, whose training loops ask. Raises what `compile` raises."""
+    tree = source if isinstance(source, ast.Module) else ast.parse(source, path)
+    asking = _Asking(path, tree)
+    try:
+        code: types.CodeType = compile(ast.fix_missing_locations(asking.visit(tree)), path, "exec", dont_inherit=True)
+    except RecursionError:
+        return compile(source, path, "exec", dont_inherit=True)
+    _known.update(asking.keys)
+    if asking.keys:
+        setattr(builtins, _EACH, _each)
+        setattr(builtins, _ON, _on)
+    return code
+
+
+@contextlib.contextmanager
+def in_imports() -> Iterator[None]:
+    """Compile the user's modules so as well, when they are imported."""
+    original = importlib.machinery.SourceFileLoader.get_code
+
+    def get_code(loader: importlib.machinery.SourceFileLoader, fullname: str) -> types.CodeType | None:
+        file = loader.get_filename(fullname)
+        if not is_user_file(file):
+            return original(loader, fullname)
+        try:
+            return compiled(Path(file).read_bytes(), file)
+        except Exception:
+            return original(loader, fullname)  # which raises as it would without us
+
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        importlib.machinery.SourceFileLoader.get_code = original  # type: ignore[method-assign]
+
+
+def _each(file: str, line: int, turns: Iterable[Any]) -> Iterable[Any]:
+    import torch
+
+    return turns if torch.compiler.is_compiling() else _asked((file, line), turns)
+
+
+def _asked(key: Key, turns: Iterable[Any]) -> Iterator[Any]:
+    for turn in turns:
+        yield turn
+        if key in _ending:
+            _ending.discard(key)
+            return
+
+
+def _on(file: str, line: int) -> bool:
+    key = (file, line)
+    if key not in _ending:
+        return True
+    _ending.discard(key)
+    return False
+
+
+class _Asking(ast.NodeTransformer):
+    """Puts the question into the loops of a file that may train: those from which a function is called that may."""
+
+    def __init__(self, path: str, tree: ast.Module) -> None:
+        self.path = path
+        self.keys: set[Key] = set()
+        self._training = _trainers(tree)
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        """`for x in xs` becomes `for x in each(file, line, xs)`."""
+        self.generic_visit(node)
+        if self._trains(node):
+            node.iter = ast.copy_location(self._question(_EACH, node, [node.iter]), node.iter)
+        return node
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        """`while test` becomes `while on(file, line) and test`."""
+        self.generic_visit(node)
+        if self._trains(node):
+            question = ast.copy_location(self._question(_ON, node, []), node.test)
+            node.test = ast.copy_location(ast.BoolOp(ast.And(), [question, node.test]), node.test)
+        return node
+
+    def _trains(self, node: ast.For | ast.While) -> bool:
+        return any(name in self._training or _TRAINS.search(name) for name in _called(node))
+
+    def _question(self, name: str, node: ast.For | ast.While, more: list[ast.expr]) -> ast.Call:
+        self.keys.add((self.path, node.lineno))
+        key = [ast.Constant(self.path), ast.Constant(node.lineno)]
+        made = ast.Call(ast.Name(name, ast.Load()), [*key, *more], [])
+        for part in (made.func, *key):
+            ast.copy_location(part, node.iter if isinstance(node, ast.For) else node.test)
+        return made
+
+
+def _trainers(tree: ast.Module) -> set[str]:
+    """Names of the file's functions from which a call leads to something with the name of a training step."""
+    calls: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            calls.setdefault(node.name, set()).update(_called(node))
+    found = {name for name, called in calls.items() if any(map(_TRAINS.search, called))}
+    while more := {name for name, called in calls.items() if name not in found and called & found}:
+        found |= more
+    return found
+
+
+def _called(node: ast.AST) -> set[str]:
+    functions = [n.func for n in ast.walk(node) if isinstance(n, ast.Call)]
+    return {f.attr if isinstance(f, ast.Attribute) else f.id for f in functions if isinstance(f, ast.Attribute | ast.Name)}

@@ -1,0 +1,125 @@
+"""Models that were built again and given the weights of a trained one: do they compute what that one computes?"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from trainrecipe.capture import members
+from trainrecipe.capture.tape import RandomState
+from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.capture.twin import CannotCopy, Memo
+from trainrecipe.capture.where import place
+from trainrecipe.subjects.weights import Reload
+
+if TYPE_CHECKING:
+    from trainrecipe.capture.listen.listener import Listener
+
+_OWN = frozenset({"_parameters", "_buffers", "_modules", "training"})
+_MOST = 4
+_LISTED = 4
+
+
+def reloads(listener: Listener) -> Iterator[Reload]:
+    """Each model with loaded weights that is not trained itself, next to a trained one of its class."""
+    held = listener.optimizers.held_by
+    roots = list(listener.models.roots.values())
+    trained = [m for m in roots if any(id(p) in held for p in members.parameters(m))]
+    again = [m for m in roots if m in listener.models.loaded and not any(id(p) in held for p in members.parameters(m))]
+    for module in again[-_MOST:]:
+        first = next((t for t in reversed(trained) if type(t) is type(module) and _shapes(t) == _shapes(module)), None)
+        if first is not None:
+            with listener.recorder.pause(), torch.no_grad():
+                found = _compare(listener, first, module)
+            if found is not None:
+                yield found
+
+
+def _shapes(module: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    held = [*members.named_parameters(module), *members.named_buffers(module)]
+    return [(name, tuple(t.shape)) for name, t in held]
+
+
+def _compare(listener: Listener, first: nn.Module, again: nn.Module) -> Reload | None:
+    """Both with the weights of `again`, in eval mode, on an input that one of them was given."""
+    given = [(args, kwargs) for key, (args, kwargs), _, _ in listener.models.inputs if key in (id(again), id(first))]
+    settings = list(_settings(first, again))
+    name = type(again).__name__
+    at = next((x.place for x in reversed(listener.run.checkpoints.loaded) if x.model == name), None)
+    at = at or place(listener.models.births.get(again))
+    if not given or not settings:
+        return Reload(name, 0.0, [], False, at) if given else None
+    try:
+        mine, theirs = Memo().module(first), Memo().module(again)
+    except CannotCopy:
+        return None
+    for module, values in ((mine, theirs), (theirs, theirs)):
+        module.eval()
+        own = dict([*members.named_parameters(module), *members.named_buffers(module)])
+        for key, tensor in [*members.named_parameters(values), *members.named_buffers(values)]:
+            own[key].copy_(tensor)
+    args, kwargs = given[-1]
+    state = RandomState.now()
+    try:
+        results = []
+        for module in (mine, mine, theirs):
+            state.restore()
+            results.append([t.detach().clone() for t in tensors_in(module(*args, **kwargs)) if t.is_floating_point()])
+    finally:
+        state.restore()
+    expected, repeated, seen = results
+    if not expected or [t.shape for t in expected] != [t.shape for t in seen] or _apart(expected, repeated):
+        return None
+    return Reload(
+        name,
+        _apart(expected, seen),
+        [f"{name}: {_tell(a)} in training, {_tell(b)} after loading" for name, a, b in settings[:_LISTED]],
+        any(_is_default(type(again), a, b) for _, a, b in settings),
+        at,
+    )
+
+
+def _apart(expected: list[torch.Tensor], seen: list[torch.Tensor]) -> float:
+    """The largest difference between two lists of outputs, as a share of the norm of the expected one."""
+    return max(float((a - b).norm() / a.norm().clamp_min(1e-12)) for a, b in zip(expected, seen, strict=True))
+
+
+def _settings(first: nn.Module, again: nn.Module) -> Iterator[tuple[str, Any, Any]]:
+    """Attributes of two modules and of those within them that differ: the name and both values."""
+    theirs = dict(members.named_modules(again))
+    for name, module in members.named_modules(first):
+        other = theirs.get(name)
+        if other is None:
+            continue
+        if type(module) is not type(other):
+            yield name or type(first).__name__, type(module), type(other)
+            continue
+        present = vars(other)
+        for key, value in vars(module).items():
+            plain = key not in _OWN and key in present and _is_plain(value) and _is_plain(present[key])
+            if plain and value != present[key]:
+                yield f"{name}.{key}" if name else key, value, present[key]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | types.FunctionType | types.BuiltinFunctionType)
+
+
+def _is_default(kind: type, trained: Any, loaded: Any) -> bool:
+    """Whether the value after loading, and not the one in training, is what the constructor takes if it is told nothing."""
+    defaults = [p.default for p in inspect.signature(kind).parameters.values()]
+    told = [(type(d), d) for d in defaults if _is_plain(d)]
+    pairs = ((trained, loaded), (_tell(trained), _tell(loaded)))  # functions are named by texts
+    return any((type(after), after) in told and (type(before), before) not in told for before, after in pairs)
+
+
+def _tell(value: Any) -> str:
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) else repr(value)[:40] if not isinstance(value, str) else value[:40]
