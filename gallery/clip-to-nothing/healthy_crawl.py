@@ -7,17 +7,6 @@ import torch
 from torch import nn
 
 
-@dataclass
-class Config:
-    window: int = 24
-    hidden: int = 32
-    batch_size: int = 32
-    epochs: int = 6
-    lr: float = 0.1
-    max_norm: float = 1.0
-    seed: int = 11
-
-
 def hourly_load(hours, rng):
     t = np.arange(hours)
     daily = np.sin(2 * np.pi * (t - 7) / 24) + 0.4 * np.sin(4 * np.pi * t / 24)
@@ -43,6 +32,17 @@ class Forecaster(nn.Module):
     def forward(self, x):
         states, _ = self.gru(x)
         return self.out(states[:, -1]).squeeze(-1)
+
+
+@dataclass
+class Config:
+    window: int = 24
+    hidden: int = 32
+    batch_size: int = 32
+    epochs: int = 5
+    lr: float = 0.1
+    max_norm: float = 1.0
+    seed: int = 11
 
 
 def main(cfg):

@@ -32,7 +32,7 @@ class Cells(Dataset):
 
 
 class TinyUNet(nn.Module):
-    def __init__(self, width=12):
+    def __init__(self, width=8):
         super().__init__()
         self.down = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.ReLU())
         self.bottom = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU())
@@ -64,7 +64,7 @@ def main():
     net = TinyUNet()
     criterion = nn.BCEWithLogitsLoss()
     optimizer = torch.optim.RMSprop(net.parameters(), lr=2e-3)
-    for epoch in range(4):
+    for epoch in range(3):
         net.train()
         running = 0.0
         for pictures, masks in train_loader:

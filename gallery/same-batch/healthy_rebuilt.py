@@ -48,17 +48,15 @@ def validation_loss(net, dataset):
 
 torch.manual_seed(SEED)
 generator = torch.Generator().manual_seed(SEED + 1)
-train_set, val_set = simulate(16_000, generator), simulate(1_000, generator)
+train_set, val_set = simulate(9_600, generator), simulate(1_000, generator)
 
 net = make_net()
 optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
 steps = len(train_set) // BATCH_SIZE
-batches = iter(shuffled(train_set))
-for step in range(steps):
-    traces, targets = next(batches)
+for step, (traces, targets) in enumerate(shuffled(train_set), start=1):
     loss = F.mse_loss(net(traces), targets)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if step % 50 == 49:
-        print(f"step {step + 1}/{steps}: loss {loss.item():.4f}, validation {validation_loss(net, val_set):.4f}")
+    if step % 50 == 0:
+        print(f"step {step}/{steps}: loss {loss.item():.4f}, validation {validation_loss(net, val_set):.4f}")

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from trainrecipe.capture.listen.loops import needs_another
 from trainrecipe.subjects.run import Run
 
 BATCHES = 8
@@ -324,7 +325,7 @@ class _Shortened:
             raise StopIteration
         self.given += 1
         chosen = next(self.sampler)
-        self.over = self.given >= self._most(self._length)
+        self.over = self.given >= self._most(self._length) and not needs_another()
         if self.over and self._length is not None:
             for chosen in self.sampler:  # noqa: B007  the last one is wanted
                 pass

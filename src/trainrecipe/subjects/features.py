@@ -97,3 +97,21 @@ def told(
         return float((near.mode(1).values == truth).double().mean()), most, max(1e-9, most * (1 - most) / n) ** 0.5
     left = float((near.mean(1) - truth).square().mean() / truth.var(correction=0).clamp_min(1e-30))
     return 1 - left, 0.0, 2 / n**0.5
+
+
+def line_told(x: torch.Tensor, y: torch.Tensor, classes: bool, folds: int = 5) -> float:
+    """The share of the labels' variance (of each class's indicator) that a ridge regression on the inputs (rows, columns)
+    explains in examples that it was not fitted to; at or below 0 where it explains nothing."""
+    a = (x.double() - x.double().mean(0)) / x.double().std(0).clamp_min(1e-9)
+    told = torch.nn.functional.one_hot(torch.unique(y, return_inverse=True)[1]).double() if classes else y.double()[:, None]
+    told = told - told.mean(0)
+    fold = torch.arange(len(a), device=a.device) % folds
+    left = torch.zeros_like(told)
+    for k in range(folds):
+        known, asked = a[fold != k], a[fold == k]
+        weights = torch.linalg.solve(
+            known.T @ known + len(known) * 0.01 * torch.eye(a.shape[1], dtype=a.dtype, device=a.device),
+            known.T @ told[fold != k],
+        )
+        left[fold == k] = told[fold == k] - asked @ weights
+    return 1 - float(left.square().sum() / told.square().sum().clamp_min(1e-30))

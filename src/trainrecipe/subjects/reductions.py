@@ -31,6 +31,24 @@ def weight_of_mean(step: Step) -> float | None:
     return max(known, default=None)
 
 
+def summed(step: Step) -> float:
+    """How many times as large the step's loss is as the mean of its values: 32 for a sum over 32 tokens and a mean over the
+    batch. 1 where there is more than one loss function, or none of PyTorch's. Raises what a replay raises.
+    """
+    import torch
+
+    calls = [c for c in step.losses if c.counts]
+    if len(calls) != 1 or calls[0].target is None:
+        return 1.0
+    op, target = calls[0].op, calls[0].target
+    twin = step.twin()
+    env = twin.run()
+    value, loss = env[op.outputs[0]], twin.total(env)
+    (weights,) = torch.autograd.grad(loss, value)
+    total = float(weights.sum())
+    return total * target.numel() if calls[0].settings.get("reduction") == "sum" else total
+
+
 def _terms(step: Step, number: int, factor: float, before: int | None, depth: int) -> Iterator[float]:
     """The weights of the means and sums that a scalar consists of; NaN for a term that is something else."""
     op = step.producer(number, before)

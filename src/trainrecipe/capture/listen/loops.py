@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from trainrecipe.capture.listen.expressions import evaluate, is_number, length
-from trainrecipe.capture.where import OWN, Spot
+from trainrecipe.capture.where import OWN, Spot, is_user_file
 
 _STANDARD = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _FRAMES = 80
@@ -170,6 +170,35 @@ def call_at(frame: FrameType) -> ast.Call | None:
             if begins == (line, column) and ends == (end, end_column):
                 return node
     return None
+
+
+def needs_another() -> bool:
+    """Whether the script asks an iterator for its next item by a bare `next(iterator)`, and would fail if there were none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        frame = frame.f_back
+    call = call_at(frame) if frame is not None else None
+    if frame is None or call is None or len(call.args) > 1 or _called_name(call) not in ("next", "__next__"):
+        return False
+    inner: ast.AST = call
+    for node in above(frame.f_code.co_filename, call):
+        if isinstance(node, FUNCTIONS | ast.Lambda):
+            return True
+        if isinstance(node, ast.Try) and inner in node.body and any(map(_catches_the_end, node.handlers)):
+            return False
+        inner = node
+    return True
+
+
+def _called_name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _catches_the_end(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    names = {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)}
+    return bool(names & {"StopIteration", "Exception", "BaseException"})
 
 
 def _child_at(node: ast.AST, line: int, column: int, found: list[Any]) -> ast.AST | None:

@@ -30,6 +30,10 @@ ALIKE = 0.95
 """Straightness of the quantiles of an array against those of what is fed, from which it may be its source."""
 COLUMN = 0.999
 """Correlation from which an array is a column of another."""
+MANY = 300
+"""Rows of a table from which it is a note that neither neighbours nor a linear model tell its labels."""
+LEAST_COLUMNS, ROWS_PER_COLUMN = 4, 8
+"""Its columns, at least, and the rows for each of them."""
 NUMBERED = 0.8
 """Share of examples with a whole number of their own from which these are no labels, but the examples' places in the data."""
 
@@ -62,7 +66,8 @@ class InputsAndLabelsUnrelated(Check):
     When it is wrong
     ----------------
     Labels that are random on purpose (a test of memorising, a baseline with shuffled labels) look the same. Tasks that
-    neighbours cannot tell in any split are left undecided: a hard task and a broken one look alike then.
+    neighbours cannot tell in any split are left undecided: a hard task and a broken one look alike then. A large table whose
+    labels a linear model cannot tell either is a note; parities look so as well, and made-up data without any relation.
 
     Source
     ------
@@ -100,6 +105,7 @@ class InputsAndLabelsUnrelated(Check):
             return Evidence(missing="all training examples seen have one label")
         result: dict[str, Any] = {"own": own, "steady": steady, "rows": train.rows}
         if _at_chance(own):
+            result["nothing"] = steady and _says_nothing(train)
             result |= _elsewhere(data, train, evaluations(data))
         else:
             broken = next((t for t in evaluations(data) if _is_broken(train, t)), None)
@@ -137,6 +143,14 @@ class InputsAndLabelsUnrelated(Check):
             return _found("later epochs", "the first one", _text(e["late"]), _text(e["early"]), Severity.WARNING, fix)
         if not _at_chance(e["own"]):
             return Ruling.passed(f"neighbours tell the label of training examples: {own}")
+        if "other" not in e.data and e["nothing"]:
+            return Ruling.found(
+                Severity.NOTE,
+                "The inputs of the training say nothing about its labels.",
+                expected="neighbouring examples that share their label more often than chance, or a linear relation",
+                observed=f"of {e['rows']} rows: {own}; nor does a linear model tell the labels of other examples",
+                fix=f"If the data are not random on purpose: {fix[0].lower()}{fix[1:]} Compare a few rows with their source.",
+            )
         if "other" not in e.data:
             return Ruling.unsure(f"neighbours do not tell the label of training examples ({own}); the task may be hard")
         if not e["steady"]:
@@ -152,6 +166,17 @@ class InputsAndLabelsUnrelated(Check):
         return bars(
             "What neighbours tell about the label", "Agreement of an example's label with that of its neighbours.", values
         )
+
+
+def _says_nothing(train: Table) -> bool:
+    """Whether a table has many examples for its columns, and a linear model does not tell their labels either."""
+    from trainrecipe.subjects.features import line_told
+
+    x, y = train.x[:ROWS], train.y
+    assert y is not None
+    if x.ndim != 2 or not x.is_floating_point() or not LEAST_COLUMNS <= x.shape[1] <= len(x) / ROWS_PER_COLUMN:
+        return False
+    return len(x) >= MANY and bool(x.isfinite().all()) and line_told(x, y[:ROWS], bool(train.classes)) < 1 / len(x)
 
 
 def _found(where: str, source: str, low: str, high: str, severity: Severity, fix: str) -> Ruling:

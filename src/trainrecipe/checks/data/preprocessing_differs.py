@@ -33,6 +33,11 @@ MOST_FEATURES = 0.6
 """Share of the features that must differ."""
 STRAIGHT = 0.9
 """Share of the quantiles' variance that one straight line explains, where one scaling is the only difference."""
+IMAGES = 48
+"""Images of either split from which on the order of their channels is compared."""
+CLEARLY, CLOSE = 2.0, 0.33
+"""How many times as far apart as chance, or as in the reverse order, channels must be; and what share of that they may be
+apart in reverse."""
 
 
 class PreprocessingDiffers(Check):
@@ -44,7 +49,8 @@ class PreprocessingDiffers(Check):
     from a fixed number of decimals lie on a grid of equal steps, and scaling keeps the grid: where both splits have a
     grid with the same number of steps between smallest and largest, but steps of another size or another origin, one was
     scaled differently. Where there is no grid, most features must have spreads (or, where these are uneven, means)
-    far apart, with quantiles on a straight line.
+    far apart, with quantiles on a straight line. Of images with three channels it is also compared whether evaluation images
+    have the colours of training images when first and third channel are exchanged.
 
     Why it matters
     --------------
@@ -95,6 +101,8 @@ class PreprocessingDiffers(Check):
             f"training inputs have a mean of {e['train_mean']:.3g} and a spread of {e['train_spread']:.3g}, evaluation inputs "
             f"{e['mean']:.3g} and {e['spread']:.3g}"
         )
+        if e["exchanged"]:
+            return self._exchanged(*e["exchanged"])
         if not e["differ"]:
             return Ruling.passed(says)
         if not (e["grid"] or e["repeats"]):
@@ -115,6 +123,16 @@ class PreprocessingDiffers(Check):
                 "one of the two data sets lacks a transform, or has another: print both next to each other",
                 "scaling happens in the training loop or in collate_fn, which evaluation does not share",
             ),
+        )
+
+    def _exchanged(self, straight: float, reverse: float, chance: float) -> Ruling:
+        return Ruling.found(
+            Severity.WARNING,
+            "Evaluation images have their colours in the reverse order of the training images.",
+            expected="RGB, or BGR, in training and in evaluation",
+            observed=f"the channels' statistics are {straight:.2g} apart as they are, and {reverse:.2g} with the first and the "
+            f"third exchanged; two halves of the training images are {chance:.2g} apart",
+            fix="Convert the images of both splits alike; OpenCV reads BGR, Pillow and torchvision read RGB.",
         )
 
     def draw(self, evidence: Evidence) -> Picture | None:
@@ -148,6 +166,7 @@ def _compare(train: Table, other: Table) -> Evidence | None:
     return Evidence(
         {
             "differ": count if count >= MOST_FEATURES * len(differs) else 0,
+            "exchanged": _exchanged(train.x, other.x),
             "features": len(differs),
             "repeats": train.repeats > 0 or train.complete,
             "train_mean": float(a.mean()),
@@ -162,6 +181,32 @@ def _compare(train: Table, other: Table) -> Evidence | None:
         },
         place=other.place,
     )
+
+
+def _exchanged(train: torch.Tensor, other: torch.Tensor) -> list[float]:
+    """Whether evaluation images (N, 3, H, W) look like training images with the first and the third channel exchanged: how far
+    statistics of the channels are apart, straight, in reverse, and between two halves of the training images. Else empty."""
+    if train.ndim != 4 or train.shape[1] != 3 or other.shape[1] != 3 or min(len(train), len(other)) < IMAGES:
+        return []
+    known, seen = _channels(train), _channels(other)
+    straight, reverse = float((known - seen).norm()), float((known - seen.flip(0)).norm())
+    chance = float((_channels(train[::2]) - _channels(train[1::2])).norm())
+    unlike = float((known - known.flip(0)).norm())
+    halves = [_channels(other[i::2]) for i in range(2)]
+    sure = all(float((known - h).norm()) > CLEARLY * float((known - h.flip(0)).norm()) for h in halves)
+    found = sure and min(straight, unlike) > CLEARLY * chance and reverse < CLOSE * straight
+    return [straight, reverse, chance] if found else []
+
+
+def _channels(x: torch.Tensor) -> torch.Tensor:
+    """Quantiles, mean and deviation of each channel, and the deviation of its mean over the images (3, 8)."""
+    import torch
+
+    flat = x.double().transpose(0, 1).flatten(1)
+    few = flat[:, :: max(1, flat.shape[1] // 20_000)]
+    quantiles = torch.quantile(few, torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.double), dim=1).T
+    own = x.double().mean((-2, -1)).std(0)
+    return torch.cat([quantiles, torch.stack([flat.mean(1), flat.std(1), own], 1)], 1)
 
 
 def _log(value: float) -> float:

@@ -29,6 +29,8 @@ TOLD = 0.8
 MANY, GAP, NEARLY = 50, 0.1, 0.9
 """Examples of either class, the part of a column's span that must be empty between them, and the area under the ROC curve
 that no other column may reach."""
+WIDEST = 512
+"""Columns of inputs in which one is looked for that rises with the target."""
 MOST = 0.25
 """Share of the columns that may be copies; more, and it is how this task is made."""
 
@@ -41,7 +43,8 @@ class TargetInFeatures(Check):
     Each column of the inputs as fed (of a sequence, each feature of each step) against the target: numbers that are the
     target up to an offset and a factor, to the last digit; in tables also columns with one value per class, and a group of
     columns that is the class in one-hot code. A single column whose values of two classes lie apart, while no other column
-    nearly tells the class, is a note.
+    nearly tells the class, is a note; so is one that rises, or falls, with the target without an exception, as a price does
+    with its logarithm.
 
     Why it matters
     --------------
@@ -87,6 +90,8 @@ class TargetInFeatures(Check):
         x, y = table.x.double().flatten(1), table.y
         varying = x.std(0, correction=0) > 0
         copies, kind = _classes(x, table) if table.classes else (_copies(x, y), "a copy")
+        if not table.classes and not copies:
+            copies, kind = _ordered(x, y), "ordered"
         if table.classes and not copies:
             copies, kind = _telltales(x, table), "telltale"
         if table.classes and not copies:
@@ -124,11 +129,12 @@ class TargetInFeatures(Check):
             "telltale": f"columns {named} are set for one class only, one for each, and tell it for nearly all examples",
             "parted": f"column {named} is low for one class and high for the other, with nothing between them, and no other "
             "column comes near it",
+            "ordered": f"column {named} puts the examples in the very order of the target",
             "a code": f"column {named} has one value for each class",
             "a copy": f"column {named} is the target itself, up to an offset and a factor",
         }[e["kind"]]
         return Ruling.found(
-            Severity.NOTE if e["kind"] == "parted" else Severity.WARNING,
+            Severity.NOTE if e["kind"] in ("parted", "ordered") else Severity.WARNING,
             f"The answer is among the inputs: {what}.",
             expected="columns that are known without the target",
             observed=f"this holds exactly in all {e['rows']} examples, with {e['kinds']} different targets",
@@ -158,6 +164,19 @@ def _copies(x: torch.Tensor, y: torch.Tensor) -> list[int]:
     a, b = x - x.mean(0), (y - y.mean())[:, None]
     left = 1 - (a * b).sum(0).square() / (a.square().sum(0) * b.square().sum()).clamp_min(1e-300)
     return [int(c) for c in (left.abs() < EXACT).nonzero().flatten()]
+
+
+def _ordered(x: torch.Tensor, y: torch.Tensor) -> list[int]:
+    """Columns that rise, or fall, with the target throughout: its logarithm, its square, the price it was the logarithm of."""
+    import torch
+
+    if len(torch.unique(y)) < MANY or y.ndim != 1 or x.shape[1] > WIDEST:
+        return []
+    rows = y.argsort()
+    steps = x[rows].diff(dim=0)
+    kinds = [len(torch.unique(x[:, c])) for c in range(x.shape[1])]
+    one_way = (steps >= 0).all(0) | (steps <= 0).all(0)
+    return [int(c) for c in one_way.nonzero().flatten() if kinds[c] >= MANY]
 
 
 def _telltales(x: torch.Tensor, table: Table) -> list[int]:

@@ -67,7 +67,8 @@ class ReplicasDiffer(Check):
         bare = sum(w.bare for f in facts for w in f.wrappers)
         called = sum(w.calls for f in facts for w in f.wrappers)
         averaging = [c for f in facts for c in f.collectives if c.weights and c.step > 0]
-        again = any(c["count"] > first["count"] and c["equal"] for c in compared) and not equal
+        later = [c for c in compared if c["optimizer"] == first["optimizer"] and c["count"] > first["count"]]
+        again = any(c["equal"] for c in later) and not equal
         return Evidence(
             {
                 "compared": len(compared),

@@ -18,7 +18,8 @@ class TrainsOnEvaluationData(Check):
     What it checks
     --------------
     Whether the one optimiser of a program steps on the batches of two loaders: of one in training mode, and of another, with
-    examples of its own, always in eval mode.
+    examples of its own, always in eval mode. A note where the other is smaller, read in order, and takes its turn after each
+    pass over the first, which is shuffled.
 
     Why it matters
     --------------
@@ -35,9 +36,8 @@ class TrainsOnEvaluationData(Check):
 
     When it is wrong
     ----------------
-    Adaptation to test data after the training is not meant.
-    Programs with several optimisers, or that never call `eval()`, are not
-    judged.
+    Adaptation to test data after the training is not meant. Programs with several optimisers are not judged. Two tasks that
+    take turns look the same as a validation pass that trains, if one of them is read in order.
 
     Source
     ------
@@ -82,12 +82,38 @@ class TrainsOnEvaluationData(Check):
                         },
                         place=judged[0].place,
                     )
-        return None
+        return self._in_turns(run, number, by_loader)
+
+    def _in_turns(self, run: Run, number: int, by_loader: dict[int, list[Forward]]) -> Evidence | None:
+        """A loader in order that is trained on after each pass over a shuffled one, as a validation pass would come."""
+        if len(by_loader) != 2 or not all(f.training for fs in by_loader.values() for f in fs):
+            return None
+        shuffled, ordered = sorted(by_loader, key=lambda n: not run.loaders[n].shuffled)
+        if not run.loaders[shuffled].shuffled or run.loaders[ordered].shuffled:
+            return None
+        turns = [p.loader for p in run.passes if p.trains and p.loader in by_loader]
+        steps = {n: sum(f.stepped for f in fs) for n, fs in by_loader.items()}
+        rows = {n: {r for f in fs for r in f.rows} for n, fs in by_loader.items()}
+        in_turns = len(turns) >= 4 and turns[: len(turns) // 2 * 2] == [shuffled, ordered] * (len(turns) // 2)
+        sizes = [run.loaders[n].examples or 0 for n in (ordered, shuffled)]
+        if not in_turns or rows[ordered] & rows[shuffled] or min(steps.values()) < FEWEST or sizes[0] >= sizes[1]:
+            return None
+        counts = {"steps": steps[ordered], "trained": steps[shuffled], "passes": turns.count(ordered), "turns": True}
+        return Evidence({"model": run.models[number].name, **counts}, place=by_loader[ordered][0].place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         steps = evidence["steps"]
         if not steps:
             return Ruling.passed("no step was taken on a loader that is read in eval mode")
+        if evidence.get("turns"):
+            return Ruling.found(
+                Severity.NOTE,
+                f"{evidence['model']} is trained on a second loader after each pass over the first: a validation that trains?",
+                expected="no optimiser step in a pass over evaluation data",
+                observed=f"{steps} steps in {evidence['passes']} passes over a smaller set that is read in order, next to "
+                f"{evidence['trained']} steps on a shuffled one",
+                fix="If it is there to judge the model, call eval() and torch.no_grad() for it, and neither backward nor step.",
+            )
         return Ruling.found(
             Severity.ERROR,
             f"{evidence['model']} is trained on batches that it sees in eval mode, as in an evaluation.",

@@ -19,6 +19,8 @@ WORKS = 0.2
 """Share of the way to the floor within these steps that makes a rate workable."""
 WELL = 0.5
 """Share that shows that a rate trains the net well."""
+SUM = 8.0
+"""Values that a loss adds up, instead of taking their mean, from which on that is named as a reason for too high a rate."""
 FAIRLY = 0.3
 """Share that is enough to show that a lower rate trains the net where the script's does not at all."""
 UP = 7
@@ -86,6 +88,7 @@ class LearningRateRange(Check):
     explains = ("update-ratio", "dead-units", "exploding-gradients", "non-finite")
 
     def measure(self, step: Step) -> Evidence:
+        from trainrecipe.subjects.reductions import summed
         from trainrecipe.subjects.theory import theory_of
 
         if step.distrust:
@@ -123,6 +126,8 @@ class LearningRateRange(Check):
             data["tried"].append(result)
             if result["progress"] >= WELL or (rate == data["rate"] and result["progress"] >= WORKS):
                 break
+        if data["tried"][0]["progress"] < WORKS:
+            data["summed"] = summed(step)
         if len(data["tried"]) == 1 and step.seconds_left() > 0:
             data["sweep"] = _sweep(step)
         return Evidence(data, place=_optimizer_place(step))
@@ -179,16 +184,17 @@ class LearningRateRange(Check):
             return Ruling.passed(f"{text}; the script starts at {e['first_rate']:g} and warms up")
         if not worse or best["rate"] > own["rate"] / 9:
             return Ruling.passed(f"{text}: high, but workable")
+        summed = e.get("summed", 1.0)
+        loss = f" for a loss that is a sum over {summed:.0f} values" if summed >= SUM else ""
         return Ruling.found(
             Severity.WARNING,
-            f"The learning rate of {own['rate']:g} is above the workable range: {e['steps']} steps on one batch do "
-            "not lower the "
-            f"loss, and at {best['rate']:g} they do.",
+            f"The learning rate of {own['rate']:g} is above the workable range{loss}: {e['steps']} steps on one batch do "
+            f"not lower the loss, and at {best['rate']:g} they do.",
             expected=f"a rate at which {e['optimizer']} lowers the loss, such as {best['rate']:g}",
             observed=f"from {own['first']:.4g} to {_text(own)} at {own['rate']:g}, by way of {own['peak']:.3g}; to "
             f"{_text(best)} at "
             f"{best['rate']:g}",
-            fix=f"Lower the learning rate to about {best['rate']:g}.",
+            fix=f"{'Take the mean of the values, or lower' if loss else 'Lower'} the learning rate to about {best['rate']:g}.",
         )
 
     def draw(self, evidence: Evidence) -> Picture | None:
