@@ -885,4 +885,4 @@ def test_topics_are_a_mixture() -> None:
     ).sample((4,))
     model = nn.Sequential(nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 4), nn.Softmax(dim=1), nn.Linear(4, 40, bias=False))
     step = step_of(model, words, lambda m, b: -(m(b).log_softmax(1) * b).sum(1).mean(), lr=1e-2)
-    assert grade("double-activation", step) == "unsure"
+    assert grade("double-activation", step) in ("unsure", "note")
