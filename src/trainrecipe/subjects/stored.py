@@ -22,7 +22,7 @@ from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.where import is_user_file
 from trainrecipe.finding import Place
 from trainrecipe.subjects.data import Data
-from trainrecipe.subjects.examples import Unreadable, apart, method_place, seed_all
+from trainrecipe.subjects.examples import Unreadable, apart, method_place, numbers, seed_all
 
 FEWEST = 16
 """Rows of a container, from which it can be the store of examples."""
@@ -37,7 +37,8 @@ class Touched:
 
     A row is None where an index did not read exactly one row of it, or not the same each time. `beyond`: reading at and
     behind the end of the data set, up to the last row, works, and fails after that. `looked_up`: containers whose row is
-    what another one holds at the index, such as a list of chosen rows.
+    what another one holds at the index, such as a list of chosen rows. `windows`: containers of which example i reads a
+    window that begins at row i, and how many whole windows they hold, if so many can be read and no more.
     """
 
     lengths: dict[str, int]
@@ -45,6 +46,7 @@ class Touched:
     indices: list[int]
     beyond: dict[str, bool]
     looked_up: list[str]
+    windows: dict[str, int]
 
 
 def user_datasets(data: Data) -> Iterator[tuple[int, Any]]:
@@ -68,10 +70,12 @@ def unread(data: Data) -> Iterator[tuple[dict[str, Any], Place | None]]:
         length = len(dataset)
         for name, stored in touched.lengths.items():
             own = all(row == i for row, i in zip(touched.rows[name], touched.indices, strict=True))
-            if stored > length and own and touched.beyond[name] and not _read_elsewhere(data, dataset, name):
+            held = touched.windows.get(name, 0)
+            stored, own = (held, True) if held else (stored, own and touched.beyond[name])
+            if stored > length and own and not _read_elsewhere(data, dataset, name):
                 chosen = any(isinstance(v, int) and v == length for v in vars(dataset).values())
                 chosen = chosen or data.run.loaders_built > len(data.run.loaders)
-                found = {"stored": stored, "length": length, "name": name, "chosen": chosen}
+                found = {"stored": stored, "length": length, "name": name, "chosen": chosen, "windows": bool(held)}
                 yield found, method_place(dataset, "__len__")
                 break
 
@@ -119,12 +123,15 @@ def _touch(dataset: Any, length: int, every: bool) -> Touched:
     lengths = {name: len(store) for name, _, _, store in _stores(dataset)}
     indices = list(range(min(length, READS))) if every else sorted({i * (length - 1) // PROBES for i in range(PROBES + 1)})
     rows: dict[str, list[int | None]] = {name: [] for name in notes}
+    spans: dict[str, set[tuple[int, int] | None]] = {name: set() for name in notes}
     until = time.perf_counter() + SECONDS
     read: list[int] = []
     for i in indices:
         if time.perf_counter() > until:
             break
         first = _rows_of(spied, i, 1, notes)
+        for name in notes:
+            spans[name].add(_span(notes[name], i))
         second = _rows_of(spied, i, 2, notes) if len(read) < PROBES else first
         read.append(i)
         for name in notes:
@@ -133,7 +140,34 @@ def _touch(dataset: Any, length: int, every: bool) -> Touched:
     beyond = {name: _goes_on(dataset, length, n) for name, n in lengths.items()}
     stores = {name: store for name, _, _, store in _stores(dataset)}
     looked_up = [n for n in rows if any(_holds(s, read, rows[n]) for m, s in stores.items() if m != n)]
-    return Touched(lengths, rows, read, beyond, looked_up)
+    windows = {name: _windows(dataset, length, lengths[name], found) for name, found in spans.items()}
+    return Touched(lengths, rows, read, beyond, looked_up, {name: n for name, n in windows.items() if n})
+
+
+def _span(noted: list[Any], i: int) -> tuple[int, int] | None:
+    """Where the rows begin and end that were read, relative to the index; None unless they are known and more than one."""
+    if not any(isinstance(n, range) for n in noted) or not all(isinstance(n, int | range) for n in noted):
+        return None
+    first = min(n.start if isinstance(n, range) else n for n in noted)
+    last = max(n.stop if isinstance(n, range) else n + 1 for n in noted)
+    return first - i, last - i
+
+
+def _windows(dataset: Any, length: int, stored: int, spans: set[tuple[int, int] | None]) -> int:
+    """How many windows a container holds, if example i is the window that begins at row i and all can be read; else 0."""
+    span = next(iter(spans), None)
+    if len(spans) != 1 or span is None or span[0] != 0:
+        return 0
+    count = stored - span[1] + 1
+    shapes = [_shapes(dataset, i) for i in (0, length, (length + count) // 2, count - 1, count)] if count > length else []
+    return count if shapes and shapes[0] and len({*shapes[:4]}) == 1 and shapes[4] != shapes[0] else 0
+
+
+def _shapes(dataset: Any, i: int) -> tuple[tuple[int, ...], ...]:
+    try:
+        return tuple(tuple(t.shape) for t in numbers(dataset[i]))
+    except Exception:
+        return ()
 
 
 def _holds(store: Any, indices: list[int], rows: list[int | None]) -> bool:
@@ -225,7 +259,10 @@ def _note(noted: list[Any], key: Any) -> None:
         key = key[0] if key else None
     if isinstance(key, torch.Tensor | np.ndarray) and key.ndim == 0 and key.dtype != torch.bool:
         key = key.item()
-    noted.append(int(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else "many")
+    if isinstance(key, slice) and all(isinstance(v, int | np.integer) for v in (key.start, key.stop)) and key.step in (None, 1):
+        noted.append(range(int(key.start), int(key.stop)))
+    else:
+        noted.append(int(key) if isinstance(key, int | np.integer) and not isinstance(key, bool) else "many")
 
 
 class _List(list[Any]):

@@ -187,7 +187,7 @@ def _judge_length(evidence: Evidence) -> Ruling:
         Severity.NOTE if evidence["chosen"] else Severity.WARNING,
         f"The data set holds {stored} examples and says that it has {length}.",
         expected=f"a length of {stored}, as example {stored - 1} can be read and {stored} cannot",
-        observed=f"{stored - length} examples ({(stored - length) / stored:.0%}) are never read: example i is row i of "
-        f"{evidence['name']}, and __len__ returns {length}",
+        observed=f"{stored - length} examples ({(stored - length) / stored:.0%}) are never read: example i "
+        f"{'begins at' if evidence['windows'] else 'is'} row i of {evidence['name']}, and __len__ returns {length}",
         fix="Return the number of examples from __len__.",
     )
