@@ -23,7 +23,8 @@ class Taken:
     `owner` and `target` are the source of the model and of what the result is assigned to; `best`: it happens under a
     comparison with the best value so far, which is renewed there. `held` tells that the result was still there after later
     steps of training and shares its memory with the model's parameters; `since` is the number of these steps. `uses` are
-    the lines that use the target, `trained` whether an optimiser holds the model's parameters.
+    the lines that use the target, `trained` whether an optimiser holds the model's parameters; `unread`: no line of the
+    program reads the target, whatever it is called there.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Taken:
     since: int = 0
     trained: bool = False
     looped: bool = False
+    unread: bool = False
     uses: list[Use] = dataclasses.field(default_factory=list)
 
 

@@ -18,6 +18,7 @@ from trainrecipe.capture.listen import choosing, keeping
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.expressions import evaluate
 from trainrecipe.capture.tape import storage_of
+from trainrecipe.capture.unused import user_files
 from trainrecipe.capture.where import Spot, is_user_file, place, spot
 from trainrecipe.subjects.checkpoints import Chosen, Loaded, Saved, Taken
 
@@ -399,6 +400,8 @@ class CheckpointCalls(Ear):
         for live in self._live:
             if self.run.steps > live.step and live.record.step == live.step and live.shared():
                 live.record.held, live.record.since = True, self.run.steps - live.step
+        for record in self.record.taken:
+            record.unread = bool(record.target) and not any(keeping.is_read(file, record.target) for file in user_files())
         for optimizer in self.run.optimizers:
             if optimizer.place is not None:
                 self._files.add(optimizer.place.file)

@@ -57,6 +57,24 @@ def keeping_at(frame: FrameType) -> Keeping:
     return Keeping(owner, target, best, tuple(_uses(file, target, statement)) if target and statement is not None else ())
 
 
+def is_read(file: str, target: str) -> bool:
+    """Whether a file reads what was assigned to `target`: by its name, as an attribute of whatever object, or by a text."""
+    tree = tree_of(file)
+    target = target.rstrip("]").rpartition("[")[2].strip("'\"") if target.endswith("]") else target
+    return tree is None or target.rpartition(".")[2] in _read(tree)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(tree: ast.Module) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return frozenset(found)
+
+
 def is_best_so_far(node: ast.If) -> bool:
     """Whether an `if` compares two values and assigns to one of them in its body: `if acc > best: best = acc`."""
     compared = {

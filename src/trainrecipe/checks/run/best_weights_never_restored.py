@@ -16,7 +16,7 @@ class BestWeightsNeverRestored(Check):
     --------------
     In a whole run: weights were kept or saved under a comparison with the best score so far, the last time before the end of
     training; after the last step the model is evaluated on data that were not evaluated before; and no line of the script
-    loads any weights.
+    loads any weights. In a rehearsal, too: weights were kept so, and no line of the program reads what they were assigned to.
 
     Why it matters
     --------------
@@ -48,6 +48,9 @@ class BestWeightsNeverRestored(Check):
         kept = [(t.place, t.step) for t in seen.taken if t.best and t.trained and not t.alias]
         if not kept:
             return Evidence(missing="no weights were kept under a comparison with the best score so far")
+        lost = next((t for t in seen.taken if t.best and t.trained and t.unread), None)
+        if lost is not None:
+            return Evidence({"unread": lost.target}, place=lost.place)
         if run.ended == "rehearsed":
             return Evidence(missing="the rehearsal ends before the final evaluation; `recipe run` sees it")
         place, step = max(kept, key=lambda pair: pair[1])
@@ -66,6 +69,14 @@ class BestWeightsNeverRestored(Check):
         )
 
     def judge(self, evidence: Evidence) -> Ruling:
+        if evidence.get("unread"):
+            return Ruling.found(
+                Severity.NOTE,
+                f"The best weights are kept in `{evidence['unread']}`, and nothing ever reads them.",
+                expected="the best weights are loaded, saved or returned once the training is over",
+                observed="no line of the program uses what is kept there",
+                fix="Load the kept weights before the test: model.load_state_dict(best).",
+            )
         if evidence["restores"]:
             return Ruling.passed("the script loads weights")
         if not evidence["tests"]:
