@@ -260,7 +260,9 @@ def test_the_step_itself_is_left_alone() -> None:
     step = step_of(model, batch)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.get_rng_state()
-    assert overview.of_steps([step])
+    trouble: list[BaseException] = []
+    assert list(overview.of_steps([step], lambda _, error: trouble.append(error)))
+    assert not trouble
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
@@ -547,3 +549,14 @@ def test_runs_are_bit_identical(ask: Any, script: str) -> None:
     bare = Final(**ask(script, final=True, observed=False), seconds=0.0)
     seen = Final(**ask(script, final=True, observed=True), seconds=0.0)
     assert (seen.weights, seen.output, seen.code) == (bare.weights, bare.output, bare.code)
+
+
+def test_sparse_inputs_are_not_drawn_and_break_nothing() -> None:
+    model = nn.Linear(6, 2)
+    x = torch.eye(12, 6).to_sparse()
+    step = step_of(
+        model, (x, torch.arange(12) % 2), lambda m, b: nn.functional.cross_entropy(torch.sparse.mm(b[0], m.weight.T), b[1])
+    )
+    trouble: list[BaseException] = []
+    list(overview.of_steps([step], lambda _, error: trouble.append(error)))
+    assert not trouble

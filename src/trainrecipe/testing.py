@@ -338,7 +338,8 @@ def serve() -> None:
             answer = {
                 "status": seen.record.status,
                 "findings": found,
-                "failed": [f.ruling.says for f in seen.record.skipped if "itself failed" in f.ruling.says],
+                "failed": [f.ruling.says for f in seen.record.skipped if "itself failed" in f.ruling.says]
+                + list(seen.record.trouble),
                 "steps": seen.steps,
                 "messages": [text for _, text in seen.record.messages],
                 "errors": seen.errors[-3000:],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -83,16 +84,28 @@ def no_training(listener: Listener, status: str) -> str:
     )
 
 
-def of_steps(steps: list[Step]) -> list[Picture]:
-    """Pictures of what was captured that belong to no check."""
+def of_steps(steps: list[Step], trouble: Callable[[str, BaseException], None]) -> Iterator[Picture]:
+    """Pictures of what was captured that belong to no check; one that fails is told to `trouble` and left out."""
     step = next((s for s in steps if not s.distrust), None)
-    seen = list(imagery.of_step(step)) if step is not None else []
-    return [p for p in (examples(steps), *anatomy.tables(steps), *seen, *layers(steps)) if p is not None]
+    yield from _drawn(lambda: [examples(steps)], trouble)
+    yield from _drawn(lambda: anatomy.tables(steps), trouble)
+    yield from _drawn(lambda: imagery.of_step(step) if step is not None else (), trouble)
+    yield from _drawn(lambda: layers(steps), trouble)
 
 
-def of_run(run: Run) -> list[Picture]:
-    """Pictures of the run that belong to no check."""
-    return [p for p in (losses(run), predictions(run), rates(run), phases(run), times(run), scores(run)) if p is not None]
+def of_run(run: Run, trouble: Callable[[str, BaseException], None]) -> Iterator[Picture]:
+    """Pictures of the run that belong to no check; one that fails is told to `trouble` and left out."""
+    for draw in (losses, predictions, rates, phases, times, scores):
+        yield from _drawn(lambda draw=draw: [draw(run)], trouble)  # type: ignore[misc]
+
+
+def _drawn(draw: Callable[[], Iterable[Picture | None]], trouble: Callable[[str, BaseException], None]) -> Iterator[Picture]:
+    try:
+        found = [p for p in draw() if p is not None]
+    except Exception as error:
+        trouble("picture", error)
+        return
+    yield from found
 
 
 def _scored(run: Run) -> list[tuple[str, Evaluation]]:
@@ -155,7 +168,7 @@ def examples(steps: list[Step]) -> Picture | None:
     """The very examples that entered the net in the first recorded step, with their targets."""
     for step in steps:
         size = step.batch_size
-        chosen = [i for i in step.inputs if i.tensor.ndim >= 2 and (size is None or i.tensor.shape[0] == size)]
+        chosen = [i for i in step.inputs if i.dense and i.tensor.ndim >= 2 and (size is None or i.tensor.shape[0] == size)]
         if not chosen:
             continue
         tensor = chosen[0].tensor[:MOST_EXAMPLES].detach().cpu()

@@ -213,21 +213,22 @@ class Session:
         self.log("summary", facts=overview.facts(listener, self.over))
         if not listener.run.backwards:
             self.log("message", level="warning", text=overview.no_training(listener, status))
-        if listener.trouble or listener.recorder.trouble:
-            self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
         data = subjects.data(listener, may_read=self.order.rehearsal)
         self._examine([*steps, listener.run, data, *self._ranks(status)])
         if not listener.released:
             self._tell_of(steps)
-        for picture in overview.of_run(listener.run):
+        for picture in overview.of_run(listener.run, listener.note_trouble):
             self.log("picture", picture=picture.to_json())
+        if listener.trouble or listener.recorder.trouble:
+            self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
 
     def _tell_of(self, steps: list[Step]) -> None:
         """Log what was captured, and the pictures of it."""
         from trainrecipe.capture import overview
 
         self.log("steps", steps=[overview.captured(step) for step in steps])
-        for picture in overview.of_steps(steps):
+        assert self.listener is not None
+        for picture in overview.of_steps(steps, self.listener.note_trouble):
             self.log("picture", picture=picture.to_json())
 
     def _examine(self, subjects: list[Any], tell: Callable[[Finding], None] | None = None) -> None:

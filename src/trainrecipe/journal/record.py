@@ -48,6 +48,7 @@ class Record:
     skipped: tuple[Finding, ...]
     pictures: tuple[Picture, ...]
     messages: tuple[tuple[str, str], ...]
+    trouble: tuple[str, ...] = ()
 
     def fails(self, floor: Severity) -> bool:
         """Whether an unwaived finding is at or above `floor`."""
@@ -62,6 +63,7 @@ class Record:
         findings: dict[tuple[str, str], Finding] = {}
         pictures: list[Picture] = []
         messages: list[tuple[str, str]] = []
+        trouble: list[str] = []
         last = 0.0
         for event in events:
             last = event.get("t", last)
@@ -77,6 +79,8 @@ class Record:
                     pictures.append(Picture.from_json(event["picture"]))
                 case "message":
                     messages.append((event["level"], event["text"]))
+                case "trouble":
+                    trouble += event["listener"]
                 case "ended":
                     ended = event
         if not started:
@@ -99,6 +103,7 @@ class Record:
             skipped=tuple(f for f in every if f.verdict in (Verdict.SKIP, Verdict.UNSURE)),
             pictures=tuple(pictures),
             messages=tuple(messages),
+            trouble=tuple(trouble),
         )
 
     def to_json(self) -> dict[str, Any]:
