@@ -2,18 +2,19 @@
 that they are in, and the script goes on behind them.
 
 Python offers no way to leave a loop from outside, so those of the user's files that may train are compiled with a question
-after each turn: `for x in each(xs)`, `while on() and test`. Nothing is read ahead, no line moves, and as long as no loop was
-told to end, the same is executed in the same order.
+after each turn: `for x in each(xs)`, `while on() and test`. Nothing is read ahead, no line moves, no name is added that the
+script could meet (both functions are constants of its code), and as long as no loop was told to end, the same is executed in
+the same order.
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
 import contextlib
 import importlib.machinery
 import re
 import types
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from trainrecipe.capture.where import is_user_file
 Key = tuple[str, int]
 """A loop: its file and line."""
 
-_EACH, _ON = "__trainrecipe_each__", "__trainrecipe_on__"
+_EACH, _ON = "trainrecipe: each turn of a loop", "trainrecipe: whether a loop goes on"
+"""Constants in the place of the two functions, until the code is compiled."""
 _TRAINS = re.compile("train|fit|epoch|step|backward|learn|update|optim|run|loop|main|experiment|fold|phase|iterat", re.I)
 """What the functions are called that a training loop may call. A loop that is missed for its names is not left early, one
 that is not a training loop is never told to end."""
@@ -47,14 +49,25 @@ def compiled(source: bytes | ast.Module, path: str) -> types.CodeType:
     tree = source if isinstance(source, ast.Module) else ast.parse(source, path)
     asking = _Asking(path, tree)
     try:
-        code: types.CodeType = compile(ast.fix_missing_locations(asking.visit(tree)), path, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is not callable", SyntaxWarning)  # a text in the place of a function
+            code: types.CodeType = compile(ast.fix_missing_locations(asking.visit(tree)), path, "exec", dont_inherit=True)
     except RecursionError:
         return compile(source, path, "exec", dont_inherit=True)
     _known.update(asking.keys)
-    if asking.keys:
-        setattr(builtins, _EACH, _each)
-        setattr(builtins, _ON, _on)
-    return code
+    return _with_functions(code)
+
+
+def _with_functions(code: types.CodeType) -> types.CodeType:
+    """The code, and that of the functions within, with the two functions in place of the texts that stand for them."""
+    functions = {_EACH: _each, _ON: _on}
+    constants: list[Any] = []
+    for value in code.co_consts:
+        if isinstance(value, types.CodeType):
+            constants.append(_with_functions(value))
+        else:
+            constants.append(functions.get(value, value) if isinstance(value, str) else value)
+    return code.replace(co_consts=tuple(constants))
 
 
 @contextlib.contextmanager
@@ -129,7 +142,7 @@ class _Asking(ast.NodeTransformer):
     def _question(self, name: str, node: ast.For | ast.While, more: list[ast.expr]) -> ast.Call:
         self.keys.add((self.path, node.lineno))
         key = [ast.Constant(self.path), ast.Constant(node.lineno)]
-        made = ast.Call(ast.Name(name, ast.Load()), [*key, *more], [])
+        made = ast.Call(ast.Constant(name), [*key, *more], [])
         for part in (made.func, *key):
             ast.copy_location(part, node.iter if isinstance(node, ast.For) else node.test)
         return made
