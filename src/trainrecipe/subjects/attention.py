@@ -85,6 +85,8 @@ def on_padding(step: Step, lengths: torch.Tensor, width: int) -> list[Astray]:
 def _on_sides(flow: Flow, op: Seen, sides: torch.Tensor) -> torch.Tensor | None:
     """The weight of an attention on real and on padded keys: examples, whatever lies between, queries, 2."""
     (count, width), given = sides.shape[:2], None
+    if op.name == "multi_head_attention_forward":
+        return _of_whole(op, sides)
     if op.name == "softmax":
         given = op.outputs[0].detach()
         if given.ndim < 2 or not _weighs(flow, op, _PRODUCTS | _SCALED):
@@ -105,6 +107,16 @@ def _on_sides(flow: Flow, op: Seen, sides: torch.Tensor) -> torch.Tensor | None:
         kwargs |= {k: op.args[n] for k, n in (("attn_mask", 3), ("is_causal", 5)) if len(op.args) > n}
         out = torch.nn.functional.scaled_dot_product_attention(op.inputs[0], op.inputs[1], ones, **kwargs)
         return out.reshape(count, -1, out.shape[-2], 2)
+    return None
+
+
+def _of_whole(op: Seen, sides: torch.Tensor) -> torch.Tensor | None:
+    """The same of PyTorch's own multi-head attention, the mean over its heads: it is asked for its weights."""
+    kwargs = {**op.kwargs, "need_weights": True, "average_attn_weights": True, "training": False}
+    with torch.no_grad(), contextlib.suppress(Exception):
+        _, weights = torch.nn.functional.multi_head_attention_forward(*op.args, **kwargs)
+        if weights.ndim == 3 and weights.shape[0] == len(sides) and weights.shape[-1] == sides.shape[1]:
+            return weights[:, None] @ sides.to(weights)[:, None]  # type: ignore[no-any-return]
     return None
 
 

@@ -254,9 +254,11 @@ def _returned_start(file: str, home: ast.FunctionDef | ast.AsyncFunctionDef, nam
 def _results(file: str, function: str, parts: int) -> Iterator[tuple[str, ast.AST | None]]:
     tree = tree_of(file)
     for node in ast.walk(tree) if tree is not None else ():
-        called = isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-        if called and ast.unparse(node.value.func).rpartition(".")[2] == function:  # type: ignore[attr-defined]
-            for target in node.targets:  # type: ignore[attr-defined]
+        if not isinstance(node, ast.Assign):
+            continue
+        ways = [node.value.body, node.value.orelse] if isinstance(node.value, ast.IfExp) else [node.value]
+        if any(isinstance(w, ast.Call) and ast.unparse(w.func).rpartition(".")[2] == function for w in ways):
+            for target in node.targets:
                 for part in target.elts if isinstance(target, ast.Tuple) else [target]:
                     yield ast.unparse(part), tree
 

@@ -105,7 +105,8 @@ class InputsAndLabelsUnrelated(Check):
             return Evidence(missing="all training examples seen have one label")
         result: dict[str, Any] = {"own": own, "steady": steady, "rows": train.rows}
         if _at_chance(own):
-            result["nothing"] = steady and _says_nothing(train)
+            pairs = sum(f.fed for f in data.run.forwards) > sum(f.stepped for f in data.run.forwards)
+            result["nothing"] = steady and not pairs and _says_nothing(train)
             result |= _elsewhere(data, train, evaluations(data))
         else:
             broken = next((t for t in evaluations(data) if _is_broken(train, t)), None)
@@ -174,7 +175,8 @@ def _says_nothing(train: Table) -> bool:
 
     x, y = train.x[:ROWS], train.y
     assert y is not None
-    if x.ndim != 2 or not x.is_floating_point() or not LEAST_COLUMNS <= x.shape[1] <= len(x) / ROWS_PER_COLUMN:
+    alone = all(len(b.inputs) == 1 for b in train.batches)  # pairs may tell together what none tells alone
+    if not alone or x.ndim != 2 or not x.is_floating_point() or not LEAST_COLUMNS <= x.shape[1] <= len(x) / ROWS_PER_COLUMN:
         return False
     return len(x) >= MANY and bool(x.isfinite().all()) and line_told(x, y[:ROWS], bool(train.classes)) < 1 / len(x)
 

@@ -17,8 +17,8 @@ class SchedulerOfAnotherOptimizer(Check):
 
     What it checks
     --------------
-    For each scheduler that is stepped: whether the optimiser it was built on takes any step at all, and if not, whether
-    the one that does step holds the same parameters at a rate that never changes.
+    For each scheduler that is stepped: whether the optimiser it was built on takes any step at all, and goes on to, and if
+    not, whether the one that does step holds the same parameters at a rate that never changes.
 
     Why it matters
     --------------
@@ -62,6 +62,7 @@ class SchedulerOfAnotherOptimizer(Check):
                 "scheduler": scheduler.name,
                 "calls": len(scheduler.calls),
                 "own_steps": own.steps - max(scheduler.calls[0], scheduler.born_step) if since else 0,
+                "idle": sum(count == own.steps for count in scheduler.calls[1:]),
                 "rival": rival.name if rival is not None else "",
                 "rival_steps": rival.steps if rival is not None else 0,
                 "rate": rival.rates[-1] if rival is not None and rival.rates else 0.0,
@@ -72,16 +73,18 @@ class SchedulerOfAnotherOptimizer(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         name = evidence["scheduler"]
-        if evidence["own_steps"] > 0 or not evidence["rival"]:
+        replaced = evidence["own_steps"] > 0
+        if not evidence["rival"] or (replaced and evidence["idle"] <= FEWEST):
             return Ruling.passed(f"the optimiser that {name} was built on takes steps, or no other takes its place")
         where = f" (built at {evidence['rival_place']})" if evidence["rival_place"] else ""
         return Ruling.found(
             Severity.WARNING,
-            f"{name} changes the rates of an optimiser that never steps; another one does the training{where}.",
+            f"{name} changes the rates of an optimiser that {'no longer' if replaced else 'never'} steps; another one does the "
+            f"training{where}.",
             expected="a scheduler on the very optimiser whose step is called",
-            observed=f"{evidence['calls']} calls of its step, and no step of its optimiser; {evidence['rival']} holds the "
-            "same parameters "
-            f"and took {evidence['rival_steps']} steps at a constant rate of {evidence['rate']:g}",
+            observed=f"{evidence['idle'] if replaced else evidence['calls']} calls of its step, and no step of its optimiser; "
+            f"{evidence['rival']} holds the same parameters and took {evidence['rival_steps']} steps at a constant rate of "
+            f"{evidence['rate']:g}",
             fix="Build the scheduler on the optimiser that trains, and build it again whenever that is replaced.",
         )
 
