@@ -115,8 +115,8 @@ def _of_whole(op: Seen, sides: torch.Tensor) -> torch.Tensor | None:
     kwargs = {**op.kwargs, "need_weights": True, "average_attn_weights": True, "training": False}
     with torch.no_grad(), contextlib.suppress(Exception):
         _, weights = torch.nn.functional.multi_head_attention_forward(*op.args, **kwargs)
-        if weights.ndim == 3 and weights.shape[0] == len(sides) and weights.shape[-1] == sides.shape[1]:
-            return weights[:, None] @ sides.to(weights)[:, None]  # type: ignore[no-any-return]
+        if weights is not None and (weights.shape[0], weights.shape[-1]) == sides.shape[:2] and weights.ndim == 3:
+            return weights[:, None] @ sides.to(weights)[:, None]
     return None
 
 
