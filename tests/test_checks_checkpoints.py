@@ -19,6 +19,7 @@ from trainrecipe.checks.run.best_weights_never_restored import BestWeightsNeverR
 from trainrecipe.checks.run.checkpoint_incomplete import CheckpointIncomplete
 from trainrecipe.checks.run.loads_nothing import LoadsNothing
 from trainrecipe.checks.run.saves_wrong_object import SavesWrongObject
+from trainrecipe.checks.run.settings_lost_at_reload import SettingsLostAtReload
 from trainrecipe.exam import examine
 from trainrecipe.subjects.run import Run
 
@@ -231,3 +232,57 @@ print(state['epoch'], score(model, test_loader))
     tune = test + "optimizer = torch.optim.Adam(model.parameters(), 1e-3)\nepoch(model, optimizer)\n"
     for body in (test, tune):
         assert severity(check, run_script(tmp_path, body, monkeypatch)) is None
+
+
+# ---- settings-lost-at-reload
+
+BUILT_AGAIN = """
+class Model(nn.Module):
+    def __init__(self, activation="relu", drop=0.1, scale=1.0):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+        self.drop = nn.Dropout(drop)
+        self.activation, self.scale = getattr(torch, activation), scale
+
+    def forward(self, x):
+        return self.last(self.drop(self.activation(self.first(x)))) * self.scale
+
+model = Model({trained})
+optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+epoch(model, optimizer)
+again = Model({built})
+again.load_state_dict(model.state_dict())
+again.eval()
+print(score(again, test_loader))
+"""
+
+
+@pytest.mark.parametrize(
+    ("trained", "built", "expected"),
+    [
+        ("'tanh'", "", "warning"),
+        ("'tanh'", "'sigmoid'", "note"),
+        ("scale=0.25", "", "warning"),
+        ("drop=0.5", "", None),
+        ("'tanh', scale=0.5", "'tanh', scale=0.5", None),
+    ],
+)
+def test_a_model_that_is_built_again_computes_the_same(
+    trained: str, built: str, expected: str | None, tmp_path: Path, monkeypatch: Any
+) -> None:
+    body = BUILT_AGAIN.replace("{trained}", trained).replace("{built}", built)
+    assert severity(SettingsLostAtReload(), run_script(tmp_path, body, monkeypatch)) == expected
+
+
+def test_a_model_that_is_trained_further_is_not_compared(tmp_path: Path, monkeypatch: Any) -> None:
+    more = "epoch(again, torch.optim.Adam(again.parameters(), 1e-3))"
+    body = BUILT_AGAIN.replace("{trained}", "'tanh'").replace("{built}", "") + more
+    assert severity(SettingsLostAtReload(), run_script(tmp_path, body, monkeypatch)) is None
+
+
+def test_best_weights_that_nothing_reads_are_noted_in_a_rehearsal(tmp_path: Path, monkeypatch: Any) -> None:
+    body = BEST.format(keep="lowest_seen = copy.deepcopy(model.state_dict())", restore="", tested="model")
+    check = BestWeightsNeverRestored()
+    assert severity(check, run_script(tmp_path, body, monkeypatch, rehearse=True)) == "note"
+    used = BEST.format(keep="lowest_seen = copy.deepcopy(model.state_dict())", restore="print(len(lowest_seen))", tested="model")
+    assert severity(check, run_script(tmp_path, used, monkeypatch, rehearse=True)) is None

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from trainrecipe.subjects.poses import fits
 from trainrecipe.subjects.turning import Turning, _look
 
 Parts = tuple[Any, ...]
@@ -127,3 +128,45 @@ def scalar(image: torch.Tensor) -> torch.Tensor:
 )
 def test_labels_that_follow_or_need_not_are_not_told(read: Any, mask: Any) -> None:
     assert not told(Read(read, mask))
+
+
+# ---- maps of labels that lie on the mirror image
+
+
+def pictures(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noisy images (N, 3, 16, 16) with a bright block in the left upper part, and the maps of these blocks."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.zeros(count, 16, 16)
+    for i in range(count):
+        top, left = (int(n) for n in torch.randint(0, 4, (2,), generator=generator))
+        labels[i, top : top + 5, left : left + 6] = 1
+    images = labels[:, None] + 0.3 * torch.randn(count, 3, 16, 16, generator=generator)
+    return images, labels
+
+
+def test_labels_on_the_mirror_image_are_told_from_those_in_place() -> None:
+    images, labels = pictures(24, 0)
+    found = fits(images, labels)
+    assert found.straight >= 20
+    assert not any(found.turned.values())
+    half = torch.cat([images[:12].flip(-1), images[12:]])
+    found = fits(half, labels)
+    assert found.turned["mirrored"] >= 10
+    assert found.straight >= 10
+    assert found.turned["upside down"] <= 2
+
+
+@pytest.mark.parametrize("kind", ["noise", "symmetric", "constant"])
+def test_labels_that_the_image_does_not_tell_fit_no_pose(kind: str) -> None:
+    images, labels = pictures(24, 1)
+    if kind == "noise":
+        labels = torch.rand(24, 16, 16, generator=torch.Generator().manual_seed(2)).round()
+    elif kind == "symmetric":
+        labels = torch.maximum(labels, labels.flip(-1))
+        labels = torch.maximum(labels, labels.flip(-2))
+        images = labels[:, None] + 0.3 * torch.randn(24, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    else:
+        labels = torch.ones(24, 16, 16)
+    found = fits(images, labels)
+    assert found.straight == 0
+    assert not any(found.turned.values())

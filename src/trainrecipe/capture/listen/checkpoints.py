@@ -401,7 +401,8 @@ class CheckpointCalls(Ear):
             if self.run.steps > live.step and live.record.step == live.step and live.shared():
                 live.record.held, live.record.since = True, self.run.steps - live.step
         for record in self.record.taken:
-            record.unread = bool(record.target) and not any(keeping.is_read(file, record.target) for file in user_files())
+            files = {*user_files(), *self._files}
+            record.unread = bool(record.target) and not any(keeping.is_read(file, record.target) for file in files)
         for optimizer in self.run.optimizers:
             if optimizer.place is not None:
                 self._files.add(optimizer.place.file)
