@@ -281,8 +281,8 @@ def test_a_model_that_is_trained_further_is_not_compared(tmp_path: Path, monkeyp
 
 
 def test_best_weights_that_nothing_reads_are_noted_in_a_rehearsal(tmp_path: Path, monkeypatch: Any) -> None:
-    body = BEST.format(keep="lowest_seen = copy.deepcopy(model.state_dict())", restore="", tested="model")
+    body = BEST.format(keep="lowest = copy.deepcopy(model.state_dict())", restore="", tested="model")
     check = BestWeightsNeverRestored()
     assert severity(check, run_script(tmp_path, body, monkeypatch, rehearse=True)) == "note"
-    used = BEST.format(keep="lowest_seen = copy.deepcopy(model.state_dict())", restore="print(len(lowest_seen))", tested="model")
+    used = BEST.format(keep="lowest = copy.deepcopy(model.state_dict())", restore="print(len(lowest))", tested="model")
     assert severity(check, run_script(tmp_path, used, monkeypatch, rehearse=True)) is None
