@@ -390,7 +390,7 @@ def padded_models() -> dict[str, tuple[str, str, nn.Module]]:
     return {
         "masked": ("pass", "pass", Reader(lambda t: t == 0, _masked_mean)),
         "no mask": ("note", "pass", Reader(lambda t: None, _masked_mean)),
-        "inverted": ("note", "pass", Reader(lambda t: t != 0, _masked_mean)),
+        "inverted": ("warning", "pass", Reader(lambda t: t != 0, _masked_mean)),
         "mean over all": ("pass", "note", Reader(lambda t: t == 0, lambda x, real: x.mean(1))),
         "first token": ("pass", "pass", Reader(lambda t: t == 0, lambda x, real: x[:, 0])),
         "maximum": ("pass", "pass", Reader(lambda t: t == 0, lambda x, real: x.masked_fill(~real[..., None], -9).amax(1))),
