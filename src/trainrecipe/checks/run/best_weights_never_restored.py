@@ -15,7 +15,7 @@ class BestWeightsNeverRestored(Check):
     What it checks
     --------------
     In a whole run: weights were kept or saved under a comparison with the best score so far, the last time before the end of
-    training; after the last step the model is evaluated on data that were not evaluated before; and no line of the script
+    training; after the last step outputs are compared with labels on data that were not evaluated before; and no line of the script
     loads any weights. In a rehearsal, too: weights were kept so, and no line of the program reads what they were assigned to.
 
     Why it matters
@@ -56,7 +56,7 @@ class BestWeightsNeverRestored(Check):
         place, step = max(kept, key=lambda pair: pair[1])
         before = {(e.loader, e.place) for e in run.evaluated if e.step < run.steps}
         after = [e for e in run.evaluated if e.step == run.steps and (e.loader, e.place) not in before and not e.aside]
-        fresh = [e for e in after if e.loader is None or all(e.loader != loader for loader, _ in before)]
+        fresh = [e for e in after if e.judges and (e.loader is None or all(e.loader != loader for loader, _ in before))]
         return Evidence(
             {
                 "best_step": step,
