@@ -15,8 +15,9 @@ class BestWeightsNeverRestored(Check):
     What it checks
     --------------
     In a whole run: weights were kept or saved under a comparison with the best score so far, the last time before the end of
-    training; after the last step outputs are compared with labels on data that were not evaluated before; and no line of the script
-    loads any weights. In a rehearsal, too: weights were kept so, and no line of the program reads what they were assigned to.
+    training; after the last step outputs are compared with labels on data that were not evaluated before; and no line of the
+    script loads any weights. In a rehearsal, too: weights were kept so, and no line of the program reads what they were
+    assigned to.
 
     Why it matters
     --------------
