@@ -71,7 +71,8 @@ class Order:
     @property
     def ends_loops(self) -> bool:
         """Whether the script may be led on to its end by leaving its training loops early: in a rehearsal with one process."""
-        return self.rehearsal and bool(self.log) and self.steps is None and not (self.exchange or self.in_place or self.module)
+        alone = not (self.exchange or self.in_place or self.module or self.constant)
+        return self.rehearsal and bool(self.log) and self.steps is None and alone
 
     def environment(self) -> dict[str, str]:
         """The environment of the child process."""
@@ -237,9 +238,9 @@ def _imports(order: Order) -> Iterator[None]:
     if not order.ends_loops:
         yield
         return
-    from trainrecipe.capture import loop_ends
+    from trainrecipe.capture.where import is_user_file
 
-    with loop_ends.in_imports():
+    with _compiling(order, is_user_file):
         yield
 
 
@@ -266,11 +267,18 @@ def _turned_module(order: Order) -> Iterator[None]:
 
     source = source_of(order.target)
     path = os.path.realpath(source) if source is not None else ""
+    with _compiling(order, lambda file: os.path.realpath(file) == path):
+        yield
+
+
+@contextlib.contextmanager
+def _compiling(order: Order, wanted: Callable[[str], bool]) -> Iterator[None]:
+    """Compile the modules whose files are `wanted` as the script itself is, when they are imported."""
     original = importlib.machinery.SourceFileLoader.get_code
 
     def get_code(loader: importlib.machinery.SourceFileLoader, fullname: str) -> types.CodeType | None:
         file = loader.get_filename(fullname)
-        return _compiled(order, Path(file).read_bytes(), file) if os.path.realpath(file) == path else original(loader, fullname)
+        return _compiled(order, Path(file).read_bytes(), file) if wanted(file) else original(loader, fullname)
 
     importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
     try:

@@ -10,16 +10,11 @@ the same order.
 from __future__ import annotations
 
 import ast
-import contextlib
-import importlib.machinery
 import re
 import types
 import warnings
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
-
-from trainrecipe.capture.where import is_user_file
 
 Key = tuple[str, int]
 """A loop: its file and line."""
@@ -44,15 +39,15 @@ def end(loops: Iterable[Key]) -> None:
     _ending.update(_known.intersection(loops))
 
 
-def compiled(source: bytes | ast.Module, path: str) -> types.CodeType:
+def compiled(source: bytes, path: str) -> types.CodeType:
     """The code of one of the user's files, whose training loops ask. Raises what `compile` raises."""
-    tree = source if isinstance(source, ast.Module) else ast.parse(source, path)
-    asking = _Asking(path, tree)
     try:
+        tree = ast.parse(source, path)
+        asking = _Asking(path, tree)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*is not callable", SyntaxWarning)  # a text in the place of a function
             code: types.CodeType = compile(ast.fix_missing_locations(asking.visit(tree)), path, "exec", dont_inherit=True)
-    except RecursionError:
+    except Exception:  # of the script's, which it raises without us as well, or of ours, which it must not meet
         return compile(source, path, "exec", dont_inherit=True)
     _known.update(asking.keys)
     return _with_functions(code)
@@ -68,27 +63,6 @@ def _with_functions(code: types.CodeType) -> types.CodeType:
         else:
             constants.append(functions.get(value, value) if isinstance(value, str) else value)
     return code.replace(co_consts=tuple(constants))
-
-
-@contextlib.contextmanager
-def in_imports() -> Iterator[None]:
-    """Compile the user's modules so as well, when they are imported."""
-    original = importlib.machinery.SourceFileLoader.get_code
-
-    def get_code(loader: importlib.machinery.SourceFileLoader, fullname: str) -> types.CodeType | None:
-        file = loader.get_filename(fullname)
-        if not is_user_file(file):
-            return original(loader, fullname)
-        try:
-            return compiled(Path(file).read_bytes(), file)
-        except Exception:
-            return original(loader, fullname)  # which raises as it would without us
-
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        importlib.machinery.SourceFileLoader.get_code = original  # type: ignore[method-assign]
 
 
 def _each(file: str, line: int, turns: Iterable[Any]) -> Iterable[Any]:

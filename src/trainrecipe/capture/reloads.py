@@ -58,11 +58,11 @@ def _compare(listener: Listener, first: nn.Module, again: nn.Module) -> Reload |
         mine, theirs = Memo().module(first), Memo().module(again)
     except CannotCopy:
         return None
-    for module, values in ((mine, theirs), (theirs, theirs)):
-        module.eval()
-        own = dict([*members.named_parameters(module), *members.named_buffers(module)])
-        for key, tensor in [*members.named_parameters(values), *members.named_buffers(values)]:
-            own[key].copy_(tensor)
+    own = dict([*members.named_parameters(mine), *members.named_buffers(mine)])
+    for key, tensor in [*members.named_parameters(theirs), *members.named_buffers(theirs)]:
+        own[key].copy_(tensor)
+    mine.eval()
+    theirs.eval()
     args, kwargs = given[-1]
     state = RandomState.now()
     try:
@@ -78,7 +78,7 @@ def _compare(listener: Listener, first: nn.Module, again: nn.Module) -> Reload |
     return Reload(
         name,
         _apart(expected, seen),
-        [f"{name}: {_tell(a)} in training, {_tell(b)} after loading" for name, a, b in settings[:_LISTED]],
+        [f"{key}: {_tell(a)} in training, {_tell(b)} after loading" for key, a, b in settings[:_LISTED]],
         any(_is_default(type(again), a, b) for _, a, b in settings),
         at,
     )

@@ -400,8 +400,8 @@ class CheckpointCalls(Ear):
         for live in self._live:
             if self.run.steps > live.step and live.record.step == live.step and live.shared():
                 live.record.held, live.record.since = True, self.run.steps - live.step
+        files = {*user_files(), *self._files}
         for record in self.record.taken:
-            files = {*user_files(), *self._files}
             record.unread = bool(record.target) and not any(keeping.is_read(file, record.target) for file in files)
         for optimizer in self.run.optimizers:
             if optimizer.place is not None:

@@ -62,6 +62,8 @@ class SettingsLostAtReload(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         model, apart = evidence["model"], evidence["apart"]
+        if not evidence["settings"]:
+            return Ruling.passed(f"{model} is built with the same settings for its stored weights")
         if apart <= APART:
             return Ruling.passed(f"{model} computes the same after loading (outputs {apart:.2g} apart)")
         return Ruling.found(
