@@ -11,7 +11,7 @@ import pytest
 
 from trainrecipe.capture import loop_ends
 from trainrecipe.capture.listen.loops import needs_another
-from trainrecipe.capture.where import add_user_root
+from trainrecipe.capture.where import add_user_root, is_user_file
 
 SOURCE = """
 def train_all(stop):
@@ -116,3 +116,19 @@ def test_a_bare_next_needs_another_item(tmp_path: Path) -> None:
     exec("class Asked:\n  __iter__ = lambda self: self\n  __next__ = lambda self: needs_another()", library)
     told = {name: getattr(batches, name)(library["Asked"]()) for name in ("bare", "with_default", "guarded", "loop")}
     assert told == {"bare": True, "with_default": False, "guarded": False, "loop": False}
+
+
+def test_a_loop_that_runs_before_pytorch_is_there_or_while_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for torch in (None, type(sys)("torch")):
+        monkeypatch.setitem(sys.modules, "torch", torch)  # type: ignore[arg-type]
+        assert run(tmp_path, lambda value: None, True)["result"] == run(tmp_path, lambda value: None, False)["result"]
+
+
+def test_packages_of_another_environment_are_not_the_users(tmp_path: Path) -> None:
+    installed = tmp_path / "env" / "lib" / "python3.11" / "site-packages" / "net"
+    assert not is_user_file(str(installed / "model.py"))
+    assert is_user_file(str(tmp_path / "env" / "model.py"))
+    add_user_root(str(installed))  # the script that runs lies there
+    assert is_user_file(str(installed / "model.py"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import types
 import warnings
 from collections.abc import Iterable, Iterator
@@ -66,9 +67,8 @@ def _with_functions(code: types.CodeType) -> types.CodeType:
 
 
 def _each(file: str, line: int, turns: Iterable[Any]) -> Iterable[Any]:
-    import torch
-
-    return turns if torch.compiler.is_compiling() else _asked((file, line), turns)
+    compiler = getattr(sys.modules.get("torch"), "compiler", None)  # the script may not have imported it, or not all of it
+    return turns if compiler is not None and compiler.is_compiling() else _asked((file, line), turns)
 
 
 def _asked(key: Key, turns: Iterable[Any]) -> Iterator[Any]:

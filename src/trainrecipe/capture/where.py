@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import linecache
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -23,6 +24,8 @@ _LIBRARIES = tuple(
     for p in {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
     if p and os.path.realpath(p) != os.path.realpath(sys.prefix)
 )
+_INSTALLED = re.compile(rf"(.*{re.escape(os.sep)}(?:site|dist)-packages{re.escape(os.sep)})")
+"""Packages installed elsewhere than in this interpreter's own folders: another environment's on the path, `pip --target`."""
 _roots: list[str] = []
 
 Spot = tuple[str, int, str]
@@ -49,7 +52,7 @@ def is_user_file(filename: str) -> bool:
     path = os.path.join(_real(folder), name)
     if path.startswith(OWN):
         return False
-    libraries = [lib for lib in _LIBRARIES if path.startswith(lib)]
+    libraries = [lib for lib in _LIBRARIES if path.startswith(lib)] + _INSTALLED.findall(path)
     roots = [root for root in _roots if path.startswith(root)]
     return bool(roots and (not libraries or max(map(len, roots)) > max(map(len, libraries)))) or not libraries
 

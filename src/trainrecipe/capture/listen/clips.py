@@ -1,4 +1,4 @@
-"""Hears gradient clipping: `clip_grad_norm_` and `clip_grad_value_`, and how much they cut off."""
+"""Hears gradient clipping, in one call or in two (`get_total_norm`, `clip_grads_with_norm_`), and how much it cuts off."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ class Clips(Ear):
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
         self._records: dict[Spot | None, Clip] = {}
+        self._total: tuple[Any, float, Any] | None = None
 
     def install(self, put: Put) -> None:
-        """Hear both clipping functions, under either of their names."""
+        """Hear the clipping functions, under either of their names."""
+        if hasattr(nn.utils, "get_total_norm"):
+            put(nn.utils, "get_total_norm", self._wrap_total)
+            put(nn.utils, "clip_grads_with_norm_", self._wrap_with_norm)
         for module in (nn.utils, nn.utils.clip_grad):
             put(module, "clip_grad_norm_", functools.partial(self._wrap, "norm"))
             put(module, "clip_grad_value_", functools.partial(self._wrap, "value"))
@@ -48,6 +52,38 @@ class Clips(Ear):
             return clip(parameters, kwargs.pop(name), **kwargs)
 
         return clip_keywords
+
+    def _wrap_total(self, original: Any) -> Any:
+        ear = self
+
+        def get_total_norm(tensors: Any, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
+            held = tensors if isinstance(tensors, torch.Tensor) else list(tensors)
+            with ear.recorder.pause():
+                norm = original(held, norm_type, *args, **kwargs)
+                shares = ear._shares_of(held) if ear.listener.detail else None
+            ear._total = norm, float(norm_type), shares
+            return norm
+
+        return get_total_norm
+
+    def _wrap_with_norm(self, original: Any) -> Any:
+        ear = self
+
+        def clip_grads_with_norm_(parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **kwargs: Any) -> None:
+            held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            with ear.recorder.pause():
+                original(held, max_norm, total_norm, *args, **kwargs)
+            known = ear._total if ear._total is not None and ear._total[0] is total_norm else None
+            _, norm_type, shares = known or (None, 2.0, None)
+            ear._note("norm", held, float(max_norm), total_norm, norm_type, shares)
+
+        return clip_grads_with_norm_
+
+    @guarded
+    def _shares_of(self, gradients: Any) -> Any:
+        own = {id(g) for g in gradients}
+        accounts = self.listener.ledger.accounts.values()
+        return self.listener.ledger.norm_shares([p for a in accounts if id(a.gradient) in own and (p := a.ref()) is not None])
 
     @guarded
     def _root_mean_square(self, held: list[torch.Tensor]) -> float | None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.run import Clip, Run
 
 FEWEST = 5
+LAST = 3
+"""Clippings at the end that are looked at: the first ones cannot tell gradients of others from those of a step to come."""
 MOST = 0.5
 """Share of the squared norm beyond which others decide how far the trained gradients are cut."""
 PILED = 0.1
@@ -67,7 +69,7 @@ class ClipByForeignGradients(Check):
         return found or Evidence(missing=f"gradients of an optimiser were not clipped {FEWEST} times in the steps looked at")
 
     def _look(self, clip: Clip, shares: list[NormShare]) -> Evidence:
-        last = shares[-FEWEST:]
+        last = shares[-LAST:]
         return Evidence(
             {
                 "calls": len(shares),

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.summands import Graph, Piece
     from trainrecipe.subjects.terms import Parts, Term
 
-DROWNED = 0.9
-"""Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt."""
+DROWNED = 0.5
+"""Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt: half at the
+start is nearly all of it once the data's gradient has fallen."""
 DWARFED, SMALL = 1e-3, 0.02
 """Shares of the gradient below which a term is tried for whether it is learnt at all: the second one for terms whose targets
 are classes, and then for a note; targets that another net gives begin close to the predictions."""
@@ -30,6 +31,8 @@ HALF = 0.5
 """Share of the gradient from which the divergence of a latent code is tried for whether it leaves the code anything."""
 PRESSED = 0.1
 """Part of its value at the start to which a divergence that leaves the code anything does not fall: it grows from there."""
+CONSTANT = 0.1
+"""Part of the spread over the batch below which predictions count as constant, next to those learnt without the penalty."""
 USED = 10.0
 """How many times its value at the start it must become without it, for the code to be of use to the data."""
 BETTER = 1.1
@@ -44,7 +47,7 @@ class LossTermDwarfed(Check):
     What it checks
     --------------
     The gradient of each summand, at the weights that several reach, in every recorded step. Three cases are tried further.
-    A penalty on the weights alone that makes up over 90 % of the gradient: a twin is trained on one batch with it and
+    A penalty on the weights alone that makes up over half of the gradient: a twin is trained on one batch with it and
     without it, and the loss on the data compared. A term with targets that has less than a fiftieth of the gradient and
     no small factor of its own: a twin is trained with the whole loss and with this term alone. The divergence of a latent
     code whose noise reaches the reconstruction, as in a variational autoencoder, with most of the gradient: whether it is
@@ -97,11 +100,12 @@ class LossTermDwarfed(Check):
         if suspect is None:
             return Evidence(data, place=step.place)
         names = _names(whole)
-        company, alone = _run(step, suspect, kind, whole=True), _run(step, suspect, kind, whole=False)
-        if company is None or alone is None:
+        together, by_itself = _run(step, suspect, kind, whole=True), _run(step, suspect, kind, whole=False)
+        if together is None or by_itself is None:
             return Evidence(missing="the time for experiments ran out before the terms could be tried one by one")
+        (company, varied), (alone, free) = together, by_itself
         data |= {"tried": kind, "term": names[id(suspect)], "share": shares[names[id(suspect)]]}
-        data |= {"company": _at_stake(company), "alone": _at_stake(alone)}
+        data |= {"company": _at_stake(company), "alone": _at_stake(alone), "spread": varied / free if free else None}
         if kind == "code":
             data |= {"code": [company[0][1], company[-1][1]], "free": alone[-1][1]}
         return Evidence(data, place=suspect.place or step.place)
@@ -117,10 +121,11 @@ class LossTermDwarfed(Check):
         fall, possible = first - last, start - end
         if not all(map(math.isfinite, (last, end))) or possible < LEARNT * abs(start):
             return Ruling.unsure(f"{text}; {STEPS} steps do not show what it does")
-        if fall > SLOWED * possible:
-            return Ruling.passed(f"{text}; all the same the rest is learnt ({first:.3g} to {last:.3g})")
         penalty = e["tried"] == "penalty"
-        grave = fall <= KEPT * possible and (penalty or e["share"] < DWARFED)
+        constant = penalty and e["spread"] is not None and e["spread"] <= CONSTANT and end <= CONSTANT * last
+        if fall > SLOWED * possible and not constant:
+            return Ruling.passed(f"{text}; all the same the rest is learnt ({first:.3g} to {last:.3g})")
+        grave = constant or (fall <= KEPT * possible and (penalty or e["share"] < DWARFED))
         return Ruling.found(
             Severity.WARNING if grave else Severity.NOTE,
             f"The penalty on the weights ({e['term']}) drowns the loss on the data."
@@ -129,7 +134,8 @@ class LossTermDwarfed(Check):
             expected="terms whose gradients are comparable at the weights that they share",
             observed=f"it makes up {e['share']:.2%} of the gradient; in {STEPS} steps on one batch the "
             f"{'loss on the data' if penalty else 'term'} goes from {first:.4g} to {last:.4g}, and "
-            f"{'without the penalty' if penalty else 'trained alone'} to {end:.4g}",
+            f"{'without the penalty' if penalty else 'trained alone'} to {end:.4g}"
+            + ("; the predictions are all but constant" if constant else ""),
             fix="Lower the factor of the penalty by powers of ten (1e-4 is usual)."
             if penalty
             else "Bring the terms to one scale: normalise the targets, or give each term a factor.",
@@ -237,8 +243,11 @@ def _at_stake(run: list[tuple[float, float]]) -> tuple[float, float]:
     return run[0][0], min(stake for stake, _ in run[-5:])
 
 
-def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> list[tuple[float, float]] | None:
-    """What is at stake and the suspect's own part, step by step; None where the time is up."""
+def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> tuple[list[tuple[float, float]], float] | None:
+    """What is at stake and the suspect's own part, step by step, and how far the last predictions differ over the batch.
+
+    None where the time is up.
+    """
     import torch
 
     from trainrecipe.capture.tensors import dense
@@ -248,7 +257,8 @@ def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> list[tuple[flo
     twin = step.twin()
     optimizer = adam(step, twin, RATE)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    values = []
+    values: list[tuple[float, float]] = []
+    spread = 0.0
     for _ in range(STEPS + 1):
         if step.seconds_left() < 0:
             return None
@@ -256,6 +266,8 @@ def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> list[tuple[flo
         own, rest = _parts_of(graph, suspect)
         stake = own if kind == "term" else rest
         values.append((float(stake.detach()), float(own.detach())))
+        predicted = [graph.env[n].detach() for n in step.predictions if n in graph.env]
+        spread = sum(float((p - p.mean(0)).norm()) for p in predicted if p.ndim and p.is_floating_point())
         if not math.isfinite(values[-1][0]) or not stake.requires_grad:
             break
         loss = graph.root.sum() if whole else stake
@@ -263,7 +275,7 @@ def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> list[tuple[flo
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = None if grad is None else dense(grad)
         optimizer.step()
-    return values
+    return values, spread
 
 
 def _parts_of(graph: Graph, suspect: Term) -> tuple[torch.Tensor, torch.Tensor]:
