@@ -192,7 +192,7 @@ def _writers(listener: Listener, *, inside: bool = False) -> dict[int, Spot | No
 
 
 def _teachers(listener: Listener) -> Iterator[Teacher]:
-    sites = [f"line {p.line}: {p.source}" for p in write_sites()]
+    sites = [f"line {p.line}: {p.source}" for p in write_sites()] + sorted(listener.weights.pairs.steppers)
     numbers = {id(root): n for n, root in enumerate(listener.models.roots.values())}
     for pair in listener.weights.pairs.found.values():
         student, follower = pair.student(), pair.follower()

@@ -69,6 +69,17 @@ def spot(skip: int = 1, limit: int = 60) -> Spot | None:
     return None
 
 
+def packages_above(skip: int = 1, limit: int = 60) -> set[str]:
+    """The packages, but PyTorch and this one, of the frames between `skip` frames above the caller and the user's."""
+    found: set[str] = set()
+    frame: FrameType | None = sys._getframe(skip)
+    while frame is not None and limit and not is_user_file(frame.f_code.co_filename):
+        found.add(str(frame.f_globals.get("__name__", "")).partition(".")[0])
+        frame = frame.f_back
+        limit -= 1
+    return {p for p in found if p and p not in ("torch", "trainrecipe") and p not in sys.stdlib_module_names}
+
+
 _THIN = tuple(
     os.path.join("torch", *parts)
     for parts in (

@@ -152,8 +152,9 @@ class Teacher:
     `copied`: it began with the student's values, when that was untrained and nothing had been loaded into it (`plain`).
     `steps` student steps were seen, in `changes` of which it changed; `shares` are the parts of the way to the student that
     it went at each change. `fed`: it was called within training steps; `same_inputs`: with the very inputs of the student.
-    `sites`: lines that may still write to it. `pulls` are the parts of the way to it that the student was set back between
-    two steps, `pulled` the line that loaded its weights into the student, `synced` counts loads the other way round.
+    `sites`: lines and packages that may still write to it. `pulls` are the parts of the way to it that the student was set
+    back between two steps, `pulled` the line that loaded its weights into the student, `synced` counts loads the other way
+    round.
     """
 
     model: str

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture import members
-from trainrecipe.capture.where import Spot
+from trainrecipe.capture.where import Spot, packages_above
 
 if TYPE_CHECKING:
     from trainrecipe.capture.listen.listener import Listener
@@ -27,6 +27,8 @@ _PAIRS = 8
 _FIT = 0.05
 """Part of the follower's movement that may point elsewhere than to the model it follows."""
 _KEPT = 64
+_PLAIN = frozenset({"accelerate", "ignite", "keras", "lightning", "pytorch_lightning", "skorch", "transformers"})
+"""Frameworks that take the steps and leave a second network to the user's code."""
 _PULL = 1e-4
 """Part of the way below which nothing was gone but by rounding."""
 
@@ -67,6 +69,8 @@ class Pairs:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.found: dict[tuple[int, int], Pair] = {}
+        self.steppers: set[str] = set()
+        """Packages that take the steps, and may write to the follower as well."""
         self._looked = (-1, -1)
 
     def forget(self) -> None:
@@ -80,6 +84,7 @@ class Pairs:
         if now != self._looked:
             self._looked = now
             self._look()
+            self.steppers |= packages_above() - _PLAIN
         for pair in self.found.values():
             if pair.seen is not None:
                 self._note_pull(pair)
