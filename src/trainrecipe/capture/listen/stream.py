@@ -15,6 +15,7 @@ from trainrecipe.capture import hashing
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.tape import LOSSES, Op, Tape
 from trainrecipe.capture.where import Spot
+from trainrecipe.subjects.names import JOINING, RESHAPING
 
 STEPS = 256
 """Steps of which the targets are kept."""
@@ -78,7 +79,7 @@ def target_of(tape: Tape) -> tuple[Op, int, torch.Tensor] | None:
     """The operation that takes the step's target, the target's number and its value.
 
     That is the second tensor of a loss function of PyTorch's, else the last constant with one number per example that
-    meets the model's results.
+    meets the model's results, from outside or picked out of what is.
     """
     chosen = {op.index for op in tape.ops}
     for op in tape.history:
@@ -90,9 +91,25 @@ def target_of(tape: Tape) -> tuple[Op, int, torch.Tensor] | None:
             continue
         for number in op.inputs:
             value = tape.values.get(number)
-            if value is not None and value.constant is not None and value.outer is None and _is_column(value.shape):
+            if value is not None and value.constant is not None and _is_column(value.shape) and _is_given(tape, number):
                 found = op, number, value.constant
     return found
+
+
+def _is_given(tape: Tape, number: int) -> bool:
+    """Whether a value is from outside, or nothing but picked out of such a one, moved or converted."""
+    first = tape.history[0].index if tape.history else 0
+    for _ in range(_DEPTH):
+        value = tape.values.get(number)
+        if value is None or value.outer is None:
+            return value is not None
+        if not first <= value.outer < first + len(tape.history):
+            return False
+        op = tape.history[value.outer - first]
+        if op.name not in RESHAPING - JOINING or not op.inputs:
+            return False
+        number = op.inputs[0]
+    return False
 
 
 def _is_column(shape: tuple[int, ...]) -> bool:

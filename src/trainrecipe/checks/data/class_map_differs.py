@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from trainrecipe.subjects.contents import Table
     from trainrecipe.subjects.data import Data
+    from trainrecipe.subjects.evaluation import Evaluation
+    from trainrecipe.subjects.run import Run
 
 KNOWN = 0.6
 """Share of training examples whose nearest neighbour has the same label, from which neighbours tell the class."""
@@ -26,6 +28,14 @@ SEVERAL, OPEN = 3, 6
 """Classes that are surely renamed, from which those that neighbours confuse may be assigned by trial, and at most how many."""
 HELD = 0.9
 """Share that must agree in the second half after such a trial, of the share that agrees in training."""
+FEW = 10
+"""Evaluation examples of a label from which its predictions are read."""
+OFTEN, LESS = 0.5, 0.35
+"""Share of another label's examples for which the model must give a number, and how much smaller that share must be for the
+examples that bear this number themselves. A weak model confuses classes, but gives no label less often to its own."""
+
+FOLLOWED, RIGHT = 5, 0.7
+"""Training examples with the numbers in question, and the share that must be right, where no other evaluation was seen."""
 
 
 class ClassMapDiffers(Check):
@@ -38,6 +48,9 @@ class ClassMapDiffers(Check):
     The permutation is guessed on one half of the examples and tested on the other. Where three classes or more are surely
     renamed and neighbours confuse the rest, the rest is exchanged in the way that agrees best, and must agree in the other
     half about as well as training examples do among each other.
+
+    And the model's own predictions: whether there are two or more numbers that it gives to most examples of one other label
+    and hardly to those that bear them, while it gives them to their own in the evaluation of another split, or in training.
 
     Why it matters
     --------------
@@ -71,6 +84,9 @@ class ClassMapDiffers(Check):
     def measure(self, data: Data) -> Evidence | list[Evidence]:
         from trainrecipe.subjects.contents import evaluations, training
 
+        confused = _confused(data.run)
+        if confused:
+            return confused
         train = training(data)
         if train is None or not 2 <= len(train.classes) <= 200:
             return Evidence(missing="no class labels were seen with the training inputs")
@@ -81,6 +97,8 @@ class ClassMapDiffers(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
+        if e.get("shares"):
+            return _predicted(e)
         same = f"{e['same']:.0%} of {e['total']} evaluation examples have the label of the nearest training example"
         if e["known"] < KNOWN:
             return Ruling.unsure(f"nearest neighbours do not tell the class ({e['known']:.0%} among training examples)")
@@ -105,12 +123,94 @@ class ClassMapDiffers(Check):
         if not evidence.get("renamed"):
             return None
         values = {"as they are": evidence["same"], "numbers exchanged": evidence["mapped"]}
+        if evidence.get("shares"):
+            caption = "Share of evaluation examples whose label is the predicted one."
+            return bars("Predictions and labels", caption, values, x_title="share that agrees")
         return bars(
             "Labels of nearest neighbours",
             "Share of evaluation examples with the label of the nearest training example.",
             values,
             x_title="share that agrees",
         )
+
+
+def _confused(run: Run) -> list[Evidence]:
+    """Evaluations in which the trained model gives several numbers to other labels than in the evaluation of another split."""
+    last: dict[Any, Evaluation] = {}
+    for one in run.evaluated:
+        if one.predictions.task in ("classes", "binary") and one.predictions.examples and not one.aside:
+            last[one.model, one.loader, None if one.loader is not None else str(one.place)] = one
+    tables = [(one, _shares_of(one)) for one in last.values()]
+    found = []
+    for one, shares in tables:
+        renamed = _given_to_others(shares)
+        if len(renamed) < 2 or len({label for _, label in renamed}) < len(renamed):
+            continue
+        others = [s for other, s in tables if other is not one and other.model == one.model]
+        right = [s[p, p] for s in others for p, _ in renamed[:1] if all(s.get((q, q), 0.0) >= OFTEN for q, _ in renamed)]
+        right = right or _in_training(run, {p for p, _ in renamed})
+        if not right:
+            continue
+        counts, total = one.predictions.confusion, one.predictions.examples
+        mapped = dict(renamed)
+        found.append(
+            Evidence(
+                {
+                    "renamed": [list(pair) for pair in renamed],
+                    "shares": [[shares[label, p], shares.get((p, p), 0.0)] for p, label in renamed],
+                    "right": right[0],
+                    "same": one.predictions.right / total,
+                    "mapped": sum(n for (label, p), n in counts.items() if mapped.get(p, p) == label) / total,
+                    "total": total,
+                },
+                place=one.place,
+            )
+        )
+    return found
+
+
+def _in_training(run: Run, numbers: set[int]) -> list[float]:
+    """The share of training examples with these numbers that are predicted rightly at last; empty where it is not most."""
+    followed = run.dynamics
+    if followed is None or not followed.looks or followed.kind not in ("classes", "binary"):
+        return []
+    pairs = zip(followed.truths, followed.looks[-1].picked, strict=False)
+    right = [float(truth == picked) for truth, picked in pairs if truth in numbers]
+    share = sum(right) / len(right) if len(right) >= FOLLOWED else 0.0
+    return [share] if share >= RIGHT else []
+
+
+def _shares_of(one: Evaluation) -> dict[tuple[int, int], float]:
+    """For each label with enough examples, the share of them for which each number was predicted."""
+    rows: dict[int, int] = {}
+    for (label, _), count in one.predictions.confusion.items():
+        rows[label] = rows.get(label, 0) + count
+    return {(label, p): n / rows[label] for (label, p), n in one.predictions.confusion.items() if rows[label] >= FEW}
+
+
+def _given_to_others(shares: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
+    """Numbers that are predicted for most examples of another label, and far less often for those that bear them."""
+    labels = {label for label, _ in shares}
+    most = [max((shares.get((label, p), 0.0), label) for label in labels if label != p) for p in labels if len(labels) > 1]
+    pairs = zip(labels, most, strict=False)
+    return sorted((p, label) for p, (share, label) in pairs if share >= OFTEN and share - shares.get((p, p), 0.0) >= LESS)
+
+
+def _predicted(e: Evidence) -> Ruling:
+    pairs = ", ".join(f"{a} is called {b}" for a, b in e["renamed"][:6])
+    (other, own), (number, label) = e["shares"][0], e["renamed"][0]
+    return Ruling.found(
+        Severity.WARNING,
+        f"The model gives classes the numbers that they have elsewhere: what it calls {pairs} in this evaluation.",
+        expected=f"number {number} for the examples that bear it, as elsewhere ({e['right']:.0%} of them)",
+        observed=f"number {number} for {other:.0%} of the examples with label {label} and for {own:.0%} of those with label "
+        f"{number}; {e['same']:.0%} of {e['total']} are right, and {e['mapped']:.0%} when the numbers are exchanged like this",
+        fix="Build the mapping from class names to numbers once, and give it to every split.",
+        causes=(
+            "each split numbers its own classes (order of first appearance, os.listdir, set): print both mappings",
+            "the inputs of this split are prepared in another way (colours in reverse order): compare two examples",
+        ),
+    )
 
 
 def _compare(train: Table, other: Table) -> Evidence:
