@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from collections.abc import Iterator
@@ -25,17 +26,32 @@ _MOST = 4
 _LISTED = 4
 
 
-def reloads(listener: Listener) -> Iterator[Reload]:
-    """Each model with loaded weights that is not trained itself, next to a trained one of its class."""
-    held = listener.optimizers.held_by
-    roots = list(listener.models.roots.values())
-    trained = [m for m in roots if any(id(p) in held for p in members.parameters(m))]
-    again = [m for m in roots if m in listener.models.loaded and not any(id(p) in held for p in members.parameters(m))]
-    for module in again[-_MOST:]:
-        first = next((t for t in reversed(trained) if type(t) is type(module) and _shapes(t) == _shapes(module)), None)
-        if first is not None:
-            with listener.recorder.pause(), torch.no_grad():
-                found = _compare(listener, first, module)
+class Reloads:
+    """Models with loaded weights that are not trained themselves, next to a trained one of their class, as they were when
+    they were first called: a script may change them later."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._kept: dict[int, tuple[nn.Module, nn.Module, nn.Module]] = {}
+
+    def called(self, module: nn.Module) -> None:
+        """A model is about to be called in a new way: keep a copy, if it was built again for stored weights."""
+        held = self.listener.optimizers.held_by
+        if module not in self.listener.models.loaded or id(module) in self._kept or len(self._kept) >= _MOST:
+            return
+        if self.listener.released or not held or any(id(p) in held for p in members.parameters(module)):
+            return
+        roots = [m for m in self.listener.models.roots.values() if type(m) is type(module) and m is not module]
+        trained = [m for m in roots if any(id(p) in held for p in members.parameters(m)) and _shapes(m) == _shapes(module)]
+        if trained:
+            with contextlib.suppress(CannotCopy), self.listener.recorder.pause(), torch.no_grad():
+                self._kept[id(module)] = module, Memo().module(module), trained[-1]
+
+    def found(self) -> Iterator[Reload]:
+        """What these models compute."""
+        for module, copy, trained in self._kept.values():
+            with self.listener.recorder.pause(), torch.no_grad():
+                found = _compare(self.listener, trained, module, copy) if _shapes(trained) == _shapes(copy) else None
             if found is not None:
                 yield found
 
@@ -45,17 +61,18 @@ def _shapes(module: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
     return [(name, tuple(t.shape)) for name, t in held]
 
 
-def _compare(listener: Listener, first: nn.Module, again: nn.Module) -> Reload | None:
-    """Both with the weights of `again`, in eval mode, on an input that one of them was given."""
+def _compare(listener: Listener, first: nn.Module, again: nn.Module, theirs: nn.Module) -> Reload | None:
+    """The trained model `first` and `theirs`, a copy of `again`, both with the weights of the copy, in eval mode, on an input
+    that one of them was given."""
     given = [(args, kwargs) for key, (args, kwargs), _, _ in listener.models.inputs if key in (id(again), id(first))]
-    settings = list(_settings(first, again))
+    settings = list(_settings(first, theirs))
     name = type(again).__name__
     at = next((x.place for x in reversed(listener.run.checkpoints.loaded) if x.model == name), None)
     at = at or place(listener.models.births.get(again))
     if not given or not settings:
         return Reload(name, 0.0, [], False, at) if given else None
     try:
-        mine, theirs = Memo().module(first), Memo().module(again)
+        mine = Memo().module(first)
     except CannotCopy:
         return None
     own = dict([*members.named_parameters(mine), *members.named_buffers(mine)])
@@ -115,8 +132,8 @@ def _is_plain(value: Any) -> bool:
 def _is_default(kind: type, trained: Any, loaded: Any) -> bool:
     """Whether the value after loading, and not the one in training, is what the constructor takes if it is told nothing."""
     defaults = [p.default for p in inspect.signature(kind).parameters.values()]
-    told = [(type(d), d) for d in defaults if _is_plain(d)]
-    pairs = ((trained, loaded), (_tell(trained), _tell(loaded)))  # functions are named by texts
+    told = [(type(d), d.lower() if isinstance(d, str) else d) for d in defaults if _is_plain(d)]
+    pairs = ((trained, loaded), (_tell(trained).lower(), _tell(loaded).lower()))  # functions and layers are named by texts
     return any((type(after), after) in told and (type(before), before) not in told for before, after in pairs)
 
 

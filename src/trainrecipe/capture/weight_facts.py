@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainrecipe.capture import discarded, exits, freezes, norms, reloads, sharing
+from trainrecipe.capture import discarded, exits, freezes, norms, sharing
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.listen.weights import Sampled
@@ -46,7 +46,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         ("norms", lambda: norms.norms(listener)),
         ("untouched", lambda: norms.hollow(listener)),
         ("teachers", lambda: _teachers(listener)),
-        ("reloads", lambda: reloads.reloads(listener)),
+        ("reloads", lambda: listener.models.reloads.found()),
         ("thaws", freezes.thaws),
         ("other_steps", lambda: _other_steps({file for file, _ in listener.sources.sites})),
     ):

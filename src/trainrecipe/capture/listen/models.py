@@ -14,6 +14,7 @@ from trainrecipe.capture import hashing, members, norms
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.clock import now
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
+from trainrecipe.capture.reloads import Reloads
 from trainrecipe.capture.tensors import map_tensors, size_of, tensors_in
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.subjects.run import Forward, Layer, Model
@@ -55,6 +56,7 @@ class Models(Ear):
         self._seen: dict[Any, Forward] = {}
         self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.hollow_norms: list[norms.HollowForward] = []
+        self.reloads = Reloads(listener)
         self._pending: list[tuple[Forward, tuple[int, Spot | None] | None]] = []
         self._of_batch: dict[tuple[int, int], int] = {}
         self._fed_since_step: dict[int, Forward] = {}
@@ -241,6 +243,7 @@ class Models(Ear):
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():  # lazy weights cannot be read
                 forward.weights = hashing.weights_hash(module)
         forward.frozen = not any(p.requires_grad for p in members.parameters(module))
+        self.reloads.called(module)
         if module.training and grad:
             with contextlib.suppress(Exception), self.recorder.pause(), torch.no_grad():
                 forward.adapting = norms.adapting(module)
