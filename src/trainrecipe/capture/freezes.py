@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainrecipe.capture import members
-from trainrecipe.capture.listen.inits import as_built
+from trainrecipe.capture.listen.inits import as_built, drawn
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.tape import Op, Tape
 from trainrecipe.capture.unused import user_files
@@ -206,7 +206,8 @@ def thaws() -> list[Place]:
 
 
 def untrained(listener: Listener) -> Iterator[Untrained]:
-    """Layers with a gradient flowing through them that are frozen with the weights that their constructor gave them."""
+    """Layers with a gradient flowing through them, or with nothing but scales behind them, that are frozen with the weights
+    that their constructor gave them."""
     places = freezing()
     told: set[int] = set()
     for tape in reversed(tapes_of(listener)):
@@ -221,9 +222,10 @@ def untrained(listener: Listener) -> Iterator[Untrained]:
             layer = op.call
             if op.kind != "module" or id(layer) in told or id(layer) not in homes or not _is_frozen(layer):
                 continue
-            last = _last(tape, op) if any(n in tape.values and tape.values[n].requires_grad for n in op.inputs) else None
-            if last is None or not as_built(layer):
-                continue
+            last = _last(tape, op)
+            behind = any(n in tape.values and tape.values[n].requires_grad for n in op.inputs)
+            if last is None or not (behind or last) or not (as_built(layer) or (last and not behind and drawn(layer))):
+                continue  # random features come before everything that is trained, and a layer with weights behind them
             told.add(id(layer))
             path, parent, root = homes[id(layer)]
             born = place(listener.models.births.get(layer))

@@ -35,6 +35,8 @@ _SAMPLE = 64
 """Elements of a tensor that are compared."""
 _SMALL = 16
 """Tensors with fewer elements tell nothing."""
+_MANY = 256
+"""Elements from which a tensor shows how its numbers are distributed."""
 
 
 class _Pending:
@@ -276,6 +278,18 @@ def as_built(layer: nn.Module) -> bool:
     root = values[0].numel() ** 0.5
     largest, spread = float(values.abs().max()) * root, float(values.std()) * root * 3**0.5
     return bool(largest <= 1 + 1e-3 and abs(spread - 1) < 2 / values.numel() ** 0.5)
+
+
+def drawn(layer: nn.Module) -> bool:
+    """Whether the weight of one of the program's own layers was written once, and is spread as normal numbers are."""
+    weight: Any = layer._parameters.get("weight") if _is_own(layer) else None
+    if weight is None or weight.is_meta or weight.ndim < 2 or weight.numel() < _MANY or weight._version > 1:
+        return False
+    values: torch.Tensor = weight.detach().double()
+    normed = (values - values.mean()) / values.std().clamp_min(1e-300)
+    n = values.numel()
+    skew, tails = float(normed.pow(3).mean()), float(normed.pow(4).mean()) - 3
+    return abs(skew) < 3 * (6 / n) ** 0.5 and abs(tails) < 3 * (24 / n) ** 0.5  # their standard errors for normal numbers
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:
