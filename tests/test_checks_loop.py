@@ -29,6 +29,7 @@ from trainrecipe.checks.run.parameters_never_updated import ParametersNeverUpdat
 from trainrecipe.checks.run.scheduler_before_optimizer import SchedulerBeforeOptimizer
 from trainrecipe.checks.run.stale_optimizer import StaleOptimizer
 from trainrecipe.checks.run.step_missing import StepMissing
+from trainrecipe.checks.run.too_few_steps import TooFewSteps
 from trainrecipe.checks.run.train_in_eval_mode import TrainInEvalMode
 from trainrecipe.checks.run.unregistered_parameters import UnregisteredParameters
 from trainrecipe.checks.run.warmup_never_ends import WarmupNeverEnds
@@ -680,3 +681,51 @@ def test_looking_at_schedules_leaves_them_as_they_are() -> None:
     state, rate = copy.deepcopy(kept[0].state_dict()), optimizer.param_groups[0]["lr"]
     assert state["last_epoch"] == 40
     assert rate == pytest.approx(0.1 * 0.3**10)
+
+
+# ---- the length of the training
+
+
+def descend(steps: int, rate: float, noise: float = 0.0, loaded: bool = False) -> Train:
+    """Full batches of a regression by gradient descent, for a number of steps."""
+
+    def train() -> None:
+        model = nn.Linear(10, 1)
+        if loaded:
+            model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()})
+        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+        for _ in range(steps):
+            loss = F.mse_loss(model(X).squeeze(1), X[:, :3].sum(1) + 0.5) + 1
+            loss = loss * (noise * torch.randn(())).exp()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def test_a_short_training_whose_loss_still_falls_is_a_note() -> None:
+    check = TooFewSteps()
+    assert severity(check, watch(descend(20, 0.012))) == "note"
+    assert severity(check, watch(descend(30, 0.008, noise=0.01))) == "note"
+    assert severity(check, watch(descend(20, 0.2))) is None, "it has levelled off"
+    assert severity(check, watch(descend(60, 0.01))) is None, "it is long enough"
+    assert severity(check, watch(descend(30, 0.008, noise=0.4))) is None, "the noise hides the end"
+    assert severity(check, watch(descend(20, 0.012, loaded=True))) is None, "it goes on from an earlier training"
+
+
+def test_few_steps_of_a_second_order_method_are_enough() -> None:
+    def train() -> None:
+        model = nn.Linear(10, 1)
+        optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2, lr=0.1)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(X).squeeze(1), X[:, :3].sum(1)) + 1
+            loss.backward()
+            return loss
+
+        for _ in range(10):
+            optimizer.step(closure)
+
+    assert severity(TooFewSteps(), watch(train)) is None

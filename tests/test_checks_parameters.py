@@ -1032,3 +1032,53 @@ def evaluate_with(steps_too: bool) -> Callable[[], None]:
 def test_steps_in_the_evaluation_are_reported() -> None:
     assert severity(TrainsOnEvaluationData(), watch(evaluate_with(True))) == "error"
     assert severity(TrainsOnEvaluationData(), watch(evaluate_with(False))) is None
+
+
+def turns_by_hand(judged: tuple[torch.Tensor, torch.Tensor], steps_too: bool = True) -> Callable[[], None]:
+    def train() -> None:
+        model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2))
+        optimizer = sgd(model)
+        for _ in range(3):
+            for (x, y), training in (((X, Y), True), (judged, False)):
+                model.train(training)
+                for rows in torch.randperm(len(x)).split(32):
+                    with torch.set_grad_enabled(training or steps_too):
+                        loss = F.cross_entropy(model(x[rows]), y[rows])
+                    if training or steps_too:
+                        optimizer.zero_grad()
+                        loss.backward()
+                        optimizer.step()
+
+    return train
+
+
+def test_steps_in_the_evaluation_are_reported_without_loaders() -> None:
+    assert severity(TrainsOnEvaluationData(), watch(turns_by_hand((XV, YV)))) == "error"
+    assert severity(TrainsOnEvaluationData(), watch(turns_by_hand((XV, YV), steps_too=False))) is None
+    assert severity(TrainsOnEvaluationData(), watch(turns_by_hand((X[:96], Y[:96])))) is None  # no rows of its own
+
+
+def sum_of_two_lines(in_parentheses: bool) -> Callable[[], None]:
+    def train() -> None:
+        model, head = nn.Linear(10, 2), nn.Linear(10, 1)
+        optimizer = torch.optim.SGD([*model.parameters(), *head.parameters()], lr=0.1)
+        for _ in range(6):
+            loss = F.cross_entropy(model(X), Y)
+            other = F.mse_loss(head(X).squeeze(1), X[:, 0])
+            if in_parentheses:
+                loss = (loss
+                    + 0.5 * other)  # fmt: skip
+                loss == other  # noqa: B015
+                loss  # noqa: B018
+            else:
+                +0.5 * other
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def test_a_term_on_a_line_of_its_own_is_reported() -> None:
+    assert severity(ResultDiscarded(), watch(sum_of_two_lines(in_parentheses=False))) == "error"
+    assert severity(ResultDiscarded(), watch(sum_of_two_lines(in_parentheses=True))) is None

@@ -720,6 +720,65 @@ def test_healthy_streams_are_not_reported(kind: str, workers: int) -> None:
     assert gravest(IterableNotSharded(), lambda: train(loader, epochs=1)).severity is None
 
 
+class OwnOrder(IterableDataset[Any]):
+    """Each worker gives rows in an order of its own: all of them, its share, any of them, or all without end."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.x, self.y = examples(640)
+        if kind == "coarse":
+            self.x = (self.x[:, :1] > 0).float().expand(640, 6)
+
+    def __iter__(self) -> Iterator[Any]:
+        info = get_worker_info()
+        generator = torch.Generator().manual_seed(info.id if info is not None else 0)
+        while True:
+            if self.kind in ("replacement", "coarse"):
+                order = torch.randint(0, 640, (320,), generator=generator)
+            elif self.kind == "share" and info is not None:
+                order = torch.arange(info.id, 640, info.num_workers)
+            else:
+                order = torch.randperm(640, generator=generator)
+            yield from ((self.x[i], self.y[i]) for i in order)
+            if self.kind != "endless":
+                return
+
+
+def test_workers_that_give_everything_in_another_order_are_found() -> None:
+    finding = gravest(IterableNotSharded(), lambda: train(DataLoader(OwnOrder("all"), 64, num_workers=2), epochs=1))
+    assert finding.severity is Severity.WARNING
+    assert "in its own order" in finding.ruling.says
+
+
+def test_an_endless_stream_in_an_own_order_is_a_note() -> None:
+    loader = DataLoader(OwnOrder("endless"), 64, num_workers=2)
+    finding = gravest(IterableNotSharded(), lambda: train(lambda: itertools.islice(loader, 16), epochs=1))
+    assert finding.severity is Severity.NOTE
+
+
+@pytest.mark.parametrize("kind", ["share", "replacement", "coarse"])
+def test_workers_that_give_equal_rows_by_chance_are_not_reported(kind: str) -> None:
+    loader = DataLoader(OwnOrder(kind), 64, num_workers=2)
+    assert gravest(IterableNotSharded(), lambda: train(loader, epochs=1)).severity is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity"), [("all", Severity.WARNING), ("endless", Severity.NOTE), ("share", None), ("replacement", None)]
+)
+def test_a_cut_stream_is_read_again_to_its_end(kind: str, severity: Severity | None) -> None:
+    listener = Listener(detail_always=True)
+    listener.limit_batches = Rehearsal(listener.run).cut
+    listener.install()
+    try:
+        train(DataLoader(OwnOrder(kind), 64, num_workers=2), epochs=1)
+    finally:
+        listener.remove()
+    subjects.fill_stream(listener)
+    data = subjects.data(listener, may_read=True)
+    assert data.run.passes[0].cut
+    assert [f.severity for f in ask(IterableNotSharded(), data)] == [severity]
+
+
 def constant(worker: int) -> None:
     np.random.seed(1)
 

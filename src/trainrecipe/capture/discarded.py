@@ -14,7 +14,7 @@ from torch import nn
 
 from trainrecipe.capture import members
 from trainrecipe.capture.listen.loops import tree_of
-from trainrecipe.capture.tape import LOSSES, Op
+from trainrecipe.capture.tape import LOSSES, Op, Tape, Value
 from trainrecipe.capture.where import is_user_file, place
 from trainrecipe.capture.windows import windows
 from trainrecipe.subjects.weights import Discarded
@@ -28,6 +28,17 @@ _ACTS = frozenset({"backward", "item", "tolist", "numpy", "requires_grad_", "ret
 """Methods that are called for what they do besides."""
 _NUMBERS = frozenset({"size", "dim", "ndimension", "stride", "numel", "nelement", "item", "tolist", "numpy", "shape"})
 """What is asked of a tensor and gives none."""
+_SIGNS: dict[type[ast.operator | ast.unaryop], frozenset[str]] = {
+    ast.Add: frozenset({"add", "radd"}),
+    ast.Sub: frozenset({"sub", "rsub"}),
+    ast.Mult: frozenset({"mul", "rmul"}),
+    ast.Div: frozenset({"div", "rdiv", "truediv", "rtruediv"}),
+    ast.MatMult: frozenset({"matmul", "rmatmul"}),
+    ast.Pow: frozenset({"pow", "rpow"}),
+    ast.USub: frozenset({"neg"}),
+    ast.UAdd: frozenset({"pos", "positive"}),
+}
+"""The operations that a sign stands for, as they appear in a recording, without underscores."""
 _LOOKS = frozenset({"locals", "vars", "eval", "exec", "dir"})
 """Builtins that read local variables without naming them."""
 _STATEFUL = (nn.modules.batchnorm._NormBase, nn.RNNBase)
@@ -36,32 +47,47 @@ _STATEFUL = (nn.modules.batchnorm._NormBase, nn.RNNBase)
 def discarded(listener: Listener) -> Iterator[Discarded]:
     """Bare statements of the user's code whose value is a tensor that was computed from others and then dropped.
 
-    Then assignments, with the operation `=`, to names that the forward of a model or layer of the user's never reads.
+    These are calls, and calculations with a graph, as what remains of a sum that was broken into two lines. Then
+    assignments, with the operation `=`, to names that the forward of a model or layer of the user's never reads.
     """
     seen: dict[tuple[str, int], set[int]] = {}
-    known: dict[tuple[str, int], tuple[Op, str]] = {}
+    known: dict[tuple[str, int], tuple[Op, str, Value | None]] = {}
     names = _names(listener)
-    for number, (_, ops) in enumerate(windows(listener)):
+    for number, (tape, ops) in enumerate(windows(listener)):
+        taken = {n for op in ops for n in op.inputs}
         for op in ops:
-            if op.at is None:
+            statement = _statements(op.at[0]).get(op.at[1]) if op.at is not None else None
+            if op.at is None or statement is None:
                 continue
-            source = _dropped(op, names)
+            value = _calculated(op, statement, tape, taken)
+            source = ast.unparse(statement) if value is not None else _dropped(op, statement, names)
             if source:
                 key = (op.at[0], op.at[1])
                 seen.setdefault(key, set()).add(number)
-                known[key] = (op, source)
+                known[key] = (op, source, value)
     for key, steps in seen.items():
-        op, source = known[key]
+        op, source, value = known[key]
         if len(steps) >= FEWEST:
-            yield Discarded(op.name, source, len(steps), op.kind == "module", place(op.at))
+            scalar = value is not None and value.shape in ((), (1,))
+            yield Discarded(op.name, source, len(steps), op.kind == "module", place(op.at), value is not None, scalar)
     yield from _unread(listener)
 
 
-def _dropped(op: Op, names: dict[int, set[str]]) -> str:
-    """The source of the statement that drops this operation's result; empty when there is none."""
-    assert op.at is not None
-    call = _statements(op.at[0]).get(op.at[1])
-    if call is None or op.mutated or not op.outputs or set(op.outputs) & set(op.inputs) or not op.inputs:
+def _calculated(op: Op, statement: ast.expr, tape: Tape, taken: set[int]) -> Value | None:
+    """The value of a calculation that is a statement of its own, where it has a graph and this is its last operation."""
+    if not isinstance(statement, ast.BinOp | ast.UnaryOp) or op.kind != "function" or not op.direct or not op.outputs:
+        return None
+    if op.name.strip("_") not in _SIGNS.get(type(statement.op), ()):
+        return None
+    if op.outputs[0] in taken and not isinstance(statement.op, ast.UAdd):  # which gives back the tensor itself
+        return None
+    value = tape.values.get(op.outputs[0])
+    return value if value is not None and value.requires_grad and op.grad else None
+
+
+def _dropped(op: Op, call: ast.expr, names: dict[int, set[str]]) -> str:
+    """The source of the call on this operation's line, if that is a statement that drops its result; else empty."""
+    if not isinstance(call, ast.Call) or op.mutated or not op.outputs or set(op.outputs) & set(op.inputs) or not op.inputs:
         return ""
     name = _name(call.func)
     if any(k.arg == "out" for k in call.keywords) or name.endswith("_") or name in _ACTS:
@@ -99,14 +125,15 @@ def _name(func: ast.expr) -> str:
 
 
 @functools.cache
-def _statements(file: str) -> dict[int, ast.Call]:
-    """Bare calls of a file by each of their lines, in functions and loops only: at the top level a notebook shows values."""
+def _statements(file: str) -> dict[int, ast.expr]:
+    """Bare calls and calculations of a file by each of their lines, in functions and loops only: at the top level a notebook
+    shows values."""
     tree = tree_of(file)
-    found: dict[int, ast.Call] = {}
+    found: dict[int, ast.expr] = {}
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.FunctionDef | ast.For | ast.While):
             for inner in ast.walk(node):
-                if isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Call):
+                if isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Call | ast.BinOp | ast.UnaryOp):
                     for line in range(inner.lineno, (inner.end_lineno or inner.lineno) + 1):
                         found[line] = inner.value
     return found

@@ -27,6 +27,18 @@ def row_hashes(tensor: torch.Tensor, most: int = MOST_ROWS) -> list[int]:
     return [xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows]
 
 
+def example_hashes(tensors: Sequence[torch.Tensor]) -> list[int]:
+    """A hash for each example of a batch, over its rows in the first tensors; empty where their lengths differ."""
+    kept = [t for t in tensors[:4] if t.ndim]
+    size = len(kept[0]) if kept else 0
+    if not size or size > MOST_ROWS or any(len(t) != size or not _readable(t) for t in kept):
+        return []
+    if sum(t.numel() * t.element_size() for t in kept) > MOST_BYTES:
+        return []
+    columns = [_as_bytes(t) for t in kept if t.numel()]
+    return [xxhash.xxh3_64_intdigest(b"".join(c[i].tobytes() for c in columns)) for i in range(size)]
+
+
 def batch_hash(tensors: Sequence[torch.Tensor]) -> int:
     """One hash for the first tensors of a batch: equal batches have equal hashes, whatever the order of their rows.
 

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,7 @@ def forked(dataset: Any, **options: Any) -> DataLoader[Any]:
         raise Unreadable(f"no workers: {error}") from error
 
 
-def take(data: Data, loader: DataLoader[Any]) -> list[Any]:
+def take(data: Data, loader: Iterable[Any]) -> list[Any]:
     """Everything that a loader gives; raises Unreadable when its workers fail, or an earlier one's took too long."""
     if "stuck" in data.memo:
         raise Unreadable("examples are read too slowly in a process apart")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, get_worker_info
 
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.examples import PATIENCE, Unreadable, apart, content, forked, numbers, seed_all, take
 
 COLLATED = 4
 """Examples in the batches that are made to see what collation does."""
+COLLECTED = 64
+"""Examples of a stream that a worker hands over at once."""
+WHOLE = 1.5
+"""Seconds for reading a stream to its end: no more than other experiments with a data set take."""
 
 # ---- workers
 
@@ -63,6 +69,46 @@ def _content_aside(items: list[Any]) -> list[int]:
 
 def _varies(read: list[Any]) -> bool:
     return any(len({tuple(r) for r in read[i : i + 3]}) > 1 for i in range(3, len(read) - 2, 4))
+
+
+def given_by_workers(data: Data, number: int, workers: int) -> list[list[int]] | None:
+    """Hashes of the examples that each of so many workers gives in one pass over a stream, in the order of the numbers.
+
+    None where the pass does not end in time; raises Unreadable.
+    """
+    _, loader = data.loaders[number]
+    if not data.may_read:
+        raise Unreadable("examples are read again after a rehearsal only")
+    if loader.batch_size is None:
+        raise Unreadable("the data set makes batches by itself")
+    made = forked(
+        loader.dataset,
+        batch_size=COLLECTED,
+        num_workers=workers,
+        worker_init_fn=loader.worker_init_fn,
+        collate_fn=_of_worker,
+        timeout=PATIENCE,
+    )
+    found: list[list[int]] = [[] for _ in range(workers)]
+    for given in take(data, _until(made, time.perf_counter() + min(WHOLE, max(0.0, data.seconds)))):
+        if given is None:
+            return None
+        found[given[0]] += given[1]
+    return [sorted(f) for f in found]
+
+
+def _until(loader: DataLoader[Any], end: float) -> Iterator[Any]:
+    """What a loader gives, and None in place of what it has not given in time."""
+    for given in loader:
+        yield given
+        if time.perf_counter() > end:
+            yield None
+            return
+
+
+def _of_worker(items: list[Any]) -> tuple[int, list[int]]:
+    info = get_worker_info()
+    return (info.id if info is not None else 0), [hash(tuple(content(item))) for item in items]
 
 
 # ---- collation

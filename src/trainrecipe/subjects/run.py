@@ -101,7 +101,7 @@ class Pass:
     `backwards` counts backward calls on its batches, `inside` those while its loop was still going on; `fetched` batches
     since the last backward, and `shared` how often it gave one batch of several loaders to a step. `length` is
     `len(loader)` or None; `cut` tells that a rehearsal left batches out. `batch_hashes` are content hashes, one per batch
-    seen in detail.
+    seen in detail, `rows` those of their examples where several workers iterate over a data set.
     """
 
     number: int
@@ -120,6 +120,7 @@ class Pass:
     shared: int = 0
     batch_hashes: list[int] = dataclasses.field(default_factory=list)
     labels: list[list[list[float]]] = dataclasses.field(default_factory=list)
+    rows: list[list[int]] = dataclasses.field(default_factory=list)
 
     @property
     def trains(self) -> bool:

@@ -101,13 +101,18 @@ class Recreated:
 
 @dataclasses.dataclass(slots=True)
 class Discarded:
-    """A statement that computes a tensor and drops it: the operation, its source, and in how many steps it was seen."""
+    """A statement that computes a tensor and drops it: the operation, its source, and in how many steps it was seen.
+
+    `sum`: it is no call but a calculation with a graph, and `scalar`: its value is one number, as of a term of the loss.
+    """
 
     operation: str
     source: str
     steps: int
     layer: bool
     place: Place | None
+    sum: bool = False
+    scalar: bool = False
 
 
 @dataclasses.dataclass(slots=True)

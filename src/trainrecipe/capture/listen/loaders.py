@@ -170,6 +170,8 @@ class Loaders(Ear):
                 given = list(tensors_in(batch))
                 current.batch_hashes.append(hashing.batch_hash(given))
                 current.labels.append(hashing.label_columns(given))
+                if _workers_iterate(iterator):
+                    current.rows.append(hashing.example_hashes(given))
                 self.listener.fed.batch(given, current.labels[-1])
         self.recorder.wake()
         if self.recorder.active:
@@ -222,6 +224,12 @@ class Loaders(Ear):
                 other.shared += 1
                 other.backwards = other.shared if other.shared >= 2 else other.backwards
             other.fetched = 0
+
+
+def _workers_iterate(iterator: Any) -> bool:
+    """Whether several workers iterate over one data set, and their batches come in turn."""
+    stream = getattr(iterator, "_dataset_kind", None) == loading._DatasetKind.Iterable
+    return stream and getattr(iterator, "_num_workers", 0) >= 2 and getattr(iterator, "_in_order", True)
 
 
 def length_of(thing: Any) -> int | None:

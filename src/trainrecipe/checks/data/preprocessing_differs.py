@@ -33,11 +33,6 @@ MOST_FEATURES = 0.6
 """Share of the features that must differ."""
 STRAIGHT = 0.9
 """Share of the quantiles' variance that one straight line explains, where one scaling is the only difference."""
-IMAGES = 48
-"""Images of either split from which on the order of their channels is compared."""
-CLEARLY, CLOSE = 2.0, 0.33
-"""How many times as far apart as chance, or as in the reverse order, channels must be; and what share of that they may be
-apart in reverse."""
 
 
 class PreprocessingDiffers(Check):
@@ -49,8 +44,11 @@ class PreprocessingDiffers(Check):
     from a fixed number of decimals lie on a grid of equal steps, and scaling keeps the grid: where both splits have a
     grid with the same number of steps between smallest and largest, but steps of another size or another origin, one was
     scaled differently. Where there is no grid, most features must have spreads (or, where these are uneven, means)
-    far apart, with quantiles on a straight line. Of images with three channels it is also compared whether evaluation images
-    have the colours of training images when first and third channel are exchanged.
+    far apart, with quantiles on a straight line.
+
+    Of images with three channels it is also compared whether evaluation images have the colours of training images only
+    when first and third channel are exchanged: the mean colour of each class (or quarter of the target), in standard errors
+    and less what all classes share, else the distribution of each channel.
 
     Why it matters
     --------------
@@ -69,7 +67,9 @@ class PreprocessingDiffers(Check):
     ----------------
     Inputs that are noised, cut or jittered in training lie on no grid and are compared only where rows repeat from epoch to
     epoch. A shift of the mean alone, as between an earlier and a later part of a series, is never reported without a grid.
-    Inputs of one to three numbers are left out.
+    Inputs of one to three numbers are left out. Colours whose order cannot be told are not reported: grey images, classes
+    of one colour, channels shuffled in training, and splits in which classes have swapped colours, as where a background
+    that goes with the class is exchanged in the test set. Nor are images that are evaluated in both orders.
 
     Source
     ------
@@ -92,7 +92,7 @@ class PreprocessingDiffers(Check):
             return Evidence(missing="the inputs are not several real numbers per example")
         told = [t for t in evaluations(data) if t.loader is not None or t.y is not None]  # not what an agent ran into
         others = [t for t in told if t.x.ndim == train.x.ndim and t.x.dtype == train.x.dtype and t.rows >= WIDTH]
-        pairs = [found for t in others if (found := _compare(train, t)) is not None]
+        pairs = [found for t in others if (found := _compare(train, t, others)) is not None]
         return pairs or Evidence(missing="no evaluation on inputs of the same kind was seen")
 
     def judge(self, evidence: Evidence) -> Ruling:
@@ -125,13 +125,14 @@ class PreprocessingDiffers(Check):
             ),
         )
 
-    def _exchanged(self, straight: float, reverse: float, chance: float) -> Ruling:
+    def _exchanged(self, straight: float, reverse: float, chance: float, groups: int) -> Ruling:
+        whose = f"mean colours of {groups} classes, in standard errors," if groups else "channels' statistics"
         return Ruling.found(
             Severity.WARNING,
             "Evaluation images have their colours in the reverse order of the training images.",
             expected="RGB, or BGR, in training and in evaluation",
-            observed=f"the channels' statistics are {straight:.2g} apart as they are, and {reverse:.2g} with the first and the "
-            f"third exchanged; two halves of the training images are {chance:.2g} apart",
+            observed=f"the {whose} are {straight:.2g} apart as they are, and {reverse:.2g} with the first and the third "
+            f"channel exchanged; two samples of the same images are {chance:.2g} apart",
             fix="Convert the images of both splits alike; OpenCV reads BGR, Pillow and torchvision read RGB.",
         )
 
@@ -145,7 +146,8 @@ class PreprocessingDiffers(Check):
         return bars("Spread of the inputs", caption, values, x_title="standard deviation", log=True)
 
 
-def _compare(train: Table, other: Table) -> Evidence | None:
+def _compare(train: Table, other: Table, others: list[Table]) -> Evidence | None:
+    from trainrecipe.subjects.colours import exchanged
     from trainrecipe.subjects.features import columns, straightness
 
     a, b = columns(train.x), columns(other.x)
@@ -162,11 +164,12 @@ def _compare(train: Table, other: Table) -> Evidence | None:
     grid = _grids(a, b) if bool(near.any()) else {}
     differs = near if grid else _far(a, ratio, shift) & (straightness(a, b) > STRAIGHT)
     count = int(differs.sum())
+    colours = exchanged(train, other, others)
     factor = float((spread_b / spread).median())
     return Evidence(
         {
             "differ": count if count >= MOST_FEATURES * len(differs) else 0,
-            "exchanged": _exchanged(train.x, other.x),
+            "exchanged": [colours.straight, colours.reverse, colours.chance, colours.groups] if colours else [],
             "features": len(differs),
             "repeats": train.repeats > 0 or train.complete,
             "train_mean": float(a.mean()),
@@ -181,32 +184,6 @@ def _compare(train: Table, other: Table) -> Evidence | None:
         },
         place=other.place,
     )
-
-
-def _exchanged(train: torch.Tensor, other: torch.Tensor) -> list[float]:
-    """Whether evaluation images (N, 3, H, W) look like training images with the first and the third channel exchanged: how far
-    statistics of the channels are apart, straight, in reverse, and between two halves of the training images. Else empty."""
-    if train.ndim != 4 or train.shape[1] != 3 or other.shape[1] != 3 or min(len(train), len(other)) < IMAGES:
-        return []
-    known, seen = _channels(train), _channels(other)
-    straight, reverse = float((known - seen).norm()), float((known - seen.flip(0)).norm())
-    chance = float((_channels(train[::2]) - _channels(train[1::2])).norm())
-    unlike = float((known - known.flip(0)).norm())
-    halves = [_channels(other[i::2]) for i in range(2)]
-    sure = all(float((known - h).norm()) > CLEARLY * float((known - h.flip(0)).norm()) for h in halves)
-    found = sure and min(straight, unlike) > CLEARLY * chance and reverse < CLOSE * straight
-    return [straight, reverse, chance] if found else []
-
-
-def _channels(x: torch.Tensor) -> torch.Tensor:
-    """Quantiles, mean and deviation of each channel, and the deviation of its mean over the images (3, 8)."""
-    import torch
-
-    flat = x.double().transpose(0, 1).flatten(1)
-    few = flat[:, :: max(1, flat.shape[1] // 20_000)]
-    quantiles = torch.quantile(few, torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95], dtype=torch.double), dim=1).T
-    own = x.double().mean((-2, -1)).std(0)
-    return torch.cat([quantiles, torch.stack([flat.mean(1), flat.std(1), own], 1)], 1)
 
 
 def _log(value: float) -> float:

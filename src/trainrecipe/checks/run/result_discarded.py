@@ -15,23 +15,26 @@ class ResultDiscarded(Check):
     What it checks
     --------------
     Statements that consist of one call, in functions and loops that training ran through: whether the call was an operation
-    or a stateless layer of PyTorch's that returns a new tensor and leaves its arguments as they are. And assignments in the
-    forward of your own models and layers: whether they keep the input, or a tensor just computed, under a name that nothing
-    in that function reads.
+    or a stateless layer of PyTorch's that returns a new tensor and leaves its arguments as they are. Statements that consist
+    of a calculation, such as `+ weight * penalty`: whether its value has a graph to weights; it is an error where that is one
+    number, as of a term of the loss. And assignments in the forward of your own models and layers: whether they keep the
+    input, or a tensor just computed, under a name that nothing in that function reads.
 
     Why it matters
     --------------
     `x.clamp(0, 1)`, `F.relu(x)` or `self.dropout(x)` on a line of its own does nothing at all. The model lacks the layer, or
-    the target network its update, and no error tells. A residual block that keeps `identity = x` and never adds it is a plain
-    stack of layers.
+    the target network its update, and no error tells. A sum that goes on in the next line without parentheses ends at the
+    first line: the rest is a statement of its own, and no part of the loss. A residual block that keeps `identity = x` and
+    never adds it is a plain stack of layers.
 
     What healthy looks like
     -----------------------
-    The result is assigned (`x = F.relu(x)`), or the operation is the one that works in place (`x.clamp_(0, 1)`).
+    The result is assigned (`x = F.relu(x)`), or the operation is the one that works in place (`x.clamp_(0, 1)`). A sum over
+    several lines stands in parentheses.
 
     What to do
     ----------
-    Assign the result, or use the in-place form.
+    Assign the result, or use the in-place form. Put parentheses around the sum.
 
     When it is wrong
     ----------------
@@ -47,7 +50,7 @@ class ResultDiscarded(Check):
     title = "The result of an operation is thrown away"
     rows = ("S24", "S12")
     faults = (54,)
-    explains = ("unused-parameters", "target-network-not-synced", "parameters-never-updated")
+    explains = ("unused-parameters", "loss-never-backpropagated", "target-network-not-synced", "parameters-never-updated")
 
     def measure(self, run: Run) -> Evidence | list[Evidence]:
         if not run.backwards:
@@ -56,7 +59,17 @@ class ResultDiscarded(Check):
         if not found:
             return Evidence({"source": ""})
         return [
-            Evidence({"source": d.source, "operation": d.operation, "steps": d.steps, "layer": d.layer}, place=d.place)
+            Evidence(
+                {
+                    "source": d.source,
+                    "operation": d.operation,
+                    "steps": d.steps,
+                    "layer": d.layer,
+                    "sum": d.sum,
+                    "scalar": d.scalar,
+                },
+                place=d.place,
+            )
             for d in found
         ]
 
@@ -66,6 +79,8 @@ class ResultDiscarded(Check):
             return _unread(source, evidence["steps"])
         if not source:
             return Ruling.passed("no statement was seen that computes a tensor and drops it")
+        if evidence.get("sum"):
+            return _left_over(source, evidence["steps"], evidence["scalar"])
         short = source if len(source) <= 60 else source[:57] + "..."
         return Ruling.found(
             Severity.WARNING,
@@ -76,6 +91,19 @@ class ResultDiscarded(Check):
             "its statement drops the result",
             fix=f"Assign the result (x = {short}), or use the in-place form; delete the line if it is a leftover.",
         )
+
+
+def _left_over(source: str, steps: int, scalar: bool) -> Ruling:
+    short = source if len(source) <= 60 else source[:57] + "..."
+    return Ruling.found(
+        Severity.ERROR if scalar else Severity.WARNING,
+        f"`{short}` is a statement of its own, and its value is thrown away"
+        + (": it is no part of the loss." if scalar else "."),
+        expected="a term that is part of a sum, or is assigned",
+        observed=f"{'one number' if scalar else 'a tensor'} with a graph to weights, computed in {steps} recorded steps, that "
+        "nothing takes up",
+        fix="If it goes on with the line before, put parentheses around the whole; else assign it, or delete the line.",
+    )
 
 
 def _unread(source: str, steps: int) -> Ruling:

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from trainrecipe.subjects.summands import Graph, Piece
     from trainrecipe.subjects.terms import Parts, Term
 
-DROWNED = 0.5
-"""Share of the gradient from which a penalty on the weights is tried for whether the data can still be learnt: half at the
-start is nearly all of it once the data's gradient has fallen."""
+DROWNED = 0.9
+"""Share of the gradient from which a term without data is tried for whether the data can still be learnt."""
+PULLS = 0.5
+"""The same for a penalty that pulls all of its weights to zero: half at the start is nearly all of it once the data's gradient
+has fallen."""
+NOTHING = 1e-3
+"""Part of its value that a penalty has left where all weights are zero."""
 DWARFED, SMALL = 1e-3, 0.02
 """Shares of the gradient below which a term is tried for whether it is learnt at all: the second one for terms whose targets
 are classes, and then for a note; targets that another net gives begin close to the predictions."""
@@ -46,12 +50,12 @@ class LossTermDwarfed(Check):
 
     What it checks
     --------------
-    The gradient of each summand, at the weights that several reach, in every recorded step. Three cases are tried further.
-    A penalty on the weights alone that makes up over half of the gradient: a twin is trained on one batch with it and
-    without it, and the loss on the data compared. A term with targets that has less than a fiftieth of the gradient and
-    no small factor of its own: a twin is trained with the whole loss and with this term alone. The divergence of a latent
-    code whose noise reaches the reconstruction, as in a variational autoencoder, with most of the gradient: whether it is
-    pressed to nothing, while without it the code would be used and the reconstruction better.
+    The gradient of each summand, at the weights that several reach, in every recorded step. Three cases are tried further. A
+    term of the weights alone that makes up over 90 % of the gradient, or half of it where it pulls all weights to zero: a
+    twin is trained on one batch with it and without it, and the loss on the data compared. A term with targets that has less
+    than a fiftieth of the gradient and no small factor of its own: a twin is trained with the whole loss and with this term
+    alone. The divergence of a latent code whose noise reaches the reconstruction, as in a variational autoencoder, with most
+    of the gradient: whether it is pressed to nothing, while without it the code would be used and the reconstruction better.
 
     Why it matters
     --------------
@@ -203,7 +207,8 @@ def _suspect(step: Step, whole: Parts, shares: dict[str, float]) -> tuple[Term |
     """The term that is worth an experiment, and which."""
     names = _names(whole)
     for term in whole.terms:
-        if term.weights_only and shares[names[id(term)]] > DROWNED:
+        share = shares[names[id(term)]]
+        if term.weights_only and (share > DROWNED or (share > PULLS and _pulls_to_zero(step, term))):
             return term, "penalty"
     fitting = [t for t in whole.terms if t.meets_target or t.pull]
     for term in whole.terms:
@@ -216,6 +221,28 @@ def _suspect(step: Step, whole: Parts, shares: dict[str, float]) -> tuple[Term |
         if not term.pull and not term.weights_only and losses and shares[names[id(term)]] > HALF and _is_code(step, term):
             return term, "code"
     return None, ""
+
+
+def _pulls_to_zero(step: Step, term: Term) -> bool:
+    """Whether a term pulls each tensor of its weights to zero, and is nothing where they are zero, as penalties are."""
+    import torch
+
+    from trainrecipe.capture.tensors import dense
+    from trainrecipe.subjects.summands import Graph
+
+    graph = Graph(step)
+    own, _ = _parts_of(graph, term)
+    weights = step.trained(graph.twin)
+    if not own.requires_grad or float(own.detach()) <= 0:
+        return False
+    found = zip(weights, torch.autograd.grad(own, weights, allow_unused=True), strict=True)
+    pulls = [float((dense(g).detach() * w.detach()).sum()) for w, g in found if g is not None]
+    if min(pulls, default=-1.0) < 0:
+        return False
+    with torch.no_grad():
+        for weight in weights:
+            weight.zero_()
+    return abs(float(_parts_of(Graph(step, graph.twin), term)[0].detach())) < NOTHING * float(own.detach())
 
 
 def _is_given(term: Term) -> bool:
