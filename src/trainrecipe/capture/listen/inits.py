@@ -289,7 +289,7 @@ def drawn(layer: nn.Module) -> bool:
     normed = (values - values.mean()) / values.std().clamp_min(1e-300)
     n = values.numel()
     skew, tails = float(normed.pow(3).mean()), float(normed.pow(4).mean()) - 3
-    return abs(skew) < 3 * (6 / n) ** 0.5 and abs(tails) < 3 * (24 / n) ** 0.5  # their standard errors for normal numbers
+    return bool(abs(skew) < 3 * (6 / n) ** 0.5 and abs(tails) < 3 * (24 / n) ** 0.5)  # standard errors for normal numbers
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:
