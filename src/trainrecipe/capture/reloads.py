@@ -50,10 +50,18 @@ class Reloads:
     def found(self) -> Iterator[Reload]:
         """What these models compute."""
         for module, copy, trained in self._kept.values():
+            if self._trained_further(module):
+                continue
             with self.listener.recorder.pause(), torch.no_grad():
                 found = _compare(self.listener, trained, module, copy) if _shapes(trained) == _shapes(copy) else None
             if found is not None:
                 yield found
+
+    def _trained_further(self, module: nn.Module) -> bool:
+        """Whether optimisers hold most of a model's weights, rather than those of a new head."""
+        held = self.listener.optimizers.held_by
+        sizes = [(p.numel(), id(p) in held) for p in members.parameters(module)]
+        return sum(n for n, own in sizes if own) > sum(n for n, own in sizes if not own)
 
 
 def _shapes(module: nn.Module) -> list[tuple[str, tuple[int, ...]]]:

@@ -84,7 +84,7 @@ class ClassMapDiffers(Check):
     def measure(self, data: Data) -> Evidence | list[Evidence]:
         from trainrecipe.subjects.contents import evaluations, training
 
-        confused = _confused(data.run)
+        confused = _confused(data)
         if confused:
             return confused
         train = training(data)
@@ -134,8 +134,11 @@ class ClassMapDiffers(Check):
         )
 
 
-def _confused(run: Run) -> list[Evidence]:
+def _confused(data: Data) -> list[Evidence]:
     """Evaluations in which the trained model gives several numbers to other labels than in the evaluation of another split."""
+    from trainrecipe.subjects.contents import place_of
+
+    run = data.run
     last: dict[Any, Evaluation] = {}
     for one in run.evaluated:
         if one.predictions.task in ("classes", "binary") and one.predictions.examples and not one.aside:
@@ -163,7 +166,7 @@ def _confused(run: Run) -> list[Evidence]:
                     "mapped": sum(n for (label, p), n in counts.items() if mapped.get(p, p) == label) / total,
                     "total": total,
                 },
-                place=one.place,
+                place=place_of(data, one.loader) or one.place,
             )
         )
     return found

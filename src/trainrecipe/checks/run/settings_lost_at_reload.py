@@ -39,8 +39,8 @@ class SettingsLostAtReload(Check):
     When it is wrong
     ----------------
     Where a setting is changed on purpose, such as a temperature, a resolution or the length of a context. It is a note where
-    the loaded model's setting is not a default of the constructor. Models that are trained further are not judged, nor are
-    those whose outputs are not repeatable in eval mode.
+    the loaded model's setting is not a default of the constructor. Models most of whose weights are trained further are not
+    judged, nor are those whose outputs are not repeatable in eval mode.
 
     Source
     ------
