@@ -260,7 +260,9 @@ def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weight
         os.chdir(work)
         os.environ.update({k: v for k, v in order.environment().items() if k.startswith("TRAINRECIPE")})
         from trainrecipe.capture import launch
+        from trainrecipe.capture.where import HARNESS
 
+        HARNESS.update(sys.modules)
         if weights is not None:
             modules = _keep_modules()
         if bare:

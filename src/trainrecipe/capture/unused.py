@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from trainrecipe.capture import members
-from trainrecipe.capture.where import is_user_file
+from trainrecipe.capture.where import HARNESS, is_user_file
 
 if TYPE_CHECKING:
     from trainrecipe.capture.listen.listener import Listener
@@ -122,7 +122,8 @@ def is_read(attribute: str) -> bool:
 
 def user_files() -> list[str]:
     """The source files of the program's own modules."""
-    files = [getattr(m, "__file__", None) for m in list(sys.modules.values())]
+    own = [m for name, m in list(sys.modules.items()) if name == "__main__" or name not in HARNESS]
+    files = [getattr(m, "__file__", None) for m in own]
     return sorted({f for f in files if f and f.endswith(".py") and is_user_file(f)})
 
 

@@ -26,6 +26,8 @@ _LIBRARIES = tuple(
 )
 _INSTALLED = re.compile(rf"(.*{re.escape(os.sep)}(?:site|dist)-packages{re.escape(os.sep)})")
 """Packages installed elsewhere than in this interpreter's own folders: another environment's on the path, `pip --target`."""
+HARNESS: set[str] = set()
+"""Names of modules that are not the program's, though they are no library: of tests and benchmarks that run it by forking."""
 _roots: list[str] = []
 
 Spot = tuple[str, int, str]
