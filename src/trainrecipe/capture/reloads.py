@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from trainrecipe.capture import members
+from trainrecipe.capture.memory import too_large
 from trainrecipe.capture.tape import RandomState
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.capture.twin import CannotCopy, Memo
@@ -43,9 +44,13 @@ class Reloads:
             return
         roots = [m for m in self.listener.models.roots.values() if type(m) is type(module) and m is not module]
         trained = [m for m in roots if any(id(p) in held for p in members.parameters(m)) and _shapes(m) == _shapes(module)]
-        if trained:
+        if trained and not too_large(module):
             with contextlib.suppress(CannotCopy), self.listener.recorder.pause(), torch.no_grad():
                 self._kept[id(module)] = module, Memo().module(module), trained[-1]
+
+    def release(self) -> None:
+        """Let go of the copies, for good."""
+        self._kept.clear()
 
     def found(self) -> Iterator[Reload]:
         """What these models compute."""

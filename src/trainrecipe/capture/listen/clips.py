@@ -35,7 +35,7 @@ class Clips(Ear):
         ear = self
 
         def clip(parameters: Any, limit: Any, *args: Any, **kwargs: Any) -> Any:
-            held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            held = _listed(parameters)
             with ear.recorder.pause():
                 size = ear._root_mean_square(held) if kind == "value" else None
                 shares = ear.listener.ledger.norm_shares(held) if ear.listener.detail else None
@@ -57,7 +57,7 @@ class Clips(Ear):
         ear = self
 
         def get_total_norm(tensors: Any, norm_type: float = 2.0, *args: Any, **kwargs: Any) -> Any:
-            held = tensors if isinstance(tensors, torch.Tensor) else list(tensors)
+            held = _listed(tensors)
             with ear.recorder.pause():
                 norm = original(held, norm_type, *args, **kwargs)
                 shares = ear._shares_of(held) if ear.listener.detail else None
@@ -70,7 +70,7 @@ class Clips(Ear):
         ear = self
 
         def clip_grads_with_norm_(parameters: Any, max_norm: Any, total_norm: Any, *args: Any, **kwargs: Any) -> None:
-            held = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            held = _listed(parameters)
             with ear.recorder.pause():
                 original(held, max_norm, total_norm, *args, **kwargs)
             known = ear._total if ear._total is not None and ear._total[0] is total_norm else None
@@ -80,7 +80,7 @@ class Clips(Ear):
         return clip_grads_with_norm_
 
     @guarded
-    def _shares_of(self, gradients: Any) -> Any:
+    def _shares_of(self, gradients: list[torch.Tensor]) -> Any:
         own = {id(g) for g in gradients}
         accounts = self.listener.ledger.accounts.values()
         return self.listener.ledger.norm_shares([p for a in accounts if id(a.gradient) in own and (p := a.ref()) is not None])
@@ -117,3 +117,8 @@ class Clips(Ear):
             record.stale += 1
         if coefficient is not None:
             record.coefficients.append(coefficient)
+
+
+def _listed(tensors: Any) -> list[torch.Tensor]:
+    """One tensor, or what a generator gives, as a list that can be read twice."""
+    return [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)

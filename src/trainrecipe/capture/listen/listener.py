@@ -379,6 +379,7 @@ class Listener:
             tape.slim()
         self.recorder.clear()
         self.models.inputs.clear()
+        self.models.reloads.release()
         self.fed.release()
         self.backwards.batches.clear()
 

@@ -194,9 +194,12 @@ def _shares_of(one: Evaluation) -> dict[tuple[int, int], float]:
 def _given_to_others(shares: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
     """Numbers that are predicted for most examples of another label, and far less often for those that bear them."""
     labels = {label for label, _ in shares}
-    most = [max((shares.get((label, p), 0.0), label) for label in labels if label != p) for p in labels if len(labels) > 1]
-    pairs = zip(labels, most, strict=False)
-    return sorted((p, label) for p, (share, label) in pairs if share >= OFTEN and share - shares.get((p, p), 0.0) >= LESS)
+    found = []
+    for p in sorted(labels):
+        share, label = max(((shares.get((other, p), 0.0), other) for other in labels - {p}), default=(0.0, p))
+        if share >= OFTEN and share - shares.get((p, p), 0.0) >= LESS:
+            found.append((p, label))
+    return found
 
 
 def _predicted(e: Evidence) -> Ruling:

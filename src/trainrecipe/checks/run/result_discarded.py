@@ -81,7 +81,7 @@ class ResultDiscarded(Check):
             return Ruling.passed("no statement was seen that computes a tensor and drops it")
         if evidence.get("sum"):
             return _left_over(source, evidence["steps"], evidence["scalar"])
-        short = source if len(source) <= 60 else source[:57] + "..."
+        short = _short(source)
         return Ruling.found(
             Severity.WARNING,
             f"`{short}` returns a new tensor that nothing takes up.",
@@ -93,8 +93,12 @@ class ResultDiscarded(Check):
         )
 
 
+def _short(source: str) -> str:
+    return source if len(source) <= 60 else source[:57] + "..."
+
+
 def _left_over(source: str, steps: int, scalar: bool) -> Ruling:
-    short = source if len(source) <= 60 else source[:57] + "..."
+    short = _short(source)
     return Ruling.found(
         Severity.ERROR if scalar else Severity.WARNING,
         f"`{short}` is a statement of its own, and its value is thrown away"
@@ -107,7 +111,7 @@ def _left_over(source: str, steps: int, scalar: bool) -> Ruling:
 
 
 def _unread(source: str, steps: int) -> Ruling:
-    name, short = source.partition(" = ")[0], source if len(source) <= 60 else source[:57] + "..."
+    name, short = source.partition(" = ")[0], _short(source)
     return Ruling.found(
         Severity.NOTE,
         f"`{short}` in forward keeps a tensor that forward never reads again.",

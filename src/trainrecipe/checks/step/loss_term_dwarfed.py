@@ -285,7 +285,6 @@ def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> tuple[list[tup
     optimizer = adam(step, twin, RATE)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     values: list[tuple[float, float]] = []
-    spread = 0.0
     for _ in range(STEPS + 1):
         if step.seconds_left() < 0:
             return None
@@ -293,8 +292,6 @@ def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> tuple[list[tup
         own, rest = _parts_of(graph, suspect)
         stake = own if kind == "term" else rest
         values.append((float(stake.detach()), float(own.detach())))
-        predicted = [graph.env[n].detach() for n in step.predictions if n in graph.env]
-        spread = sum(float((p - p.mean(0)).norm()) for p in predicted if p.ndim and p.is_floating_point())
         if not math.isfinite(values[-1][0]) or not stake.requires_grad:
             break
         loss = graph.root.sum() if whole else stake
@@ -302,7 +299,8 @@ def _run(step: Step, suspect: Term, kind: str, *, whole: bool) -> tuple[list[tup
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = None if grad is None else dense(grad)
         optimizer.step()
-    return values, spread
+    predicted = [graph.env[n].detach() for n in step.predictions if n in graph.env]
+    return values, sum(float((p - p.mean(0)).norm()) for p in predicted if p.ndim and p.is_floating_point())
 
 
 def _parts_of(graph: Graph, suspect: Term) -> tuple[torch.Tensor, torch.Tensor]:
