@@ -1,0 +1,230 @@
+"""The table of examples on disk: shards that a scan writes, and one file that questions are asked of.
+
+    store = Store.create(folder, manifest)
+    store.write_shard("train", 0, columns, views=views)      # any order, any process; atomic
+    store.build()                                            # shards -> examples.duckdb, read-only from then on
+
+Layout of the folder:
+
+    manifest.json                       what the table is: see `Manifest`
+    shards/<split>-00000.parquet        one row per example, zstd
+    shards/<split>-00000.views.parquet  how some examples look: raw, transformed, as the net is fed
+    shards/<split>-00000.npz            `thumbs` and `vectors` of the same rows, where there are any
+    added/<name>.parquet                columns that are computed later, by `row`
+    examples.duckdb                     tables `examples` and `views`; rebuilt from the files above
+    thumbs.npy, vectors.npy             by row: grey thumbnails (N, h, w) uint8; vectors (N, d) float16
+
+Rows of `examples` are numbered from 0 in the order of splits and of `index` in each: column `row`. Columns that are always
+there: `row`, `split`, `index` (position in the data set), `status` (`ok`, or what is wrong with the example), `error`, `hash`
+(64 bits of its inputs' contents before random transforms where they are known). Column `label` is the class, as text, `target`
+a number to be predicted; the others are described by the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainrecipe.table.manifest import Manifest
+from trainrecipe.wrong_use import WrongUse
+
+MISSING = "reading data sets into a table needs DuckDB: pip install 'trainrecipe[data]'"
+ALWAYS = ("row", "split", "index", "status", "error", "hash")
+
+
+class Store:
+    """One table's folder."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def create(cls, folder: Path, manifest: Manifest) -> Store:
+        """Make the folder and write the manifest. What an earlier scan of something else left there is removed."""
+        for name in ("shards", "added"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for old in (folder / name).iterdir():
+                old.unlink()
+        store = cls(folder, manifest)
+        store.save()
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """The table in a folder. Raises WrongUse where there is none that can be read."""
+        path = folder / "manifest.json"
+        try:
+            manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise WrongUse(f"no table of examples in {folder}; `recipe data` makes one") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WrongUse(f"{path} cannot be read ({error}); scan the data anew with `recipe data`") from None
+        return cls(folder, manifest)
+
+    def save(self) -> None:
+        """Write the manifest, atomically."""
+        _replace(self.folder / "manifest.json", json.dumps(self.manifest.to_json(), indent=1).encode())
+
+    # ---- shards
+
+    def write_shard(
+        self,
+        split: str,
+        number: int,
+        columns: Mapping[str, np.ndarray],
+        *,
+        views: Sequence[tuple[int, str]] = (),
+        thumbs: np.ndarray | None = None,
+        vectors: np.ndarray | None = None,
+    ) -> None:
+        """Write rows of one split; `views` are pairs of an index and JSON. The shard is there whole, or not at all."""
+        stem = self._stem(split, number)
+        if views:
+            indices = np.array([i for i, _ in views], dtype=np.int64)
+            texts = np.array([text for _, text in views], dtype=object)
+            write_parquet(stem.with_suffix(".views.parquet"), {"index": indices, "view": texts})
+        arrays = {k: v for k, v in (("thumbs", thumbs), ("vectors", vectors)) if v is not None}
+        if arrays:
+            part = stem.with_suffix(".part.npz")
+            np.savez(part, **arrays)
+            os.replace(part, stem.with_suffix(".npz"))
+        write_parquet(stem.with_suffix(".parquet"), columns)  # last: it is what counts the shard as written
+
+    def written(self, split: str) -> list[int]:
+        """Numbers of the shards of a split that are there, in order."""
+        name = _file_name(split)
+        found = [p.name for p in (self.folder / "shards").glob("*.parquet") if ".views." not in p.name and ".part." not in p.name]
+        return sorted(int(n[len(name) + 1 : -len(".parquet")]) for n in found if n[:-14] == name)
+
+    def _stem(self, split: str, number: int) -> Path:
+        return self.folder / "shards" / f"{_file_name(split)}-{number:05d}"
+
+    # ---- the whole
+
+    def add(self, name: str, columns: Mapping[str, np.ndarray]) -> None:
+        """Add columns that were computed from the built table; `row` (int64) is among them. `build` joins them."""
+        write_parquet(self.folder / "added" / f"{name}.parquet", columns)
+
+    def build(self) -> None:
+        """Make `examples.duckdb`, `thumbs.npy` and `vectors.npy` of the shards and of what was added."""
+        duckdb = _duckdb()
+        path, part = self.folder / "examples.duckdb", self.folder / "examples.part.duckdb"
+        part.unlink(missing_ok=True)
+        shards = [self._stem(s.name, n) for s in self.manifest.splits for n in self.written(s.name)]
+        with duckdb.connect(str(part)) as db:
+            db.execute("SET preserve_insertion_order=true")
+            order = {s.name: i for i, s in enumerate(self.manifest.splits)}
+            files = [str(s.with_suffix(".parquet")) for s in shards]
+            db.execute("CREATE TABLE splits (split VARCHAR, rank INTEGER)")
+            if order:
+                db.executemany("INSERT INTO splits VALUES (?, ?)", list(order.items()))
+            if not files:
+                db.execute("CREATE TABLE examples (row BIGINT, split VARCHAR, index BIGINT, status VARCHAR, error VARCHAR, hash UBIGINT)")
+                db.execute("CREATE TABLE views (row BIGINT, view VARCHAR)")
+            else:
+                self._fill(db, files, [str(v) for s in shards if (v := s.with_suffix(".views.parquet")).exists()])
+                self._gather(db, shards)
+            db.execute("DROP TABLE splits")
+        os.replace(part, path)
+
+    def _fill(self, db: Any, files: list[str], views: list[str]) -> None:
+        added = sorted((self.folder / "added").glob("*.parquet"))
+        joins = "".join(f" LEFT JOIN read_parquet('{_quoted(str(p))}') AS a{i} USING (row)" for i, p in enumerate(added))
+        db.execute(
+            "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY s.rank, e.index)) - 1 AS row, e.* "
+            "FROM read_parquet(?, union_by_name=true) AS e JOIN splits AS s USING (split)",
+            [files],
+        )
+        db.execute(f"CREATE TABLE examples AS SELECT * FROM numbered{joins} ORDER BY row")
+        db.execute("DROP TABLE numbered")
+        db.execute("CREATE TABLE views (row BIGINT, view VARCHAR)")
+        for file in views:
+            split = Path(file).name.rpartition("-")[0]
+            name = next(s.name for s in self.manifest.splits if _file_name(s.name) == split)
+            db.execute(
+                "INSERT INTO views SELECT e.row, v.view FROM read_parquet(?) AS v JOIN examples AS e USING (index) WHERE e.split = ?",
+                [file, name],
+            )
+        db.execute("CREATE TABLE sorted AS SELECT * FROM views ORDER BY row")
+        db.execute("DROP TABLE views")
+        db.execute("ALTER TABLE sorted RENAME TO views")
+
+    def _gather(self, db: Any, shards: list[Path]) -> None:
+        """Thumbnails and vectors of all shards, by row."""
+        total = db.execute("SELECT count(*) FROM examples").fetchone()[0]
+        made: dict[str, np.ndarray] = {}
+        for stem in shards:
+            if not stem.with_suffix(".npz").exists():
+                continue
+            rows = self._rows(db, stem)
+            with np.load(stem.with_suffix(".npz")) as arrays:
+                for kind in arrays.files:
+                    values = arrays[kind]
+                    if kind not in made:
+                        part = self.folder / f"{kind}.part.npy"
+                        made[kind] = np.lib.format.open_memmap(part, "w+", values.dtype, (total, *values.shape[1:]))
+                    if values.shape[1:] == made[kind].shape[1:]:
+                        made[kind][rows] = values
+        for kind, array in made.items():
+            array.flush()  # type: ignore[attr-defined]
+            os.replace(self.folder / f"{kind}.part.npy", self.folder / f"{kind}.npy")
+
+    def _rows(self, db: Any, stem: Path) -> np.ndarray:
+        """The row of each example of a shard, in the shard's order."""
+        query = (
+            "SELECT e.row FROM (SELECT *, row_number() OVER () AS nth FROM (SELECT split, index FROM read_parquet(?))) AS p "
+            "JOIN examples AS e USING (split, index) ORDER BY p.nth"
+        )
+        rows: np.ndarray = db.execute(query, [str(stem.with_suffix(".parquet"))]).fetchnumpy()["row"]
+        return rows
+
+    def connect(self) -> Any:
+        """A read-only connection to the built table. Raises WrongUse where it was not built."""
+        path = self.folder / "examples.duckdb"
+        if not path.exists():
+            raise WrongUse(f"the scan in {self.folder} has not ended; go on with it by `recipe data`")
+        return _duckdb().connect(str(path), read_only=True)
+
+    def array(self, kind: str) -> np.ndarray | None:
+        """`thumbs` or `vectors` by row, mapped from disk; None where the table has none."""
+        path = self.folder / f"{kind}.npy"
+        return np.load(path, mmap_mode="r") if path.exists() else None
+
+
+def write_parquet(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write columns of equal length (text as arrays of objects) to a Parquet file, atomically."""
+    part = path.with_name(path.name + ".part")
+    table = dict(columns)
+    with _duckdb().connect() as db:
+        db.register("columns_to_write", table)
+        db.execute(f"COPY (SELECT * FROM columns_to_write) TO '{_quoted(str(part))}' (FORMAT parquet, COMPRESSION zstd)")
+    os.replace(part, path)
+
+
+def _duckdb() -> Any:
+    try:
+        import duckdb
+    except ImportError:
+        raise WrongUse(MISSING) from None
+    return duckdb
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+def _file_name(split: str) -> str:
+    """A split's name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):x}%" for c in split)
