@@ -18,12 +18,14 @@ FLOORS = {
     "waivers": 1,
     "config": 1,
     "check": 1,
+    "table": 1,
     "subjects": 2,
     "capture": 2,
     "intervene": 2,
     "integrations": 2,
     "checks": 3,
     "exam": 4,
+    "scan": 4,
     "journal": 4,
     "view": 4,
     "cli": 5,
@@ -38,8 +40,10 @@ FLOORS = {
 ALLOWED_UP = {
     # The session is the whole job in one process: it is in capture since it runs beside the script.
     "capture/session.py",
+    # The data stage likewise, in the process that holds the data sets.
+    "scan/job.py",
 }
-TORCH_FREE = ("finding", "progress", "picture", "check", "config", "waivers", "journal", "view", "cli", "exam", "checks")
+TORCH_FREE = ("table", "finding", "progress", "picture", "check", "config", "waivers", "journal", "view", "cli", "exam", "checks")
 
 
 def _modules() -> list[Path]:

@@ -31,7 +31,7 @@ HEADINGS = (
     "When it is wrong",
     "Source",
 )
-SUBJECTS = ("Step", "Data", "Run", "Ranks", "Lineup")
+SUBJECTS = ("Step", "Data", "Scan", "Run", "Ranks", "Lineup")
 
 
 class Price(enum.StrEnum):
@@ -51,7 +51,7 @@ class Check(abc.ABC):
     - `title`: the headline of its finding; `rows`: ids of the recipe it serves, such as `("S4",)`;
     - `faults`: numbers of the fault catalogue; `price`: what measuring costs;
     - `measure(self, step: Step) -> Evidence | list[Evidence]`: may use torch (imported inside);
-      the annotation `Step`, `Run`, `Data`, `Ranks` or `Lineup` chooses the subject;
+      the annotation `Step`, `Run`, `Data`, `Scan`, `Ranks` or `Lineup` chooses the subject;
     - `judge(self, evidence) -> Ruling` and optionally `draw(self, evidence) -> Picture | None`: pure, no torch.
 
     `explains` lists checks whose finding this one makes redundant: they see symptoms of the same fault, and when both

@@ -39,6 +39,7 @@ class Order:
     `clock_to` is a file for times: nothing but times is taken then, and another execution reads them as `clock_from`.
     `constant` is a constant of the script that takes `value` instead of its own; `trial_to` is a file for what such a trial of
     it shows, and another execution reads what all trials showed as `trials_from`.
+    `data` is the folder of a table of examples, which are read into it when the rehearsal is over, for about `scan_seconds`.
     `exchange` is a folder through which the ranks of one distributed training tell each other what they saw; `rank` and
     `world` say which rank this is and of how many, `port` where they meet (0: the environment says all that already).
     """
@@ -63,6 +64,8 @@ class Order:
     trial_to: str = ""
     trials_from: str = ""
     only: list[str] = dataclasses.field(default_factory=list)
+    data: str = ""
+    scan_seconds: float = 300.0
     exchange: str = ""
     rank: int = 0
     world: int = 1
@@ -132,6 +135,7 @@ def _scratch(order: Order) -> Iterator[None]:
     from trainrecipe.capture.scratch.scratch import Scratch
 
     own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to, order.trial_to) if f]
+    own += [Path(order.data)] if order.data else []
     own += [Path(order.exchange)] if order.exchange else []
     with Scratch(Path(order.scratch), leave=[*own, *_compiled_code()]):
         yield

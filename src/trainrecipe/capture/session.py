@@ -208,6 +208,9 @@ class Session:
         subjects.fill_parameters(listener)
         subjects.fill_stream(listener)
         fill_criteria(listener)
+        if self.order.data:
+            self._study_data()
+            return
         self._wait_for_other()
         steps = self._steps()
         self.log("summary", facts=overview.facts(listener, self.over))
@@ -221,6 +224,25 @@ class Session:
             self.log("picture", picture=picture.to_json())
         if listener.trouble or listener.recorder.trouble:
             self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
+
+    def _study_data(self) -> None:
+        """Scan the data sets that the script reads, and examine them with what was seen of their use."""
+        from trainrecipe.capture import subjects
+        from trainrecipe.scan.job import examined, study
+        from trainrecipe.scan.program import program_splits
+
+        assert self.listener is not None
+        data = subjects.data(self.listener, may_read=True)
+        splits, places, shuffled = program_splits(data)
+        if not splits:
+            text = "the script was seen to read no data: no DataLoader gave a batch, and no model was fed"
+            self.log("message", level="error", text=text)
+            return
+
+        def examine(found: list[Any]) -> None:
+            examined(self.order, found, self.log)
+
+        study(self.order, splits, self.log, examine, kind="script", places=places, shuffled=shuffled, beside=(data,))
 
     def _tell_of(self, steps: list[Step]) -> None:
         """Log what was captured, and the pictures of it."""

@@ -26,6 +26,7 @@ from trainrecipe.finding import Severity
 from trainrecipe.intervene.knob import find
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
+from trainrecipe.scan.origin import named
 from trainrecipe.subjects.knob import Knob
 from trainrecipe.wrong_use import WrongUse
 
@@ -50,11 +51,14 @@ class Wish:
     profile: bool = False
     knob: str = ""
     processes: int = 1
+    data: bool = False
+    scan_seconds: float = 300.0
 
 
 def watch(target: str, args: list[str], wish: Wish) -> int:
     """Run the script observed, show the record, and return the exit code. Raises WrongUse for a script that is none."""
-    _must_exist(target, wish.module)
+    if not wish.data or not named(target):
+        _must_exist(target, wish.module)
     chosen(catalogue(defaults()), wish.only)
     among = among_ranks()
     knob = _knob(target, wish, alone=among is None) if wish.knob else None
@@ -112,7 +116,7 @@ def _new_log(target: str, args: list[str], wish: Wish) -> EventLog:
     from trainrecipe.journal.snapshot import environment
     from trainrecipe.journal.store import Journal
 
-    command = "check" if wish.rehearsal else "run"
+    command = "data" if wish.data else "check" if wish.rehearsal else "run"
     log = Journal.at().new_run(command=command, script=target, args=args, environment=environment())
     if log.notice:
         print(f"recipe: {log.notice}", file=sys.stderr)
@@ -135,8 +139,18 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
         other_fingerprint=str(temporary / "second.json") if wish.twice else "",
         seed_offset=wish.seed_offset,
         only=list(wish.only),
+        data=str(_table_folder(target, log)) if wish.data else "",
+        scan_seconds=wish.scan_seconds,
         clock_from=str(temporary / "clock.json") if wish.profile else "",
     )
+
+
+def _table_folder(target: str, log: EventLog) -> Path:
+    """Where the table of a target's examples is kept: beside the runs, by a name that one can read."""
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in target.removesuffix(".py")).strip("-")
+    folder = log.path.parent.parent.parent / "data" / (name or "data")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _knob(target: str, wish: Wish, *, alone: bool) -> Knob:
@@ -222,7 +236,8 @@ def _watch_as_rank(target: str, args: list[str], wish: Wish, among: Among) -> in
 def _start(order: Order, *, defaults: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
     """Start the script in an observed process; `defaults` are for what its environment leaves open."""
     sys.stdout.flush()
-    command = [sys.executable, "-m", "trainrecipe.capture.launch"]
+    job = "trainrecipe.scan.job" if order.data and named(order.target) else "trainrecipe.capture.launch"
+    command = [sys.executable, "-m", job]
     return subprocess.Popen(command, env={**(defaults or {}), **order.environment()}, **streams)
 
 

@@ -65,13 +65,15 @@ class Part:
 class Split:
     """How far one split was read. `length` is None where it cannot be known before a pass; `read` counts the rows.
 
-    `sampled` tells that only some of its examples were to be read, drawn at random with the seed 0; `role` is what the
-    program does with it: `train`, `validation`, `test` or empty.
+    `planned` examples were to be read: all, or, where `sampled`, so many drawn at random with the seed 0 (of a stream, the
+    first ones). `role` is what the program does with it: `train`, `validation`, `test` or empty. `random`: two readings of an
+    example differ; `raw` tells where stored examples are known from (see scan/reading.py).
     """
 
     name: str
     length: int | None
     role: str = ""
+    planned: int | None = None
     read: int = 0
     failed: int = 0
     sampled: bool = False

@@ -7,7 +7,7 @@
 Layout of the folder:
 
     manifest.json                       what the table is: see `Manifest`
-    shards/<split>-00000.parquet        one row per example, zstd
+    shards/<split>-00000.parquet        one row per example
     shards/<split>-00000.views.parquet  how some examples look: raw, transformed, as the net is fed
     shards/<split>-00000.npz            `thumbs` and `vectors` of the same rows, where there are any
     added/<name>.parquet                columns that are computed later, by `row`
@@ -92,15 +92,27 @@ class Store:
         arrays = {k: v for k, v in (("thumbs", thumbs), ("vectors", vectors)) if v is not None}
         if arrays:
             part = stem.with_suffix(".part.npz")
-            np.savez(part, **arrays)
+            np.savez(part, **arrays)  # type: ignore[arg-type]
             os.replace(part, stem.with_suffix(".npz"))
         write_parquet(stem.with_suffix(".parquet"), columns)  # last: it is what counts the shard as written
 
     def written(self, split: str) -> list[int]:
         """Numbers of the shards of a split that are there, in order."""
         name = _file_name(split)
-        found = [p.name for p in (self.folder / "shards").glob("*.parquet") if ".views." not in p.name and ".part." not in p.name]
+        found = [
+            p.name for p in (self.folder / "shards").glob("*.parquet") if ".views." not in p.name and ".part." not in p.name
+        ]
         return sorted(int(n[len(name) + 1 : -len(".parquet")]) for n in found if n[:-14] == name)
+
+    def counted(self, split: str) -> tuple[int, int]:
+        """How many rows of a split are written, and how many of them could not be read."""
+        files = [str(self._stem(split, n).with_suffix(".parquet")) for n in self.written(split)]
+        if not files:
+            return 0, 0
+        with _duckdb().connect() as db:
+            query = "SELECT count(*), count(*) FILTER (error IS NOT NULL) FROM read_parquet(?)"
+            rows, failed = db.execute(query, [files]).fetchone()
+        return int(rows), int(failed)
 
     def _stem(self, split: str, number: int) -> Path:
         return self.folder / "shards" / f"{_file_name(split)}-{number:05d}"
@@ -125,7 +137,8 @@ class Store:
             if order:
                 db.executemany("INSERT INTO splits VALUES (?, ?)", list(order.items()))
             if not files:
-                db.execute("CREATE TABLE examples (row BIGINT, split VARCHAR, index BIGINT, status VARCHAR, error VARCHAR, hash UBIGINT)")
+                always = "row BIGINT, split VARCHAR, index BIGINT, status VARCHAR, error VARCHAR, hash UBIGINT"
+                db.execute(f"CREATE TABLE examples ({always})")
                 db.execute("CREATE TABLE views (row BIGINT, view VARCHAR)")
             else:
                 self._fill(db, files, [str(v) for s in shards if (v := s.with_suffix(".views.parquet")).exists()])
@@ -137,7 +150,8 @@ class Store:
         added = sorted((self.folder / "added").glob("*.parquet"))
         joins = "".join(f" LEFT JOIN read_parquet('{_quoted(str(p))}') AS a{i} USING (row)" for i, p in enumerate(added))
         db.execute(
-            "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY s.rank, e.index)) - 1 AS row, e.* "
+            "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY s.rank, e.index)) - 1 AS row, "
+            "e.* REPLACE (nullif(e.hash, 0) AS hash) "
             "FROM read_parquet(?, union_by_name=true) AS e JOIN splits AS s USING (split)",
             [files],
         )
@@ -148,7 +162,8 @@ class Store:
             split = Path(file).name.rpartition("-")[0]
             name = next(s.name for s in self.manifest.splits if _file_name(s.name) == split)
             db.execute(
-                "INSERT INTO views SELECT e.row, v.view FROM read_parquet(?) AS v JOIN examples AS e USING (index) WHERE e.split = ?",
+                "INSERT INTO views SELECT e.row, v.view FROM read_parquet(?) AS v "
+                "JOIN examples AS e USING (index) WHERE e.split = ?",
                 [file, name],
             )
         db.execute("CREATE TABLE sorted AS SELECT * FROM views ORDER BY row")
@@ -198,12 +213,17 @@ class Store:
 
 
 def write_parquet(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write columns of equal length (text as arrays of objects) to a Parquet file, atomically."""
+    """Write columns of equal length (text as arrays of objects) to a Parquet file, atomically.
+
+    LZ4, as zstd takes three times as long.
+    """
     part = path.with_name(path.name + ".part")
-    table = dict(columns)
+    chosen = ", ".join(
+        f'"{name}"' + ("::VARCHAR" if c.dtype.kind == "O" else "") + f' AS "{name}"' for name, c in columns.items()
+    )
     with _duckdb().connect() as db:
-        db.register("columns_to_write", table)
-        db.execute(f"COPY (SELECT * FROM columns_to_write) TO '{_quoted(str(part))}' (FORMAT parquet, COMPRESSION zstd)")
+        db.register("columns_to_write", dict(columns))
+        db.execute(f"COPY (SELECT {chosen} FROM columns_to_write) TO '{_quoted(str(part))}' (FORMAT parquet, COMPRESSION lz4)")
     os.replace(part, path)
 
 

@@ -1,0 +1,368 @@
+"""Reading examples chunk by chunk, in a loader's own workers: what leaves a worker are rows of the table, not examples.
+
+An example that cannot be read, or is built otherwise than the others, becomes a row that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from torch.utils.data import Dataset, IterableDataset, TensorDataset, get_worker_info
+
+from trainrecipe.scan import views
+from trainrecipe.scan.leaves import is_picture, leaves, numbers
+from trainrecipe.scan.measures import Measured, measure_of
+from trainrecipe.scan.measures.stacked import joined
+from trainrecipe.scan.measures.texts import plain
+from trainrecipe.scan.raw import Tracer, stored
+from trainrecipe.scan.structure import Layout, Leaf
+
+UNREADABLE = "unreadable"
+OTHER = "built otherwise"
+DRAWS = 3
+"""Readings of an example with random transforms that are kept to be looked at."""
+LONGEST = 300
+"""Characters of an error that the table keeps."""
+
+
+@dataclasses.dataclass
+class Chunk:
+    """Rows of the table for some examples, in the order of `columns["index"]`, and how some of them look."""
+
+    columns: dict[str, np.ndarray]
+    thumbs: np.ndarray | None
+    vectors: np.ndarray | None
+    views: list[tuple[int, str]]
+    failed: int
+
+    def __len__(self) -> int:
+        return len(self.columns["index"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How examples of a split are read. `raw` tells where the stored example is known from: `transform` (what the first
+    transform is given), `storage` (an attribute of the data set with one entry per example) or `item` (the example itself).
+
+    `random`: two readings of one example differ. `shown` are positions of examples whose looks are kept, `drawn` those of them
+    that are read several times to be looked at, and `fed` says how a model was given single examples.
+    """
+
+    split: str
+    layout: Layout
+    raw: str
+    random: bool
+    shown: frozenset[int]
+    drawn: frozenset[int] = frozenset()
+    fed: Mapping[int, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+
+
+class Reader(Dataset[Chunk]):
+    """A data set of chunks: entry k is what was measured of the examples at `chunks[k]`."""
+
+    def __init__(self, dataset: Any, chunks: Sequence[np.ndarray], manner: Manner) -> None:
+        self.dataset = dataset
+        self.chunks = chunks
+        self.manner = manner
+        self._source: _Source | None = None
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, k: int) -> Chunk:
+        if self._source is None:  # in the worker
+            self._source = _Source(self.dataset, self.manner)
+        return self._source.chunk(self.chunks[k])
+
+    def __getattr__(self, name: str) -> Any:
+        """A worker_init_fn may look for what the data set has."""
+        if name.startswith("__") or "dataset" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.__dict__["dataset"], name)
+
+
+class StreamReader(IterableDataset[Chunk]):
+    """The same of a stream: chunks of `size` examples as they come, at most `most` from each worker.
+
+    Examples are numbered by worker and place: with w workers, the i-th of worker k has the number i * w + k.
+    """
+
+    def __init__(self, dataset: Any, size: int, most: int, manner: Manner) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.most = most
+        self.manner = manner
+
+    def __iter__(self) -> Iterator[Chunk]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        measured = _Measurer(self.manner)
+        seed_all(self.manner.seed + worker)
+        pending: list[Any] = []
+        count = 0
+        stream = iter(self.dataset)
+        while count < self.most:
+            try:
+                pending.append(next(stream))
+            except StopIteration:
+                break
+            except Exception as error:  # a generator that raised is over
+                pending.append(error)
+                count = self.most
+            count += 1
+            if len(pending) == self.size:
+                yield self._chunk(measured, pending, count, worker, workers)
+                pending = []
+        if pending:
+            yield self._chunk(measured, pending, min(count, self.most), worker, workers)
+
+    def _chunk(self, measured: _Measurer, items: list[Any], count: int, worker: int, workers: int) -> Chunk:
+        first = count - len(items)
+        indices = np.array([(first + i) * workers + worker for i in range(len(items))], np.int64)
+        return measured.chunk(indices, items, [None] * len(items), [""] * len(items))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "dataset" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.__dict__["dataset"], name)
+
+
+class _Source:
+    """Reads positions of a map-style data set."""
+
+    def __init__(self, dataset: Any, manner: Manner) -> None:
+        self.manner = manner
+        self.measured = _Measurer(manner)
+        self.tracer = Tracer(dataset) if manner.raw == "transform" else None
+        self.stored = stored(dataset) if manner.raw == "storage" else None
+        self.dataset = dataset
+        self.columns = tensors_of(dataset)
+
+    def chunk(self, indices: np.ndarray) -> Chunk:
+        seed_all(self.manner.seed + int(indices[0]) if len(indices) else 0)
+        if self.columns is not None:
+            return self.measured.stacks(indices, [c[torch.from_numpy(indices)] for c in self.columns], self._again)
+        items: list[Any] = []
+        raws: list[Any] = []
+        paths: list[str] = []
+        for i in indices.tolist():
+            raw, path = None, ""
+            try:
+                if self.tracer is not None:
+                    items.append(self.tracer[i])
+                    raw, path = self.tracer.raw, self.tracer.path
+                else:
+                    items.append(self.dataset[i])
+                    raw = self.stored(i) if self.stored is not None else None
+            except Exception as error:
+                items = [*items, error]
+            raws.append(raw)
+            paths.append(path)
+        return self.measured.chunk(indices, items, raws, paths, self._again)
+
+    def _again(self, index: int) -> Any:
+        return self.dataset[index]
+
+
+class _Measurer:
+    """Makes rows of examples."""
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self.leaves = manner.layout.leaves
+
+    def stacks(self, indices: np.ndarray, columns: Sequence[torch.Tensor], again: Any) -> Chunk:
+        """Rows of examples that are there as whole tensors."""
+        values: list[Any] = []
+        for leaf in self.leaves:
+            column = columns[int(leaf.path[0])]
+            array = numbers(column)
+            values.append(array if array is not None else list(column))
+        whole = Rows(len(indices))
+        for leaf, value in zip(self.leaves, values, strict=True):
+            whole.add(leaf, measure_of(leaf.part.kind).measure(leaf, value), np.arange(len(indices)))
+        inputs = [v for leaf, v in zip(self.leaves, values, strict=True) if leaf.part.role == "input"]
+        hashes = hashed_rows(inputs, len(indices))
+        shown = [(int(i), tuple(c[n] for c in columns)) for n, i in enumerate(indices.tolist()) if i in self.manner.shown]
+        return whole.chunk(self.manner.split, indices, hashes, [""] * len(indices), self._views(shown, {}, again))
+
+    def chunk(
+        self, indices: np.ndarray, items: Sequence[Any], raws: Sequence[Any], paths: Sequence[str], again: Any = None
+    ) -> Chunk:
+        """Rows of examples as they were read; in place of an example may be the error that came of reading it."""
+        whole = Rows(len(items))
+        good: list[int] = []
+        taken: list[list[Any]] = []
+        for n, item in enumerate(items):
+            if isinstance(item, Exception):
+                whole.fail(n, UNREADABLE, f"{type(item).__name__}: {item}")
+                continue
+            try:
+                values = self.manner.layout.take(item)
+                self._fits(values)
+            except (LookupError, TypeError) as error:
+                whole.fail(n, OTHER, str(error))
+                continue
+            good.append(n)
+            taken.append(values)
+        for place, leaf in enumerate(self.leaves):
+            self._measure(whole, leaf, [values[place] for values in taken], good)
+        hashes = np.zeros(len(items), np.uint64)
+        for n, values in zip(good, taken, strict=True):
+            raw = raws[n]
+            hashes[n] = hash_of([raw] if raw is not None else self._inputs(values))
+        seen = [n for n in good if int(indices[n]) in self.manner.shown]
+        drawn = self._views([(int(indices[n]), items[n]) for n in seen], {int(indices[n]): raws[n] for n in seen}, again)
+        return whole.chunk(self.manner.split, indices, hashes, paths, drawn)
+
+    def _inputs(self, values: Sequence[Any]) -> list[Any]:
+        return [v for leaf, v in zip(self.leaves, values, strict=True) if leaf.part.role == "input"]
+
+    def _fits(self, values: Sequence[Any]) -> None:
+        """Raises TypeError where a part is of another shape or type than it is in the first examples."""
+        for leaf, value in zip(self.leaves, values, strict=True):
+            part = leaf.part
+            array = numbers(value)
+            if (array is None) != (part.kind == "text" or not part.dtype or part.dtype in _NO_NUMBERS):
+                raise TypeError(f"{part.name} is of type {type(value).__name__}, in other examples of {part.dtype}")
+            if array is None or part.ragged:
+                continue
+            if array.shape != part.shape:
+                raise TypeError(f"{part.name} has the shape {array.shape}, in other examples {part.shape}")
+
+    def _measure(self, whole: Rows, leaf: Leaf, values: list[Any], good: list[int]) -> None:
+        if not values:
+            return
+        measure = measure_of(leaf.part.kind).measure
+        try:
+            whole.add(leaf, measure(leaf, values), np.asarray(good))
+        except Exception:  # one of them is odd: all the others are measured
+            for n, value in zip(good, values, strict=True):
+                try:
+                    whole.add(leaf, measure(leaf, [value]), np.asarray([n]))
+                except Exception as error:
+                    whole.fail(n, OTHER, f"{leaf.part.name}: {error}")
+
+    def _views(self, items: Sequence[tuple[int, Any]], raws: dict[int, Any], again: Any) -> list[tuple[int, str]]:
+        made = []
+        for index, item in items:
+            seen: dict[str, Any] = {"item": views.view(self.manner.layout, item)}
+            raw = views.stored_view(raws.get(index))
+            if raw is not None and raw != seen["item"]:
+                seen["raw"] = raw
+            if index in self.manner.fed:
+                seen["fed"] = self.manner.fed[index]
+            if index in self.manner.drawn and again is not None:
+                seen["draws"] = [views.view(self.manner.layout, again(index)) for _ in range(DRAWS)]
+            made.append((index, views.dumps(seen)))
+        return made
+
+
+_NO_NUMBERS = ("str", "bytes", "list")
+
+
+class Rows:
+    """Rows in the making: columns of `n` examples, and what is wrong with some of them."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.status = np.full(n, "ok", dtype=object)
+        self.error = np.full(n, None, dtype=object)
+        self.failed = 0
+        self._pieces: list[tuple[np.ndarray, Measured]] = []
+        self._shown = ""
+
+    def add(self, leaf: Leaf, measured: Measured, at: np.ndarray) -> None:
+        """What was measured of one part, of the examples at these places. Thumbnails and vectors are those of one input."""
+        if leaf.part.role != "input" or self._shown not in ("", leaf.part.name):
+            measured = Measured(measured.columns, None, None, measured.status)
+        elif measured.vectors is not None or measured.thumbs is not None:
+            self._shown = leaf.part.name
+        self._pieces.append((at, measured))
+        for i, text in measured.status.items():
+            self.status[at[i]] = text
+
+    def fail(self, n: int, status: str, error: str) -> None:
+        """The n-th example could not be used."""
+        self.status[n], self.error[n] = status, error.replace("\x00", "")[:LONGEST]
+        self.failed += 1
+
+    def chunk(
+        self, split: str, indices: np.ndarray, hashes: np.ndarray, paths: Sequence[str], drawn: list[tuple[int, str]]
+    ) -> Chunk:
+        """All of it."""
+        whole = joined(self._pieces, self.n)
+        columns = {
+            "split": np.full(self.n, split, dtype=object),
+            "index": indices.astype(np.int64),
+            "status": self.status,
+            "error": self.error,
+            "hash": hashes,
+            **whole.columns,
+        }
+        if any(paths):
+            columns["path"] = np.array([*paths, None], dtype=object)[:-1]
+        return Chunk(columns, whole.thumbs, whole.vectors, drawn, self.failed)
+
+
+# ---- hashes
+
+
+def hash_of(values: Sequence[Any]) -> int:
+    """64 bits of the contents of some values (xxh3), their shapes and types included; 0 never comes out.
+
+    Two of ten million different examples collide with a probability of about 3e-6.
+    """
+    whole = xxhash.xxh3_64()
+    for value in values:
+        if is_picture(value):
+            whole.update(f"{value.mode}{value.size}".encode())
+            whole.update(value.tobytes())
+            continue
+        array = numbers(value)
+        if array is None:
+            for _, leaf in leaves(value):
+                whole.update(plain(leaf).encode("utf-8", "replace"))
+            continue
+        whole.update(_mark(array))
+        whole.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
+    return whole.intdigest() or 1
+
+
+def hashed_rows(values: Sequence[Any], n: int) -> np.ndarray:
+    """`hash_of` for each example of stacked arrays."""
+    if len(values) == 1 and isinstance(values[0], np.ndarray):
+        array = np.ascontiguousarray(values[0])
+        mark = _mark(array[0]) if len(array) else b""
+        rows = array.reshape(n, -1).view(np.uint8)
+        digest = xxhash.xxh3_64_intdigest
+        return np.array([digest(mark + row.tobytes()) or 1 for row in rows], np.uint64)
+    return np.array([hash_of([v[i] for v in values]) for i in range(n)], np.uint64)
+
+
+def _mark(array: np.ndarray) -> bytes:
+    return f"{array.dtype.str}{array.shape}".encode()
+
+
+# ---- data sets
+
+
+def tensors_of(dataset: Any) -> list[torch.Tensor] | None:
+    """The tensors of a plain `TensorDataset`, from which many examples can be taken at once; None for others."""
+    if type(dataset) is not TensorDataset or any(t.layout != torch.strided for t in dataset.tensors):
+        return None
+    return [t.detach().cpu() for t in dataset.tensors]
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch, so that a scan reads the same each time."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,183 @@
+"""The examples of all splits, as a scan has measured them: what the checks of the data stage examine."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from trainrecipe.finding import Place
+from trainrecipe.table.manifest import Column, Manifest, Part, Split
+from trainrecipe.table.store import Store
+
+NEIGHBOURS = 10
+"""Neighbours of each example that are known."""
+LONGEST = 600.0
+T = TypeVar("T")
+
+
+@dataclasses.dataclass
+class Scan:
+    """A built table of examples. `places` are lines where the data set of a split is defined or its loader is made.
+
+    `shuffled` tells, by split, whether its loader draws in random order. Arrays are by row of the table. What is computed once
+    is kept in `memo`, and columns that are worth showing are noted in `found` by name, with their descriptions.
+    """
+
+    store: Store
+    places: Mapping[str, Place] = dataclasses.field(default_factory=dict)
+    shuffled: Mapping[str, bool] = dataclasses.field(default_factory=dict)
+    deadline: float = dataclasses.field(default_factory=lambda: time.perf_counter() + LONGEST)
+    memo: dict[str, Any] = dataclasses.field(default_factory=dict)
+    found: dict[str, tuple[Column, np.ndarray]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> Scan:
+        """The scan in a folder. Raises WrongUse."""
+        return cls(Store.open(folder))
+
+    # ---- what it is
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the table says of itself."""
+        return self.store.manifest
+
+    @property
+    def splits(self) -> list[Split]:
+        """Splits with examples."""
+        return [s for s in self.manifest.splits if s.read]
+
+    def place(self, split: str = "") -> Place | None:
+        """Where a split comes from in the code, by default the first one."""
+        return self.places.get(split or (self.splits[0].name if self.splits else ""))
+
+    def training(self) -> Split | None:
+        """The split that is trained on."""
+        return next((s for s in self.splits if s.role == "train"), None)
+
+    def evaluations(self) -> list[Split]:
+        """The other splits."""
+        train = self.training()
+        return [s for s in self.splits if train is not None and s is not train and s.role != "train"]
+
+    def target(self) -> Part | None:
+        """What is to be predicted."""
+        return self.manifest.target()
+
+    def numeric(self, *, tail: bool = False) -> list[Column]:
+        """Described columns of numbers that the table has; only those whose tails deserve a look with `tail`."""
+        kept = [c for c in self.manifest.columns if c.kind in ("number", "integer") and c.name in self.names]
+        return [c for c in kept if c.tail or not tail]
+
+    # ---- what it holds
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the columns that there are."""
+        return self.once("names", lambda: frozenset(row[0] for row in self._ask("DESCRIBE examples")))
+
+    @property
+    def rows(self) -> int:
+        """How many examples there are."""
+        return self.once("rows", lambda: int(self._ask("SELECT count(*) FROM examples")[0][0]))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column by row: floats with NaN where nothing is, or objects with None. Raises KeyError."""
+        if name not in self.names:
+            raise KeyError(name)
+        return self.once(f"column {name}", lambda: self._column(name))
+
+    def where(self, split: str) -> np.ndarray:
+        """Which rows are of a split."""
+        found: np.ndarray = self.column("split") == split
+        return found
+
+    @property
+    def sound(self) -> np.ndarray:
+        """Which rows could be read and are in order."""
+        return self.once("sound", lambda: self.column("status") == "ok")
+
+    def labels(self) -> np.ndarray | None:
+        """Classes by row, None where an example has none; None for the whole where there are no classes."""
+        part = self.target()
+        if part is None or part.kind != "class" or part.name not in self.names:
+            return None
+        return self.column(part.name)
+
+    def numbers(self) -> np.ndarray | None:
+        """The numbers to be predicted, by row; None where there are none."""
+        part = self.target()
+        if part is None or part.kind != "number" or part.name not in self.names:
+            return None
+        return self.column(part.name)
+
+    @property
+    def vectors(self) -> np.ndarray | None:
+        """What neighbours are told by (rows, d), on one scale."""
+        return self.once("vectors", self._vectors)
+
+    @property
+    def thumbs(self) -> np.ndarray | None:
+        """Grey thumbnails (rows, h, w), where there are images."""
+        found = self.store.array("thumbs")
+        return found if found is not None and found.ndim == 3 else None
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, computed at the first time only."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]  # type: ignore[no-any-return]
+
+    def note(self, column: Column, values: np.ndarray) -> None:
+        """Keep a computed column, so that the page can show it."""
+        self.found[column.name] = (column, values)
+
+    def write_found(self) -> None:
+        """Add the noted columns to the table."""
+        if not self.found:
+            return
+        known = {c.name: c for c in self.manifest.columns}
+        self.manifest.columns = list((known | {c.name: c for c, _ in self.found.values()}).values())
+        self.store.add("found", {"row": np.arange(self.rows)} | {name: values for name, (_, values) in self.found.items()})
+        self.store.build()
+        self.store.save()
+
+    # ---- reading
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self.store.connect() as db:
+            found: list[tuple[Any, ...]] = db.execute(query, list(values)).fetchall()
+        return found
+
+    def _column(self, name: str) -> np.ndarray:
+        quoted = name.replace('"', '""')
+        with self.store.connect() as db:
+            found = db.execute(f'SELECT "{quoted}" AS c FROM examples ORDER BY row').fetchnumpy()["c"]
+        if isinstance(found, np.ma.MaskedArray):
+            if found.dtype.kind in "iub":
+                found = found.astype(np.float64)
+            empty = None if found.dtype.kind == "O" else np.nan if found.dtype.kind == "f" else 0
+            found = found.filled(empty)
+        return np.asarray(found)
+
+    def _vectors(self) -> np.ndarray | None:
+        """Images and texts as they are; features of tables and the like from -1 to 1 standard deviation, roughly."""
+        found = self.store.array("vectors")
+        if found is None or found.ndim != 2 or not len(found):
+            return None
+        kind = next((p.kind for p in self.manifest.inputs()), "")
+        if kind in ("tokens", "text"):
+            return found
+        values = np.asarray(found, dtype=np.float32)
+        if kind == "image":
+            return values - values[self.sound].mean(0) if self.sound.any() else values
+        sample = values[self.sound][:: max(1, len(values) // 100_000)]
+        if not len(sample):
+            return values
+        middle, spread = np.median(sample, 0), sample.std(0)
+        return np.asarray((values - middle) / np.where(spread > 0, spread, 1.0), dtype=np.float32)
