@@ -28,6 +28,7 @@ from typing import Any
 from trainrecipe.capture import ranks as ranking
 from trainrecipe.capture import trials
 from trainrecipe.capture.launch import Order
+from trainrecipe.check import built_in
 from trainrecipe.intervene.knob import find
 from trainrecipe.journal.events import EventLog, read_events
 from trainrecipe.journal.record import Record
@@ -71,6 +72,7 @@ def way_of(script: str) -> dict[str, Any]:
     """How a gallery or zoo script has to be observed for its fault to show: options of `observe`."""
     suspect = Path(script).parent.name
     way = {"rehearsal": suspect not in WHOLE_RUN, "twice": suspect in REPEATED, "processes": processes_of(script)}
+    way |= {"data": True} if suspect in {c.id for c in built_in() if c.subject == "Scan"} else {}
     return way | ({"knob": KNOBS[suspect]} if suspect in KNOBS else {})
 
 
@@ -100,7 +102,7 @@ def preload() -> None:
     import trainrecipe.capture.session
     import trainrecipe.capture.subjects
     import trainrecipe.exam
-    from trainrecipe.check import built_in
+    import trainrecipe.scan.job
 
     for module in pkgutil.iter_modules(importlib.import_module("trainrecipe.subjects").__path__, "trainrecipe.subjects."):
         importlib.import_module(module.name)
@@ -119,9 +121,10 @@ def observe(
     only: Sequence[str] = (),
     processes: int = 1,
     knob: str = "",
+    data: bool = False,
 ) -> Observed:
     """Run one script in a forked child, in an empty folder, and read back its record; with several `processes`, as torchrun
-    would start it, in that many; with a `knob`, after trials with its values."""
+    would start it, in that many; with a `knob`, after trials with its values; with `data`, as `recipe data` does."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
         work = Path(folder, "work")
@@ -135,14 +138,19 @@ def observe(
             budget=budget,
             seed_offset=seed_offset,
             only=list(only),
+            data=str(Path(folder, "table")) if data else "",
+            scan_seconds=30.0,
         )
+        if data:
+            Path(order.data).mkdir()
         if twice:
             again = dataclasses.replace(order, log="", scratch=str(Path(folder, "s2")), fingerprint=str(Path(folder, "2.json")))
             _wait(_fork(again, work, Path(folder, "again")))
             order = dataclasses.replace(order, fingerprint=str(Path(folder, "1.json")), other_fingerprint=again.fingerprint)
         if knob:
             order = _try(order, find(knob, order.target), work, Path(folder))
-        log = EventLog.create(Path(folder), run="test", command="check" if rehearsal else "run", script=script)
+        command = "data" if data else "check" if rehearsal else "run"
+        log = EventLog.create(Path(folder), run="test", command=command, script=script)
         log.close()
         code = _run_all(order, processes, work, Path(folder))
         events = list(read_events(Path(order.log)))
@@ -360,6 +368,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="as so many ranks, as torchrun would start them")
     parser.add_argument("--seed-offset", type=int, default=0)
     parser.add_argument("--knob", help="with trials of this knob, as in hidden=32,128 (default: the one of its gallery)")
+    parser.add_argument("--data", action="store_true", help="look at the data sets, as recipe data does")
     parser.add_argument("--only", metavar="CHECK", nargs="+", default=[], help="make these checks and no others")
     parser.add_argument("--verbose", "-v", action="store_true", help="also what passed and what was skipped, with evidence")
     parser.add_argument("--serve", action="store_true", help="answer requests from standard input (for the tests)")
@@ -377,6 +386,7 @@ def main() -> None:
             only=options.only,
             processes=options.processes,
             knob=options.knob or way_of(script).get("knob", ""),
+            data=options.data or way_of(script).get("data", False),
         )
         r = seen.record
         print(f"{script}: {r.status} code {seen.code} {seen.seconds:.1f}s, {r.facts.get('seen', '')}", flush=True)

@@ -130,9 +130,11 @@ class _Scan:
         expected = {s.name: (s.length or 0) * looks[s.name].seconds for s in self.splits}
         share = min(1.0, self.budget / max(1e-9, sum(expected.values())))
         parts: dict[str, Part] = {}
+        datasets: dict[int, int] = {}
         for source in self.splits:
             look = looks[source.name]
             split = Split(source.name, source.length, source.role, place=source.place)
+            split.dataset = datasets.setdefault(id(source.dataset), len(datasets))
             manifest.splits.append(split)
             manifest.notes += look.notes
             if look.layout is None:

@@ -108,7 +108,7 @@ def _name(path: Path) -> str:
 
 
 def _role(name: str) -> str:
-    if name in _OTHERS:
+    if name in _OTHERS or name.endswith(("_id", "_index", "_path", "_name")):
         return "other"
     return "target" if any(name == t or (len(t) > 1 and (name.startswith(t) or name.endswith(t))) for t in _TARGETS) else ""
 
@@ -148,7 +148,7 @@ def _text_kind(values: list[Any], role: str) -> str:
     if isinstance(values[0], list):
         return "labels" if role == "target" else "text"
     short = all(isinstance(v, str) and len(v) <= 40 for v in values)
-    return "class" if role == "target" and short else "text"
+    return "class" if role != "input" and short else "text"
 
 
 def _image_sizes(columns: Sequence[tuple[Path, list[Any]]]) -> set[tuple[int, int]]:
@@ -168,7 +168,7 @@ def _kind(
     whole = first.dtype.kind in "biu"
     match first.ndim:
         case 0:
-            return ("class" if role == "target" and whole else "number"), False, False
+            return ("class" if role != "input" and whole else "number"), False, False
         case 1:
             return _vector(arrays, role, ragged, whole)
         case 2 if (name.startswith("box") or name.endswith(("boxes", "bbox", "bboxes"))) and first.shape[1] == 4:
@@ -231,10 +231,8 @@ def _named(found: list[Leaf]) -> list[Leaf]:
     named = []
     for leaf in found:
         part = leaf.part
-        plain = {"class": "label", "number": "target", "labels": "labels"}.get(part.kind, part.kind)
-        name = "".join(c if c.isalnum() else "_" for c in part.name) or (
-            plain if part.role != "input" or part.kind != "number" else "value"
-        )
+        plain = {"class": "label", "number": "target"}.get(part.kind, part.kind) if part.role == "target" else part.kind
+        name = "".join(c if c.isalnum() else "_" for c in part.name) or {"number": "value"}.get(plain, plain)
         taken[name] = taken.get(name, 0) + 1
         name = name if taken[name] == 1 else f"{name}{taken[name]}"
         named.append(dataclasses.replace(leaf, part=dataclasses.replace(part, name=name)))

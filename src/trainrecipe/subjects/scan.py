@@ -159,7 +159,7 @@ class Scan:
         with self.store.connect() as db:
             found = db.execute(f'SELECT "{quoted}" AS c FROM examples ORDER BY row').fetchnumpy()["c"]
         if isinstance(found, np.ma.MaskedArray):
-            if found.dtype.kind in "iub":
+            if found.dtype.kind in "iub" and found.dtype != np.uint64:  # hashes: 0 stands for none
                 found = found.astype(np.float64)
             empty = None if found.dtype.kind == "O" else np.nan if found.dtype.kind == "f" else 0
             found = found.filled(empty)
