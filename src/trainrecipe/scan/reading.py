@@ -206,9 +206,11 @@ class _Measurer:
                 continue
             try:
                 values = self.manner.layout.take(item)
-                self._fits(values)
-            except (LookupError, TypeError) as error:
+            except LookupError as error:
                 whole.fail(n, OTHER, str(error))
+                continue
+            if why := self.manner.layout.fits(values):
+                whole.fail(n, OTHER, why)
                 continue
             good.append(n)
             taken.append(values)
@@ -224,18 +226,6 @@ class _Measurer:
 
     def _inputs(self, values: Sequence[Any]) -> list[Any]:
         return [v for leaf, v in zip(self.leaves, values, strict=True) if leaf.part.role == "input"]
-
-    def _fits(self, values: Sequence[Any]) -> None:
-        """Raises TypeError where a part is of another shape or type than it is in the first examples."""
-        for leaf, value in zip(self.leaves, values, strict=True):
-            part = leaf.part
-            array = numbers(value)
-            if (array is None) != (part.kind == "text" or not part.dtype or part.dtype in _NO_NUMBERS):
-                raise TypeError(f"{part.name} is of type {type(value).__name__}, in other examples of {part.dtype}")
-            if array is None or part.ragged:
-                continue
-            if array.shape != part.shape:
-                raise TypeError(f"{part.name} has the shape {array.shape}, in other examples {part.shape}")
 
     def _measure(self, whole: Rows, leaf: Leaf, values: list[Any], good: list[int]) -> None:
         if not values:
@@ -263,9 +253,6 @@ class _Measurer:
                 seen["draws"] = [views.view(self.manner.layout, again(index)) for _ in range(DRAWS)]
             made.append((index, views.dumps(seen)))
         return made
-
-
-_NO_NUMBERS = ("str", "bytes", "list")
 
 
 class Rows:

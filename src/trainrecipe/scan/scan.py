@@ -103,7 +103,10 @@ class _Scan:
         self.began = time.perf_counter()
 
     def run(self) -> Store:
-        layouts = {s.name: _Look(s) for s in self.splits}
+        layouts: dict[str, _Look] = {}
+        for source in self.splits:
+            known = next((look.layout for look in layouts.values() if look.layout is not None), None)
+            layouts[source.name] = _Look(source, known)
         store = self._opened(layouts)
         for source in self.splits:
             look = layouts[source.name]
@@ -212,10 +215,14 @@ class _Scan:
 
 
 class _Look:
-    """A first look at a split: how its examples are built, how fast they are read, whether readings differ."""
+    """A first look at a split: how its examples are built, how fast they are read, whether readings differ.
 
-    def __init__(self, source: Source) -> None:
+    `known` is the layout of the splits before it.
+    """
+
+    def __init__(self, source: Source, known: Layout | None = None) -> None:
         self.source = source
+        self.known = known
         self.notes: list[str] = []
         self.layout: Layout | None = None
         self.random = False
@@ -234,7 +241,7 @@ class _Look:
 
     def _understand(self, items: list[Any]) -> None:
         try:
-            self.layout = layout_of(items, self.source.classes)
+            self.layout = self._as_known(items) or layout_of(items, self.source.classes)
         except ValueError as error:
             self.notes.append(f"{self.source.name}: {error}")
             return
@@ -253,6 +260,15 @@ class _Look:
                 f"{self.source.name}: readings of an example differ, and what is stored could not be told apart from what is "
                 "made of it: copies of an example are found only where nothing random was done to them"
             )
+
+    def _as_known(self, items: list[Any]) -> Layout | None:
+        """The layout of the splits before, where the examples of this one are built alike."""
+        if self.known is None:
+            return None
+        try:
+            return self.known if not any(self.known.fits(self.known.take(item)) for item in items) else None
+        except LookupError:
+            return None
 
     def _some(self, length: int) -> list[Any]:
         """Examples from all over the split, as many as can be read in a second; those that cannot be read are left out."""

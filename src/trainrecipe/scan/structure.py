@@ -22,6 +22,7 @@ FEWEST = 6
 LONG = 32
 """Elements of a series at least."""
 CHANNELS = (1, 3, 4)
+_NO_NUMBERS = ("str", "bytes", "list")
 _TARGETS = ("label", "target", "class", "answer", "box", "mask", "segmentation", "category", "categories", "y")
 _OTHERS = (
     "attention_mask",
@@ -68,6 +69,17 @@ class Layout:
             except (KeyError, IndexError, AttributeError, TypeError, StopIteration):
                 raise LookupError(f"the example has no part {shown(leaf.path)}") from None
         return found
+
+    def fits(self, values: Sequence[Any]) -> str:
+        """Why parts of an example are not as they are in the first examples; empty where they are."""
+        for leaf, value in zip(self.leaves, values, strict=True):
+            part = leaf.part
+            array = numbers(value)
+            if (array is None) != (part.kind == "text" or part.dtype in _NO_NUMBERS):
+                return f"{part.name} is of type {type(value).__name__}, in other examples of {part.dtype}"
+            if array is not None and not part.ragged and array.shape != part.shape:
+                return f"{part.name} has the shape {array.shape}, in other examples {part.shape}"
+        return ""
 
 
 def layout_of(items: Sequence[Any], classes: Sequence[str] = ()) -> Layout:
@@ -166,6 +178,8 @@ def _kind(
     """The kind of a numeric leaf, whether it is an image as a vector, and whether its channels come last."""
     first = arrays[0]
     whole = first.dtype.kind in "biu"
+    if role == "other" and first.ndim:
+        return "tensor", False, False
     match first.ndim:
         case 0:
             return ("class" if role != "input" and whole else "number"), False, False

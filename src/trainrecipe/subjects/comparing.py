@@ -28,7 +28,10 @@ def compared(scan: Scan, train: Split, other: Split) -> Evidence:
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
     split = scan.column("split")[rows]
-    columns = {c.title or c.name: scan.column(c.name)[rows] for c in _inputs(scan)}
+    described = _inputs(scan)
+    titles = [c.title or c.name for c in described]
+    names = [t if titles.count(t) == 1 else c.name for t, c in zip(titles, described, strict=True)]
+    columns = {name: scan.column(c.name)[rows] for name, c in zip(names, described, strict=True)}
     if other.random or not columns:
         return Evidence(
             _nothing(

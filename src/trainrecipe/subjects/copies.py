@@ -13,6 +13,9 @@ from trainrecipe.table.manifest import Column
 
 FEWEST = 8
 """Tokens or words from which equal sequences are copies: short ones, such as "yes" and "thank you", repeat."""
+WINDOW = 64
+"""The same for sequences that are hardly ever padded, as windows of a text are: contexts of a few characters repeat."""
+PADDED = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +79,9 @@ def _long(scan: Scan, kind: str) -> np.ndarray:
     column = {"tokens": f"{name}_length", "text": f"{name}_words"}.get(kind, "")
     if column not in scan.names:
         return np.ones(scan.rows, bool)
-    found: np.ndarray = scan.column(column) >= FEWEST
+    lengths = scan.column(column)
+    windows = kind == "tokens" and bool((scan.column(f"{name}_padding") > 0).mean() < PADDED)
+    found: np.ndarray = lengths >= (WINDOW if windows else FEWEST)
     return found
 
 

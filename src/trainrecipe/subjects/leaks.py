@@ -7,7 +7,7 @@ import numpy as np
 from trainrecipe.finding import Evidence
 from trainrecipe.subjects.grouping import candidate_keys, group_leaks, time_leak
 from trainrecipe.subjects.scan import Scan
-from trainrecipe.table.manifest import Split
+from trainrecipe.table.manifest import Column, Split
 
 MOST = 20_000
 """Rows that are compared; of more, a stretch in the middle."""
@@ -74,10 +74,8 @@ def _groups(scan: Scan, train: Split, split: Split) -> Evidence:
     held = scan.where(split.name)[rows]
     columns = {}
     for column in scan.manifest.columns:
-        if column.name in scan.names and (column.kind in ("category", "integer") or _is_feature(scan, column.part)):
-            target = scan.target()
-            if target is None or column.part != target.name:
-                columns[column.title or column.name] = scan.column(column.name)[rows]
+        if column.name in scan.names and _may_name_groups(scan, column):
+            columns[column.title or column.name] = scan.column(column.name)[rows]
     paths = [str(p) for p in scan.column("path")[rows]] if "path" in scan.names else None
     keys = dict(list(candidate_keys(columns, paths).items())[:KEYS])
     labels = scan.labels()
@@ -100,5 +98,11 @@ def _groups(scan: Scan, train: Split, split: Split) -> Evidence:
     return Evidence({"split": split.name, "tried": len(keys), **told}, place=scan.place(split.name))
 
 
-def _is_feature(scan: Scan, part: str) -> bool:
-    return any(p.name == part and p.kind == "table" for p in scan.manifest.parts)
+def _may_name_groups(scan: Scan, column: Column) -> bool:
+    """Whether a column holds what the data say, rather than what was measured of them: a category, a number, a feature."""
+    part = next((p for p in scan.manifest.parts if p.name == column.part), None)
+    if part is None or part.role == "target":
+        return False
+    return part.kind in ("class", "number") or (
+        part.kind == "table" and column.name not in (f"{part.name}_missing", f"{part.name}_norm")
+    )
