@@ -1,4 +1,4 @@
-"""Time, recall and memory of `trainrecipe.subjects.neighbours.nearest`, against comparing all rows with all.
+"""Time, recall and memory of `trainrecipe.dataset.neighbours.nearest`, against comparing all rows with all.
 
     python benchmarks/neighbours.py                  # 1,000,000 rows of 64 numbers, minutes
     python benchmarks/neighbours.py --rows 100000    # the quick mode
@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from trainrecipe.subjects.neighbours import nearest
+from trainrecipe.dataset.neighbours import nearest
 
 K = 10
 KINDS = ("digits", "clusters", "copies", "noise")

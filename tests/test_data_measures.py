@@ -12,7 +12,7 @@ from sklearn import datasets
 from sklearn.linear_model import Ridge as SlowRidge
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trainrecipe.subjects import grouping, label_noise, shift, shortcuts, tails
+from trainrecipe.dataset import grouping, label_noise, shift, shortcuts, tails
 
 CLEAN = ("digits", "wine", "breast_cancer", "iris")
 LEVELS = (0.05, 0.1, 0.25, 0.5)

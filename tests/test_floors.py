@@ -20,6 +20,8 @@ FLOORS = {
     "check": 1,
     "table": 1,
     "subjects": 2,
+    "dataset": 2,
+    "probes": 2,
     "capture": 2,
     "intervene": 2,
     "integrations": 2,
@@ -43,7 +45,20 @@ ALLOWED_UP = {
     # The data stage likewise, in the process that holds the data sets.
     "scan/job.py",
 }
-TORCH_FREE = ("table", "finding", "progress", "picture", "check", "config", "waivers", "journal", "view", "cli", "exam", "checks")
+TORCH_FREE = (
+    "table",
+    "finding",
+    "progress",
+    "picture",
+    "check",
+    "config",
+    "waivers",
+    "journal",
+    "view",
+    "cli",
+    "exam",
+    "checks",
+)
 
 
 def _modules() -> list[Path]:

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from sklearn import datasets
 
-from trainrecipe.subjects import neighbours, shingles
-from trainrecipe.subjects.near_duplicates import Pairs, floor, groups, near_duplicates
-from trainrecipe.subjects.neighbours import nearest
-from trainrecipe.subjects.shingles import near_duplicate_texts
+from trainrecipe.dataset import neighbours, shingles
+from trainrecipe.dataset.near_duplicates import Pairs, floor, groups, near_duplicates
+from trainrecipe.dataset.neighbours import nearest
+from trainrecipe.dataset.shingles import near_duplicate_texts
 
 DIGITS = datasets.load_digits()
 

@@ -332,7 +332,9 @@ def test_the_random_state_and_the_data_are_left_alone(tmp_path: Path) -> None:
         random.random(), np.random.rand()
         return x.flip(-1) if torch.rand(()) < 0.5 else x
 
-    data = Listed([(i, label) for i, label in zip(images[:300], labels[:300], strict=True)], lambda item: (flip(item[0]), item[1]))
+    data = Listed(
+        [(i, label) for i, label in zip(images[:300], labels[:300], strict=True)], lambda item: (flip(item[0]), item[1])
+    )
     held = dict(vars(data))
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
     before = xxhash.xxh3_64_hexdigest(images.numpy().tobytes())

@@ -39,7 +39,9 @@ class Order:
     `clock_to` is a file for times: nothing but times is taken then, and another execution reads them as `clock_from`.
     `constant` is a constant of the script that takes `value` instead of its own; `trial_to` is a file for what such a trial of
     it shows, and another execution reads what all trials showed as `trials_from`.
-    `data` is the folder of a table of examples, which are read into it when the rehearsal is over, for about `scan_seconds`.
+    `data` is the folder of a table of examples, which are read into it when the rehearsal is over, for about `scan_seconds`,
+    and probed for `probe_seconds`; with `track` each example is followed through a whole run instead, and what is told of it
+    is added to that table.
     `exchange` is a folder through which the ranks of one distributed training tell each other what they saw; `rank` and
     `world` say which rank this is and of how many, `port` where they meet (0: the environment says all that already).
     """
@@ -66,6 +68,8 @@ class Order:
     only: list[str] = dataclasses.field(default_factory=list)
     data: str = ""
     scan_seconds: float = 300.0
+    probe_seconds: float = 0.0
+    track: bool = False
     exchange: str = ""
     rank: int = 0
     world: int = 1

@@ -123,7 +123,7 @@ class Session:
         else:
             follow = order.experiments and not order.rank
             early = self._examine_early if order.experiments and not order.rank else None
-            listener = Listener(on_tapes=early, ranks=bool(order.exchange), follow=follow)
+            listener = Listener(on_tapes=early, ranks=bool(order.exchange), follow=follow, track=order.track)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
         listener.install(recording=not (order.clock_to or order.trial_to))
@@ -208,7 +208,7 @@ class Session:
         subjects.fill_parameters(listener)
         subjects.fill_stream(listener)
         fill_criteria(listener)
-        if self.order.data:
+        if self.order.data and not self.order.track:
             self._study_data()
             return
         self._wait_for_other()
@@ -222,6 +222,8 @@ class Session:
             self._tell_of(steps)
         for picture in overview.of_run(listener.run, listener.note_trouble):
             self.log("picture", picture=picture.to_json())
+        if self.order.track:
+            self._tell_of_examples(data)
         if listener.trouble or listener.recorder.trouble:
             self.log("trouble", listener=listener.trouble, recorder=listener.recorder.trouble[:50])
 
@@ -243,6 +245,16 @@ class Session:
             examined(self.order, found, self.log)
 
         study(self.order, splits, self.log, examine, kind="script", places=places, shuffled=shuffled, beside=(data,))
+
+    def _tell_of_examples(self, data: Any) -> None:
+        """Add what became of every example to the table of the script's data, and draw how they were learnt."""
+        from trainrecipe.scan.tracking import kept, pictures
+
+        assert self.listener is not None
+        told, notice = kept(self.listener.tracked.histories, data, Path(self.order.data))
+        self.log("message", level="info", text=notice)
+        for picture in pictures(told):
+            self.log("picture", picture=picture.to_json())
 
     def _tell_of(self, steps: list[Step]) -> None:
         """Log what was captured, and the pictures of it."""

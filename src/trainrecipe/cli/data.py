@@ -28,6 +28,10 @@ def data(
             "--scan-seconds", min=1.0, help="Read a random sample where everything would take longer. (Default: 300.)"
         ),
     ] = None,
+    probe_seconds: Annotated[
+        float | None,
+        typer.Option("--probe-seconds", min=0.0, help="For experiments on what of an example matters; 0: none. (Default: 15.)"),
+    ] = None,
     only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -65,5 +69,6 @@ def data(
         twice=False,
         data=True,
         scan_seconds=scan_seconds or 300.0,
+        probe_seconds=15.0 if probe_seconds is None else probe_seconds,
     )
     raise typer.Exit(watch(target, list(args or []), wish))

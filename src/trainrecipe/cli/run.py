@@ -23,6 +23,10 @@ def run(
     experiments: Annotated[
         bool, typer.Option(help="Try hypotheses on a copy of the captured step, early in the training.")
     ] = True,
+    track_examples: Annotated[
+        bool,
+        typer.Option("--track-examples", help="Follow each example: predictions, confidence, forgetting; see `recipe view`."),
+    ] = False,
     processes: options.Processes = None,
     only: options.Only = None,
     verbose: options.Verbose = False,
@@ -37,6 +41,7 @@ def run(
     [cyan]recipe run train.py[/cyan]
     [cyan]recipe run train.py -- --epochs 90[/cyan]
     [cyan]recipe run train.py --no-experiments[/cyan]    observe only
+    [cyan]recipe run train.py --track-examples[/cyan]    after `recipe data`: mispredictions, easy and hard examples
     """
     from trainrecipe.cli.watched import Wish, defaults, watch
 
@@ -55,5 +60,6 @@ def run(
         steps=None,
         experiments=experiments,
         twice=False,
+        track=track_examples,
     )
     raise typer.Exit(watch(script, list(args or []), wish))

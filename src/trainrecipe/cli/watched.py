@@ -53,6 +53,8 @@ class Wish:
     processes: int = 1
     data: bool = False
     scan_seconds: float = 300.0
+    probe_seconds: float = 0.0
+    track: bool = False
 
 
 def watch(target: str, args: list[str], wish: Wish) -> int:
@@ -139,7 +141,9 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
         other_fingerprint=str(temporary / "second.json") if wish.twice else "",
         seed_offset=wish.seed_offset,
         only=list(wish.only),
-        data=str(_table_folder(target, log)) if wish.data else "",
+        data=str(_table_folder(target, log)) if wish.data or wish.track else "",
+        probe_seconds=wish.probe_seconds,
+        track=wish.track,
         scan_seconds=wish.scan_seconds,
         clock_from=str(temporary / "clock.json") if wish.profile else "",
     )

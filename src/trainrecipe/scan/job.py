@@ -57,10 +57,30 @@ def study(
     examine([subject, *beside])
     for picture in overview.pictures(subject):
         log("picture", picture=picture.to_json())
+    if order.probe_seconds:
+        _probe(splits, order.probe_seconds, log)
     progress.show("writing what was found")
     subject.write_found()
     progress.show()
     return store
+
+
+def _probe(splits: list[Source], seconds: float, log: Callable[..., None]) -> None:
+    """Tell what small experiments on the training split say."""
+    from trainrecipe.scan.probing import probes
+
+    chosen = next((s for s in splits if s.role == "train"), splits[0])
+    try:
+        found = probes(chosen, seconds, lambda text: progress.show(f"probing: {text}"))
+    finally:
+        progress.show()
+    if isinstance(found, str):
+        log("summary", facts={"probes": f"none: {found}"})
+        return
+    log("summary", facts={"probes": found.says})
+    for answer in found.answers:
+        log("message", level="info", text=answer.says)
+        log("picture", picture=answer.picture.to_json())
 
 
 def stamp(target: str) -> str:

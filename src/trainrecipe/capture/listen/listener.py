@@ -36,6 +36,7 @@ from trainrecipe.capture.listen.scalers import Scalers
 from trainrecipe.capture.listen.schedulers import Schedulers
 from trainrecipe.capture.listen.seeds import Seeds
 from trainrecipe.capture.listen.sources import Sources
+from trainrecipe.capture.listen.tracked import Tracked
 from trainrecipe.capture.listen.weights import WeightSamples
 from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.recorder import Recorder
@@ -62,7 +63,7 @@ class Listener:
     `detail_never` for taking times, with `every_loss` for the losses as well, on whatever device they are.
 
     `ranks`: this is one of several processes that train together. With `follow` the predictions for one batch are looked at
-    all along. `on_event(kind)` is called before a batch is taken
+    all along, with `track` those for every example. `on_event(kind)` is called before a batch is taken
     and after each backward and optimiser step: a rehearsal uses it to stop the script by raising. `on_tapes` is called once,
     when the steps at the beginning are recorded. `trouble` holds errors of ours, which never reach the program.
     """
@@ -78,6 +79,7 @@ class Listener:
         limit_batches: Callable[[Any, Any], Any] | None = None,
         ranks: bool = False,
         follow: bool = False,
+        track: bool = False,
     ) -> None:
         self.run = Run()
         self.recorder = Recorder()
@@ -114,6 +116,8 @@ class Listener:
         self.replicas = Replicas(self, among=ranks)
         self.following = Following(self)
         self.following.wanted = follow
+        self.tracked = Tracked(self)
+        self.tracked.wanted = track
         self._ears: tuple[Ear, ...] = (
             self.models,
             self.loaders,

@@ -81,6 +81,7 @@ class Loaders(Ear):
         self._passes[iterator] = new
         self.listener.horizon.open_pass(new.number)
         self.listener.draws.follow(loader, iterator)
+        self.listener.tracked.follow(loader, iterator)
         self.listener.draws.begin(iterator, number, new.number)
         if self.listener.limit_batches is not None:
             new.cut = bool(self.listener.limit_batches(loader, iterator))
@@ -122,6 +123,7 @@ class Loaders(Ear):
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
             original(iterator, loader, first_iter)
             listener.draws.follow(loader, iterator)
+            listener.tracked.follow(loader, iterator)
             if listener.limit_batches is not None:
                 listener.limit_batches(loader, iterator)
 
@@ -162,6 +164,8 @@ class Loaders(Ear):
         current.last_event = self.listener.event()
         self.serial += 1
         self.mark = len(self.recorder.ops)
+        if self.listener.tracked.wanted:
+            self.listener.tracked.batch(iterator, batch, current.loader, current.batches - 1)
         self.listener.models.new_batch(first)
         if not current.backwards:
             self.listener.evaluations.new_batch(batch)

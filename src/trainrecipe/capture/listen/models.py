@@ -149,6 +149,8 @@ class Models(Ear):
                         listener.stopwatch.forward += now() - begun
                     else:
                         listener.stopwatch.evaluation += now() - begun
+                if listener.tracked.wanted:
+                    listener.tracked.called(own, out)
                 if not (seen.grad and seen.training) or seen.unused:
                     listener.evaluations.called(own, args, kwargs, out)
                 return out
@@ -166,6 +168,8 @@ class Models(Ear):
             out = self.recorder.module(module, args, kwargs, original) if here else original(module, *args, **kwargs)
         finally:
             self.depth -= 1
+        if listener.tracked.wanted:
+            listener.tracked.called(own, out)
         if not (own.training and torch.is_grad_enabled()) or (seen is not None and seen.unused):
             listener.evaluations.called(own, args, kwargs, out)
         return out

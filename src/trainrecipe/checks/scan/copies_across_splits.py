@@ -54,7 +54,7 @@ class CopiesAcrossSplits(Check):
     explains = ("train-val-overlap", "window-leakage", "group-leak", "time-leak")
 
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.copies import copies
+        from trainrecipe.dataset.copies import copies
 
         train = scan.training()
         if train is None or not scan.evaluations():

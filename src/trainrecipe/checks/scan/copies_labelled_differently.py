@@ -53,8 +53,8 @@ class CopiesLabelledDifferently(Check):
     def measure(self, scan: Scan) -> Evidence:
         import numpy as np
 
-        from trainrecipe.subjects.copies import copies
-        from trainrecipe.subjects.label_noise import conflicts
+        from trainrecipe.dataset.copies import copies
+        from trainrecipe.dataset.label_noise import conflicts
 
         labels = scan.labels()
         if labels is None:

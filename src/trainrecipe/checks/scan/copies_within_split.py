@@ -51,7 +51,7 @@ class CopiesWithinSplit(Check):
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
         import numpy as np
 
-        from trainrecipe.subjects.copies import copies
+        from trainrecipe.dataset.copies import copies
 
         found = copies(scan)
         made = []

@@ -52,7 +52,7 @@ class FaultyBoxes(Check):
     price = Price.FREE
 
     def measure(self, scan: Scan) -> Evidence:
-        from trainrecipe.subjects.annotations import boxes
+        from trainrecipe.dataset.annotations import boxes
 
         return boxes(scan)
 
@@ -68,6 +68,6 @@ class FaultyBoxes(Check):
             f"{says}, of {e['rows']}.",
             expected="boxes with an area, inside their picture, each once",
             observed="such as " + ", ".join(e["sample"]),
-            fix="Check the format of the boxes (two corners, or a corner and a size?) and whether each resize changes them too.",
+            fix="Check the format of the boxes (two corners, or a corner and a size?) and whether resizes change them too.",
             causes=("width and height stand where the second corner belongs", "pictures were resized and their boxes were not"),
         )

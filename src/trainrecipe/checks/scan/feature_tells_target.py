@@ -51,7 +51,7 @@ class FeatureTellsTarget(Check):
     def measure(self, scan: Scan) -> Evidence:
         import numpy as np
 
-        from trainrecipe.subjects.shortcuts import leaks
+        from trainrecipe.dataset.shortcuts import leaks
 
         target = scan.labels() if scan.labels() is not None else scan.numbers()
         if target is None:

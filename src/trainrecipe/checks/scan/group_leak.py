@@ -49,7 +49,7 @@ class GroupLeak(Check):
     price = Price.FORWARD
 
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.leaks import in_groups
+        from trainrecipe.dataset.leaks import in_groups
 
         return in_groups(scan)
 

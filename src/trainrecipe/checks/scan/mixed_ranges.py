@@ -53,7 +53,7 @@ class MixedRanges(Check):
     price = Price.FREE
 
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.scales import scales
+        from trainrecipe.dataset.scales import scales
 
         made = [e for split in scan.splits if (e := scales(scan, split)) is not None]
         return made or Evidence(missing="the inputs are neither images nor series")

@@ -58,7 +58,7 @@ class SplitShift(Check):
     price = Price.TRAIN
 
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.comparing import compared
+        from trainrecipe.dataset.comparing import compared
 
         train = scan.training()
         if train is None or not scan.evaluations():

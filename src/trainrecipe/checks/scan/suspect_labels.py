@@ -53,7 +53,7 @@ class SuspectLabels(Check):
     price = Price.TRAIN
 
     def measure(self, scan: Scan) -> Evidence:
-        from trainrecipe.subjects.reviewing import review
+        from trainrecipe.dataset.reviewing import review
 
         found = review(scan)
         if isinstance(found, str):

@@ -51,7 +51,7 @@ class TargetSpikes(Check):
     def measure(self, scan: Scan) -> Evidence:
         import numpy as np
 
-        from trainrecipe.subjects.tails import spikes
+        from trainrecipe.dataset.tails import spikes
 
         target, part = scan.numbers(), scan.target()
         if target is None or part is None:
@@ -62,7 +62,7 @@ class TargetSpikes(Check):
         others = values[~np.isin(values, [s.value for s in found])] if found else values
         spread = float(np.ptp(others)) if len(others) else 0.0
         best = found[0] if found else None
-        told = {"value": None, "count": 0, "code": False}
+        told: dict[str, object] = {"value": None, "count": 0, "code": False}
         if best is not None:
             gap = float(np.abs(others - best.value).min()) if len(others) else 0.0
             told = {"value": best.value, "count": best.count, "code": best.sentinel and best.edge and gap > 0.05 * spread}

@@ -49,7 +49,7 @@ class TimeLeak(Check):
     price = Price.FORWARD
 
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
-        from trainrecipe.subjects.leaks import in_time
+        from trainrecipe.dataset.leaks import in_time
 
         return in_time(scan)
 

@@ -54,7 +54,7 @@ class ToldByMetadata(Check):
     price = Price.TRAIN
 
     def measure(self, scan: Scan) -> Evidence:
-        from trainrecipe.subjects.metadata import told
+        from trainrecipe.dataset.metadata import told
 
         return told(scan)
 
@@ -71,7 +71,7 @@ class ToldByMetadata(Check):
             Severity.WARNING if best["size"] else Severity.NOTE,
             f"{says[0].upper()}{says[1:]}.",
             expected="labels that cannot be told without looking at the content",
-            observed=f"gain over guessing {best['gain']:.2f} ({best['low']:.2f} to {best['high']:.2f}), on {e['rows']} examples",
+            observed=f"gain over guessing {best['gain']:.2f} ({best['low']:.2f} to {best['high']:.2f}), {e['rows']} examples",
             fix="Sort the examples by it in `recipe view`; bring all classes to the same size and form.",
             causes=("classes come from different sources", "one class was cut, padded or compressed in another way"),
         )

@@ -1,0 +1,105 @@
+"""Examples of a scan that are copies of one another: by what is stored, or nearly, by how they look."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from trainrecipe.dataset.near_duplicates import Pairs, groups, near_duplicates
+from trainrecipe.dataset.shingles import near_duplicate_texts
+from trainrecipe.subjects.scan import Scan
+from trainrecipe.table.manifest import Column
+
+FEWEST = 8
+"""Tokens or words from which equal sequences are copies: short ones, such as "yes" and "thank you", repeat."""
+WINDOW = 64
+"""The same for sequences that are hardly ever padded, as windows of a text are: contexts of a few characters repeat."""
+PADDED = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Copies:
+    """`group` numbers sets of copies by row, -1 for examples without any; `exact` by row: what is stored is equal to that of
+    another one. `pairs` are those that look nearly the same."""
+
+    group: np.ndarray
+    exact: np.ndarray
+    pairs: Pairs
+
+    def across(self, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """Which rows, among those `here`, have a copy among those `there`."""
+        known = np.unique(self.group[there & (self.group >= 0)])
+        found: np.ndarray = here & (self.group >= 0) & np.isin(self.group, known)
+        return found
+
+
+def copies(scan: Scan) -> Copies:
+    """All copies in a scan, and columns that tell of them; examples that are broken or constant have none."""
+    return scan.once("copies", lambda: _copies(scan))
+
+
+def _copies(scan: Scan) -> Copies:
+    sound = scan.sound
+    near = _near(scan, sound)
+    same = _equal(scan, sound)
+    pairs = Pairs.of(
+        np.concatenate([near.a, same.a]), np.concatenate([near.b, same.b]), np.concatenate([near.similarity, same.similarity])
+    )
+    group = groups(pairs, scan.rows)
+    exact = np.zeros(scan.rows, bool)
+    exact[same.a] = exact[same.b] = True
+    if len(pairs):
+        scan.note(
+            Column("duplicate_group", "integer", "copies", about="examples with the same number are copies"), _or_none(group)
+        )
+    return Copies(group, exact, pairs)
+
+
+def _or_none(group: np.ndarray) -> np.ndarray:
+    return np.where(group >= 0, group, np.nan).astype(np.float64)
+
+
+def _equal(scan: Scan, sound: np.ndarray) -> Pairs:
+    """Chains of examples with equal contents, where that is no chance."""
+    kind = next((p.kind for p in scan.manifest.inputs()), "")
+    if kind in ("table", "number", "class"):
+        return Pairs.none()  # rows of few values are equal by chance: near_duplicates tells which are not
+    counted = sound & _long(scan, kind)
+    rows = np.flatnonzero(counted)
+    hashes = scan.column("hash")[rows].astype(np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero((np.diff(hashes[order]) == 0) & (hashes[order[1:]] != 0))
+    a, b = rows[order[same]], rows[order[same + 1]]
+    return Pairs.of(a, b, np.ones(len(a), np.float32))
+
+
+def _long(scan: Scan, kind: str) -> np.ndarray:
+    name = next((p.name for p in scan.manifest.inputs()), "")
+    column = {"tokens": f"{name}_length", "text": f"{name}_words"}.get(kind, "")
+    if column not in scan.names:
+        return np.ones(scan.rows, bool)
+    lengths = scan.column(column)
+    windows = kind == "tokens" and bool((scan.column(f"{name}_padding") > 0).mean() < PADDED)
+    found: np.ndarray = lengths >= (WINDOW if windows else FEWEST)
+    return found
+
+
+def _near(scan: Scan, sound: np.ndarray) -> Pairs:
+    rows = np.flatnonzero(sound)
+    if len(rows) < 2:
+        return Pairs.none()
+    kind = next((p.kind for p in scan.manifest.inputs()), "")
+    name = next((p.name for p in scan.manifest.inputs()), "")
+    labels = scan.labels()
+    given = None if labels is None else np.array([str(v) for v in labels[rows]])
+    if kind == "text":
+        column = name if name in scan.names else f"{name}_text"
+        found = near_duplicate_texts([str(t) for t in scan.column(column)[rows]])
+    elif kind == "image" and scan.thumbs is not None:
+        found = near_duplicates(np.asarray(scan.thumbs)[rows], labels=given)
+    elif kind in ("table", "series", "tensor") and scan.vectors is not None:
+        found = near_duplicates(scan.vectors[rows].astype(np.float32), labels=given)
+    else:
+        return Pairs.none()
+    return Pairs.of(rows[found.a], rows[found.b], found.similarity)

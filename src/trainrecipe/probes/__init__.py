@@ -1,0 +1,1 @@
+"""Small experiments on a data set: what of an example is needed to tell its label (RECIPE D9)."""
