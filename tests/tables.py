@@ -248,9 +248,8 @@ def scenes(project: Path, name: str = "scenes") -> Path:
     """Colour images with boxes, a mask, several labels and a tensor of another kind."""
     chooser, n = np.random.default_rng(4), 24
     columns = {"split": np.array(["train"] * n, dtype=object), "index": np.arange(n), **_always(n)}
-    columns |= {
-        "labels": np.array([",".join(chooser.choice(["cat", "dog", "hat"], 2, replace=False)) for _ in range(n)], dtype=object)
-    }
+    both = [",".join(chooser.choice(["cat", "dog", "hat"], 2, replace=False)) for _ in range(n)]
+    columns["labels"] = np.array(both, dtype=object)
     views, thumbs = [], chooser.integers(60, 90, (n, 32, 32), dtype=np.uint8)
     for i in range(n):
         x, y = (int(v) for v in chooser.integers(2, 16, 2))
@@ -262,17 +261,12 @@ def scenes(project: Path, name: str = "scenes") -> Path:
             "image": seen | {"low": 20, "high": 210},
             "boxes": {"kind": "boxes", "boxes": [[x, y, x + 12, y + 12]], "labels": ["cat"], "width": 32, "height": 32},
             "mask": {"kind": "mask", "png": png(mask), "shape": [32, 32], "dtype": "uint8"},
-            "labels": {"kind": "labels", "text": columns["labels"][i]},
+            "labels": {"kind": "labels", "text": both[i]},
             "heat": {"kind": "tensor", "shape": [4, 4], "values": [[0.0, 1.0], [None, "nan"]]},
         }
         views.append((i, json.dumps({"item": item})))
-    kinds = [
-        ("image", "image", "input"),
-        ("boxes", "boxes", "target"),
-        ("mask", "mask", "target"),
-        ("labels", "labels", "target"),
-    ]
-    parts = [Part(p, f"[{p!r}]", kind, role, (3, 32, 32) if p == "image" else ()) for p, kind, role in kinds]
+    targets = [Part(kind, f"[{kind!r}]", kind, "target") for kind in ("boxes", "mask", "labels")]
+    parts = [Part("image", "['image']", "image", "input", (3, 32, 32), "uint8"), *targets]
     return _built(project, name, n, columns, views, parts, [], thumbs=thumbs)
 
 

@@ -13,7 +13,7 @@ import datetime
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ SEED = 0
 
 Tell = Callable[[str, int, int | None, float | None], None]
 """Told the split, rows read, rows planned, and seconds left."""
+Elsewhere = Callable[[str, list[np.ndarray], Manner], Iterable[Chunk]]
+"""Reads the examples of a split at given positions, chunk by chunk, and gives what was measured in their order."""
 
 
 def scan(
@@ -68,18 +70,21 @@ def scan(
     budget: float = BUDGET,
     tell: Tell | None = None,
     shown: int = SHOWN,
+    elsewhere: Elsewhere | None = None,
 ) -> Store:
     """Read data sets into a table in `folder`, and go on with a scan of the same data that was interrupted there.
 
     `given` is a torch Dataset, an iterable one, a DataLoader, a mapping of these by names of splits, or a tuple in the order
     train, validation, test. `origin` says how they are made again (see `Manifest.source`); two scans with equal origins and
-    lengths are of the same data. The random state of the caller is left as it was. Raises WrongUse for what is no data.
+    lengths are of the same data. `elsewhere` reads chunks of map-style data sets in place of the loaders' workers, such as on a
+    cluster. The random state of the caller is left as it was. Raises WrongUse for what is no data.
     """
     splits = [flattened(s) for s in sources(given)]
     if not splits:
         raise WrongUse("there is no split to read: give at least one data set")
     with _random_state_kept():
-        return _Scan(splits, folder, name or folder.name, dict(origin or {"kind": "python"}), budget, tell, shown).run()
+        made_by = dict(origin or {"kind": "python"})
+        return _Scan(splits, folder, name or folder.name, made_by, budget, tell, shown, elsewhere).run()
 
 
 class _Scan:
@@ -100,6 +105,7 @@ class _Scan:
         self.budget = budget
         self.tell = tell or (lambda *_: None)
         self.shown = shown
+        self.elsewhere = elsewhere
         self.began = time.perf_counter()
 
     def run(self) -> Store:
@@ -159,14 +165,13 @@ class _Scan:
     def _read(self, store: Store, source: Source, look: _Look) -> None:
         split = store.manifest.split(source.name)
         began = time.perf_counter()
-        failed, read = 0, 0
-        done: set[int] = (
-            set() if source.is_stream else set(store.written(source.name))
-        )  # a stream cannot be entered in its middle
+        read = 0
+        done: set[int] = set()
+        if not source.is_stream:  # which cannot be entered in its middle
+            done.update(store.written(source.name))
         for number, chunks in self._shards(source, look, split, done):
             columns, views, thumbs, vectors = _together(chunks)
             store.write_shard(source.name, number, columns, views=views, thumbs=thumbs, vectors=vectors)
-            failed += sum(c.failed for c in chunks)
             read += sum(len(c) for c in chunks)
         split.seconds += time.perf_counter() - began
         split.read, split.failed = store.counted(source.name)
@@ -178,7 +183,7 @@ class _Scan:
 
     def _shards(self, source: Source, look: _Look, split: Split, done: set[int]) -> Iterator[tuple[int, list[Chunk]]]:
         """Shards that are not written yet, each as its chunks."""
-        reading = self._loader(source, look, split, done)
+        reading = self._chunks(source, look, split, done)
         pending: list[Chunk] = []
         numbers_left = (n for n in itertools.count() if n not in done)
         progress = _Progress(self.tell, source.name, split.planned, len(done) * SHARD * look.chunk)
@@ -191,18 +196,21 @@ class _Scan:
         if pending:
             yield next(numbers_left), pending
 
-    def _loader(self, source: Source, look: _Look, split: Split, done: set[int]) -> DataLoader[Chunk]:
-        assert look.layout is not None
-        workers = source.workers if source.workers is not None else look.workers
+    def _chunks(self, source: Source, look: _Look, split: Split, done: set[int]) -> Iterable[Chunk]:
+        """What is measured of the chunks of those shards, in order: by a loader's workers, or elsewhere."""
         manner = look.manner(self.shown, split.planned)
-        dataset: Any
         if source.is_stream:
+            workers = source.workers or 0
             most = look.stream_limit(self.budget, workers)
-            dataset = StreamReader(source.dataset, look.chunk, most, manner)
-        else:
-            chunks = look.chunks(split.planned or 0)
-            left = [c for n, c in enumerate(chunks) if n // SHARD not in done]
-            dataset = Reader(source.dataset, left, manner)
+            return self._loader(source, StreamReader(source.dataset, look.chunk, most, manner), workers)
+        left = [c for n, c in enumerate(look.chunks(split.planned or 0)) if n // SHARD not in done]
+        if self.elsewhere is not None:
+            return self.elsewhere(source.name, left, manner)
+        return self._loader(
+            source, Reader(source.dataset, left, manner), look.workers if source.workers is None else source.workers
+        )
+
+    def _loader(self, source: Source, dataset: Any, workers: int) -> DataLoader[Chunk]:
         return DataLoader(
             dataset,
             batch_size=None,

@@ -90,7 +90,8 @@ def _wrong_use(request: Request, error: Exception) -> Response:
         from starlette.responses import JSONResponse
 
         return JSONResponse({"error": str(error)}, status)
-    return page(request, "wrong", status, says=str(error), title="That did not work")
+    known = {} if status == 400 else {"table": "", "base": ""}
+    return page(request, "wrong", status, says=str(error), title="That did not work", **known)
 
 
 def _too_large(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ class Piece:
 
     name: str
     view: View
-    under: str = ""
+    under: View | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,8 @@ def stages(view: View | None, features: Mapping[str, Sequence[str]] | None = Non
 
 
 def _pieces(parts: Mapping[str, View], features: Mapping[str, Sequence[str]]) -> list[Piece]:
-    image = next((pictures.source(v.get("png")) for v in parts.values() if v.get("kind") == "image"), "")
-    boxed = image and any(v.get("kind") == "boxes" for v in parts.values())
+    image = next((v for v in parts.values() if v.get("kind") == "image"), None)
+    boxed = image is not None and any(v.get("kind") == "boxes" for v in parts.values())
     pieces = []
     for name, view in parts.items():
         kind = view.get("kind")
@@ -78,7 +78,7 @@ def _pieces(parts: Mapping[str, View], features: Mapping[str, Sequence[str]]) ->
             names = [*features.get(name, ()), *(f"f{i}" for i in range(len(features.get(name, ())), len(view["values"])))]
             view = {**view, "names": names[: len(view["values"])]}
         if not (boxed and kind == "image"):
-            pieces.append(Piece(name, view, image if kind == "boxes" else ""))
+            pieces.append(Piece(name, view, image if kind == "boxes" else None))
     return pieces
 
 
@@ -122,12 +122,22 @@ def viewed(table: Table, where: str, n: int, seed: int) -> list[int]:
     return [int(r) for r in np.random.default_rng(seed).permutation(rows)[:n]]
 
 
+def image(table: Table, row: int, *keys: str) -> View | None:
+    """The first image that an example has at one of these stages."""
+    view = table.views([row]).get(row) or {}
+    for key in keys:
+        parts = view.get(key) or {}
+        for part in parts if isinstance(parts, list) else parts.values():
+            if part.get("kind") == "image" and pictures.source(part.get("png")):
+                found: View = part
+                return found
+    return None
+
+
 def picture(table: Table, row: int, *keys: str) -> np.ndarray | None:
     """The image of an example at the first of these stages, else its thumbnail, as bytes (h, w, 3)."""
-    for stage in (s for key in keys for s in stages(table.views([row]).get(row)) if s.key == key):
-        for piece in stage.pieces:
-            found = pictures.pixels(piece.view)
-            if found is not None:
-                return found
+    found = image(table, row, *keys)
+    if found is not None:
+        return pictures.pixels(found)
     thumb = table.thumbs([row]).get(row)
     return None if thumb is None or thumb.ndim != 2 else np.repeat(thumb[:, :, None], 3, axis=2)

@@ -70,12 +70,10 @@ def neighbours(request: Request) -> Response:
 def picture(request: Request) -> Response:
     """The image of an example as the data set gives it, in its own colours: the grid asks for what is visible."""
     table, _ = opened(request)
-    row = request.path_params["row"]
-    made = {stage.key: stage for stage in looks.stages(table.views([row]).get(row))}
-    for piece in (p for key in ("item", "raw") if key in made for p in made[key].pieces):
-        if piece.view.get("kind") == "image" and pictures.source(piece.view.get("png")):
-            image = base64.b64decode(piece.view["png"])
-            return Response(image, media_type="image/png", headers={"Cache-Control": "private, max-age=600"})
+    found = looks.image(table, request.path_params["row"], "item", "raw")
+    if found is not None:
+        headers = {"Cache-Control": "private, max-age=600"}
+        return Response(base64.b64decode(found["png"]), media_type="image/png", headers=headers)
     raise HTTPException(404, "the scan kept no image of this example")
 
 
