@@ -97,6 +97,7 @@ class _Scan:
         budget: float,
         tell: Tell | None,
         shown: int,
+        elsewhere: Elsewhere | None,
     ) -> None:
         self.splits = splits
         self.folder = folder
@@ -206,9 +207,8 @@ class _Scan:
         left = [c for n, c in enumerate(look.chunks(split.planned or 0)) if n // SHARD not in done]
         if self.elsewhere is not None:
             return self.elsewhere(source.name, left, manner)
-        return self._loader(
-            source, Reader(source.dataset, left, manner), look.workers if source.workers is None else source.workers
-        )
+        workers = look.workers if source.workers is None else source.workers
+        return self._loader(source, Reader(source.dataset, left, manner), workers)
 
     def _loader(self, source: Source, dataset: Any, workers: int) -> DataLoader[Chunk]:
         return DataLoader(

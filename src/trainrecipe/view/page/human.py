@@ -6,7 +6,6 @@ index, columns or target, and an answer is not judged.
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 import threading
 from typing import Any
@@ -24,6 +23,8 @@ from trainrecipe.view.page.rendering import page, rendered
 from trainrecipe.wrong_use import WrongUse
 
 LONGEST_NAME = 40
+TARGETS = ("class", "number", "labels", "boxes", "mask")
+"""Kinds of parts that are never shown to a person who is to answer."""
 LONGEST_LOOK = 3600.0
 """Seconds; who looked longer was away."""
 _ONE = threading.Lock()  # answers are kept one after another, so that the last one is the last only once
@@ -130,17 +131,17 @@ def result(request: Request) -> Response:
 
 
 def _without_target(table: Table, row: int) -> looks.Stage | None:
-    """What the net sees of an example, else what the data set gives, without anything that is a target."""
-    inputs = {part.name for part in table.manifest.inputs()}
-    made = looks.looks(table, [row])
-    stage = made[0].stage("fed", "item", "raw") if made else None
-    if stage is None:
-        return None
-    if stage.key == "fed":
-        return stage
-    kinds = ("image", "series", "tokens", "text", "table", "tensor")
-    pieces = [p for p in stage.pieces if p.view.get("kind") in kinds and (not inputs or p.name in inputs)]
-    return dataclasses.replace(stage, pieces=pieces)
+    """What the net is fed of an example, else what the data set gives, without anything that is or may be a target."""
+    inputs = {part.name: part.kind for part in table.manifest.inputs()}
+    view = table.views([row]).get(row) or {}
+    # A model that computes its own loss is fed the label too: only what is of an input's kind is shown.
+    fed = [v for v in view.get("fed") or [] if v.get("kind") in inputs.values() and v.get("kind") not in TARGETS]
+    for key in ("item", "raw"):
+        parts = {n: v for n, v in (view.get(key) or {}).items() if n in inputs and v.get("kind") not in TARGETS}
+        made = looks.stages({"fed": fed} if fed else {key: parts})
+        if made:
+            return made[0]
+    return None
 
 
 def _opened(request: Request) -> tuple[Table, Marks]:
