@@ -32,6 +32,7 @@ FLOORS = {
     "view": 4,
     "cli": 5,
     "watching": 5,
+    "studying": 5,
     "equivalence": 5,
     "testing": 5,
     "pytest_plugin": 5,

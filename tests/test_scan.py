@@ -514,3 +514,20 @@ def test_wrong_names_are_told(tmp_path: Path, target: str, said: str) -> None:
     done = _recipe("data", target, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert said in " ".join((done.stdout + done.stderr).split())
+
+
+# ---- from Python
+
+
+def test_data_are_examined_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainrecipe import data
+
+    monkeypatch.chdir(tmp_path)
+    images, labels = _digits()
+    train = TensorDataset(images[:1400], labels[:1400])
+    clean = data({"train": train, "val": TensorDataset(images[1400:], labels[1400:])}, folder=tmp_path / "clean")
+    assert not [f for f in clean.findings if f.check != "split-shift"]  # other people wrote the rest
+    overlapping = data((train, TensorDataset(images[1300:], labels[1300:])))
+    assert overlapping.findings[0].check == "copies-across-splits"
+    assert Store.open(tmp_path / ".trainrecipe" / "data" / "data").manifest.finished
+    assert (tmp_path / ".trainrecipe" / ".gitignore").exists()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainrecipe.finding import Finding as Finding
     from trainrecipe.finding import Ruling as Ruling
     from trainrecipe.finding import Severity as Severity
+    from trainrecipe.studying import data as data
     from trainrecipe.subjects.step import Step as Step
     from trainrecipe.watching import watch as watch
 
@@ -36,6 +37,7 @@ _HOMES = {
     "Ruling": "finding",
     "Severity": "finding",
     "Step": "subjects.step",
+    "data": "studying",
     "examine": "exam",
     "same": "equivalence",
     "watch": "watching",
@@ -49,6 +51,7 @@ __all__ = [
     "Ruling",
     "Severity",
     "Step",
+    "data",
     "examine",
     "same",
     "watch",

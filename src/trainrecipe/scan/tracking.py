@@ -40,17 +40,17 @@ def kept(histories: Mapping[tuple[int, bool], History], data: Data, folder: Path
     An evaluated split has what was predicted at its last evaluation; a trained one what was predicted while it was trained on.
     """
     splits, _, _ = program_splits(data)
-    names = {(id(innermost(s.dataset)[0]), None if s.positions is None else frozenset(s.positions)): s.name for s in splits}
+    numbers = {id(innermost(loader.dataset)[0]): record.dataset for record, loader in data.loaders}
     told: Told = {}
-    for (number, training), history in sorted(histories.items(), key=lambda item: not item[0][1]):
-        loader = data.loader(number)
-        _, part = innermost(loader.dataset)
-        seen = np.flatnonzero(history.times > 0)
-        positions = seen if part is None else np.asarray(part, np.int64)[seen]
-        name = _split(names, data, number)
-        if not name or (name in told and not training):
-            continue  # a training split that is evaluated as well: what happened in the training says more
-        told[name] = {"index": positions} | {k: v[seen] for k, v in history.columns().items()}
+    for split in splits:
+        number = numbers.get(id(split.dataset), -1)
+        history = histories.get((number, split.role == "train"))
+        if history is None:
+            continue
+        positions = np.arange(len(history.times)) if split.positions is None else np.asarray(split.positions, np.int64)
+        seen = positions[history.times[positions] > 0]
+        if len(seen):
+            told[split.name] = {"index": seen} | {k: v[seen] for k, v in history.columns().items()}
     if not told:
         return {}, "no example could be followed: that takes a loader whose sampler draws indices, and a label per example"
     count = sum(len(t["index"]) for t in told.values())
@@ -60,13 +60,6 @@ def kept(histories: Mapping[tuple[int, bool], History], data: Data, folder: Path
     except WrongUse:
         return told, f"{count:,} examples were followed; say `recipe data` first, and they are added to its table"
     return told, f"{count:,} examples were followed; `recipe view` shows their predictions, and which were forgotten"
-
-
-def _split(names: dict[tuple[int, frozenset[int] | None], str], data: Data, number: int) -> str:
-    from trainrecipe.scan.splits import flattened, of_loader
-
-    own = flattened(of_loader("", "", data.loader(number)))
-    return names.get((id(innermost(own.dataset)[0]), None if own.positions is None else frozenset(own.positions)), "")
 
 
 def _add(store: Store, told: Told) -> None:

@@ -117,6 +117,18 @@ class Table:
             raise WrongUse(f"there is no row {n}; the table has {db.total:,} rows, from 0")
         return found[0]
 
+    def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """All columns of rows with these numbers, in this order; numbers that the table does not have are left out."""
+        db = self._db
+        found = {row["row"]: row for row in _looked_up(db, list(numbers), list(db.kinds))}
+        return [found[n] for n in numbers if n in found]
+
+    def viewed(self, where: str = "") -> np.ndarray:
+        """The rows that match of which the scan kept how they look, in order."""
+        kept = np.sort(self._db.arrays("SELECT row FROM data.views", [])["row"].astype(np.int64))
+        mask = self._db.mask(where)
+        return kept if mask is None else kept[mask[kept]]
+
     def rows_of(self, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The rows of examples by split and index; those that the table does not hold are left out."""
         by_split: dict[str, list[int]] = {}

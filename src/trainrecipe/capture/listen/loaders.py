@@ -80,8 +80,8 @@ class Loaders(Ear):
         self.run.passes.append(new)
         self._passes[iterator] = new
         self.listener.horizon.open_pass(new.number)
-        self.listener.draws.follow(loader, iterator)
         self.listener.tracked.follow(loader, iterator)
+        self.listener.draws.follow(loader, iterator)
         self.listener.draws.begin(iterator, number, new.number)
         if self.listener.limit_batches is not None:
             new.cut = bool(self.listener.limit_batches(loader, iterator))
@@ -122,8 +122,8 @@ class Loaders(Ear):
 
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> None:
             original(iterator, loader, first_iter)
-            listener.draws.follow(loader, iterator)
             listener.tracked.follow(loader, iterator)
+            listener.draws.follow(loader, iterator)
             if listener.limit_batches is not None:
                 listener.limit_batches(loader, iterator)
 

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from trainrecipe.capture import hashing
+from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.tensors import tensors_in
 from trainrecipe.subjects.histories import History, judged
@@ -23,7 +24,7 @@ MOST = 20_000_000
 
 
 class Tracked(Ear):
-    """Histories of examples by loader (the number of its record). Idle unless `wanted`.
+    """Histories of examples by data set (its number) and whether they were trained on. Idle unless `wanted`.
 
     Followed is the first model that is trained on batches with a label for each example: with one number per class, one per
     example, or one logit for two classes.
@@ -33,8 +34,10 @@ class Tracked(Ear):
         super().__init__(listener)
         self.wanted = False
         self.histories: dict[tuple[int, bool], History] = {}
+        self.sizes: dict[int, int] = {}
         self._drawn: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
-        self._current: tuple[int, bool, np.ndarray, np.ndarray] | None = None
+        self._places: dict[int, tuple[Any, int, np.ndarray | None]] = {}
+        self._current: tuple[int, np.ndarray, np.ndarray] | None = None
         self._model: int | None = None
 
     def install(self, put: Put) -> None:
@@ -46,7 +49,8 @@ class Tracked(Ear):
         if not self.wanted or isinstance(loader.dataset, IterableDataset) or len(loader.dataset) > MOST:
             return
         held = iterator._sampler_iter
-        if not isinstance(held, _Tee):
+        inside = getattr(held, "__dict__", {}).get("_original")  # the ear for draws wraps it once more
+        if not isinstance(held, _Tee) and not isinstance(inside, _Tee):
             entries = self._drawn[iterator] = []
             iterator._sampler_iter = _Tee(held, entries)
 
@@ -68,7 +72,19 @@ class Tracked(Ear):
             every = hashing.label_columns(list(tensors_in(batch)), len(indices))
             column = every[known] if known < len(every) and len(every[known]) == len(indices) else column
         if len(column):
-            self._current = loader, False, indices.astype(np.int64), np.asarray(column)
+            number, positions = self._within(loader, indices.astype(np.int64))
+            self._current = number, positions, np.asarray(column)
+
+    def _within(self, loader: int, indices: np.ndarray) -> tuple[int, np.ndarray]:
+        """The number of a loader's innermost data set, and positions in it."""
+        dataset = next(held.dataset for held, n in self.listener.loaders.held.values() if n == loader)
+        if id(dataset) not in self._places:
+            inner, part = innermost(dataset)
+            number = self.run.loaders[loader].dataset
+            self.sizes[number] = len(inner)
+            self._places[id(dataset)] = dataset, number, None if part is None else np.asarray(part, np.int64)
+        _, number, positions = self._places[id(dataset)]
+        return number, indices if positions is None else positions[indices]
 
     @guarded
     def called(self, module: Any, out: Any) -> None:
@@ -80,17 +96,16 @@ class Tracked(Ear):
             self._model = id(module)
         if id(module) != self._model:
             return
-        loader, _, indices, labels = self._current
+        dataset, positions, labels = self._current
         with torch.no_grad():
             found = judged([t.detach() for t in tensors_in(out, 2)], labels)
         if found is None:
             return
         self._current = None  # of several calls on one batch the first counts
-        key = (loader, training)
+        key = (dataset, training)
         if key not in self.histories:
-            dataset = next(held.dataset for held, n in self.listener.loaders.held.values() if n == loader)
-            self.histories[key] = History(len(dataset))
-        self.histories[key].add(indices, found)
+            self.histories[key] = History(self.sizes[dataset])
+        self.histories[key].add(positions, found)
 
 
 class _Tee:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from trainrecipe.table.table import Table
-from trainrecipe.table.terms import quoted
 from trainrecipe.view.page import pictures
 
 View = Mapping[str, Any]
@@ -84,11 +83,7 @@ def _pieces(parts: Mapping[str, View], features: Mapping[str, Sequence[str]]) ->
 
 def values(table: Table, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     """All columns of these rows, by row."""
-    names = list(table.columns)
-    wanted = ", ".join(quoted(name) for name in names)
-    marks = ", ".join("?" * len(rows)) or "NULL"
-    found = table._db.ask(f"SELECT {wanted} FROM data.examples WHERE row IN ({marks})", list(rows))
-    return {row["row"]: row for row in (dict(zip(names, line, strict=True)) for line in found)}
+    return {row["row"]: row for row in table.rows(rows)}
 
 
 def looks(table: Table, rows: Sequence[int]) -> list[Look]:
@@ -110,15 +105,12 @@ def random_looks(table: Table, n: int, seed: int) -> list[Look]:
 
 def kept(table: Table, rows: Sequence[int]) -> set[int]:
     """Those of the rows of which the scan kept a view."""
-    marks = ", ".join("?" * len(rows)) or "NULL"
-    return {row for (row,) in table._db.ask(f"SELECT row FROM data.views WHERE row IN ({marks})", list(rows))}
+    return set(rows) & set(table.viewed().tolist())
 
 
 def viewed(table: Table, where: str, n: int, seed: int) -> list[int]:
     """At most `n` random rows with a view, in random order; the same for the same seed."""
-    all_kept = np.array([r for (r,) in table._db.ask("SELECT row FROM data.views ORDER BY row")], dtype=np.int64)
-    mask = table._db.mask(where)
-    rows = all_kept if mask is None else all_kept[mask[all_kept]]
+    rows = table.viewed(where)
     return [int(r) for r in np.random.default_rng(seed).permutation(rows)[:n]]
 
 
