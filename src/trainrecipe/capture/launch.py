@@ -41,7 +41,7 @@ class Order:
     it shows, and another execution reads what all trials showed as `trials_from`.
     `data` is the folder of a table of examples, which are read into it when the rehearsal is over, for about `scan_seconds`,
     and probed for `probe_seconds`; with `track` each example is followed through a whole run instead, and what is told of it
-    is added to that table.
+    is added to that table. `on` is the Ray on which the examples of named data sets are read: `ray` or an address.
     `exchange` is a folder through which the ranks of one distributed training tell each other what they saw; `rank` and
     `world` say which rank this is and of how many, `port` where they meet (0: the environment says all that already).
     """
@@ -70,6 +70,7 @@ class Order:
     scan_seconds: float = 300.0
     probe_seconds: float = 0.0
     track: bool = False
+    on: str = ""
     exchange: str = ""
     rank: int = 0
     world: int = 1

@@ -32,6 +32,15 @@ def data(
         float | None,
         typer.Option("--probe-seconds", min=0.0, help="For experiments on what of an example matters; 0: none. (Default: 15.)"),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="RAY",
+            help="Read on Ray: [cyan]ray[/cyan] starts one here, host:port or ray://host:port is a cluster's. For module:name "
+            "and file.py:name, which its workers call, too.",
+        ),
+    ] = None,
     only: options.Only = None,
     verbose: options.Verbose = False,
 ) -> None:
@@ -50,6 +59,7 @@ def data(
     [cyan]recipe data train.py -- --root images/[/cyan]
     [cyan]recipe data train.py --scan-seconds 30[/cyan]    a first impression of a large set
     [cyan]recipe data data.py:train_set[/cyan]
+    [cyan]recipe data data.py:splits --on ray://head:10001[/cyan]    by all cores of a cluster
     """
     from trainrecipe.cli.watched import Wish, defaults, watch
 
@@ -70,5 +80,6 @@ def data(
         data=True,
         scan_seconds=scan_seconds or 300.0,
         probe_seconds=15.0 if probe_seconds is None else probe_seconds,
+        on=on or "",
     )
     raise typer.Exit(watch(target, list(args or []), wish))

@@ -55,12 +55,18 @@ class Wish:
     scan_seconds: float = 300.0
     probe_seconds: float = 0.0
     track: bool = False
+    on: str = ""
 
 
 def watch(target: str, args: list[str], wish: Wish) -> int:
     """Run the script observed, show the record, and return the exit code. Raises WrongUse for a script that is none."""
     if not wish.data or not named(target):
         _must_exist(target, wish.module)
+        if wish.on:
+            raise WrongUse(
+                f"--on {wish.on}: Ray's workers cannot reach the data sets in the process of {target}; "
+                "name a function that makes them, as module:name or file.py:name"
+            )
     chosen(catalogue(defaults()), wish.only)
     among = among_ranks()
     knob = _knob(target, wish, alone=among is None) if wish.knob else None
@@ -145,6 +151,7 @@ def _order(target: str, args: list[str], wish: Wish, log: EventLog, temporary: P
         probe_seconds=wish.probe_seconds,
         track=wish.track,
         scan_seconds=wish.scan_seconds,
+        on=wish.on,
         clock_from=str(temporary / "clock.json") if wish.profile else "",
     )
 

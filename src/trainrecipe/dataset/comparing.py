@@ -106,6 +106,8 @@ def _apart_by_intent(scan: Scan, train: Split, other: Split, keys: np.ndarray | 
     """Why two splits may differ by intent: they are stretches of one data set, or of a series, or other groups; else empty."""
     if keys is not None:
         return "the splits hold different groups"
+    if scan.as_fed:
+        return "these are the rows that a model was fed, which a program may change for training only"
     if train.dataset == other.dataset:
         index = scan.column("index")
         here, there = index[scan.where(train.name)], index[scan.where(other.name)]

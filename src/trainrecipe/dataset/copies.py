@@ -11,8 +11,8 @@ from trainrecipe.dataset.shingles import near_duplicate_texts
 from trainrecipe.subjects.scan import Scan
 from trainrecipe.table.manifest import Column
 
-FEWEST = 8
-"""Tokens or words from which equal sequences are copies: short ones, such as "yes" and "thank you", repeat."""
+FEWEST = 20
+"""Tokens or words from which equal sequences are copies: short sentences, and first words of long ones, repeat."""
 WINDOW = 64
 """The same for sequences that are hardly ever padded, as windows of a text are: contexts of a few characters repeat."""
 PADDED = 0.2

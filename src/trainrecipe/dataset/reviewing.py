@@ -57,5 +57,6 @@ def review(scan: Scan) -> dict[str, Any] | str:
         "accuracy": told.accuracy.value,
         "reason": told.reason,
         "sample": sample,
+        "fed": scan.as_fed,
         "where": f"split == '{split}' and suspect > 0",
     }

@@ -5,11 +5,12 @@ python -m trainrecipe.scan.job       the child process of `recipe data module:at
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from trainrecipe.finding import Place
 from trainrecipe.journal.events import EventLog, append_to
 from trainrecipe.scan import overview
 from trainrecipe.scan.origin import made
-from trainrecipe.scan.scan import scan
+from trainrecipe.scan.scan import Elsewhere, scan
 from trainrecipe.scan.splits import Source, sources
 from trainrecipe.subjects.examples import read_place
 from trainrecipe.subjects.scan import Scan
@@ -49,9 +50,23 @@ def study(
     target = order.target if not order.module else f"-m {order.target}"
     origin = {"kind": kind, "target": target, "args": list(order.args), "stamp": stamp(order.target)}
     try:
-        store = scan(splits, folder, name=folder.name, origin=origin, budget=order.scan_seconds, tell=_show)
+        with _elsewhere(order, splits) as elsewhere:
+            store = scan(
+                splits,
+                folder,
+                name=folder.name,
+                origin=origin,
+                budget=order.scan_seconds,
+                tell=_show,
+                elsewhere=elsewhere,
+            )
     finally:
         progress.show()
+    if order.on and (streams := [s.name for s in splits if s.is_stream]):
+        store.manifest.notes.append(
+            f"read on this machine, since a stream cannot be entered in its middle: {', '.join(streams)}"
+        )
+        store.save()
     subject = Scan(store, places or {}, shuffled or {})
     log("summary", facts=overview.facts(store))
     examine([subject, *beside])
@@ -63,6 +78,19 @@ def study(
     subject.write_found()
     progress.show()
     return store
+
+
+@contextlib.contextmanager
+def _elsewhere(order: Order, splits: list[Source]) -> Iterator[Elsewhere | None]:
+    """Where examples are read: on Ray where that was asked for, else here."""
+    if not order.on:
+        yield None
+        return
+    from trainrecipe.scan import on_ray
+
+    progress.show(f"connecting to Ray ({order.on})")
+    with on_ray.connected(order.on):
+        yield on_ray.reader(order.target, splits)
 
 
 def _probe(splits: list[Source], seconds: float, log: Callable[..., None]) -> None:
@@ -109,6 +137,9 @@ def main() -> None:
         status, code = _from_module(order, events)
     except KeyboardInterrupt:
         status, code = "interrupted", 130
+    except WrongUse as error:
+        events.append("message", level="error", text=str(error))
+        status, code = "failed", 2
     except Exception:
         events.append("message", level="error", text="trainrecipe failed: " + traceback.format_exc(limit=8))
     events.append("ended", status=status, exit_code=code, seconds=round(time.perf_counter() - started, 3))
@@ -120,9 +151,8 @@ def _from_module(order: Order, events: EventLog) -> tuple[str, int]:
 
     try:
         splits = sources(made(order.target))
-    except WrongUse as error:
-        events.append("message", level="error", text=str(error))
-        return "failed", 2
+    except WrongUse:
+        raise
     except Exception as error:
         _print_traceback(error)
         events.append("message", level="error", text=f"{order.target} raised {type(error).__name__}: {error}")

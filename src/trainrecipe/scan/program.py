@@ -73,7 +73,7 @@ def _without_loaders(data: Data) -> tuple[list[Source], dict[str, Place], dict[s
         tensors = [table.x, *([table.y] if table.y is not None else [])]
         if table.y is not None and table.classes:
             tensors[1] = table.y.long()
-        source = Source(_name(role, found), TensorDataset(*tensors), role)
+        source = Source(_name(role, found), TensorDataset(*tensors), role, as_fed=True)
         found.append(source)
         if table.place is not None:
             places[source.name] = table.place

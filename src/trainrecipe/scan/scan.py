@@ -234,7 +234,7 @@ class _Look:
         self.notes: list[str] = []
         self.layout: Layout | None = None
         self.random = False
-        self.raw = "item"
+        self.raw = "fed" if source.as_fed else "item"
         self.seconds = 1e-6
         self.chunk = CHUNK
         self.workers = 0

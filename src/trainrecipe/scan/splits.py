@@ -18,7 +18,7 @@ class Source:
     """One split to be read: `positions` are those of the data set that belong to it, None for all.
 
     `workers` and `worker_init` are a loader's own; `batched` tells that the data set gives batches by itself. `fed` is what a
-    model was given of single examples, by position.
+    model was given of single examples, by position; `as_fed` that nothing else is known of the split than that.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Source:
     batched: bool = False
     place: str = ""
     fed: Mapping[int, list[torch.Tensor]] = dataclasses.field(default_factory=dict)
+    as_fed: bool = False
 
     @property
     def is_stream(self) -> bool:
@@ -66,12 +67,14 @@ def sources(given: Any) -> list[Source]:
 
     Raises WrongUse for anything else.
     """
+    if isinstance(given, Source):
+        return [given]
+    if isinstance(given, list) and given and all(isinstance(v, Source) for v in given):
+        return list(given)
     if isinstance(given, Mapping):
         return [source(str(name), value) for name, value in given.items()]
     if isinstance(given, tuple | list) and given and all(is_data(v) for v in given) and len(given) <= len(USUAL):
         return [source(name, value) for name, value in zip(USUAL[len(given)], given, strict=True)]
-    if isinstance(given, Source):
-        return [given]
     return [source("train", given)]
 
 

@@ -65,6 +65,11 @@ class Scan:
         train = self.training()
         return [s for s in self.splits if train is not None and s is not train and s.role != "train"]
 
+    @property
+    def as_fed(self) -> bool:
+        """Whether nothing is known of the examples but what a model was fed, which the program may have made on the way."""
+        return any(s.raw == "fed" for s in self.splits)
+
     def target(self) -> Part | None:
         """What is to be predicted."""
         return self.manifest.target()

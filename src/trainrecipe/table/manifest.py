@@ -67,7 +67,8 @@ class Split:
 
     `planned` examples were to be read: all, or, where `sampled`, so many drawn at random with the seed 0 (of a stream, the
     first ones). `role` is what the program does with it: `train`, `validation`, `test` or empty. `random`: two readings of an
-    example differ; `raw` tells where stored examples are known from (see scan/reading.py). Splits with the same number of
+    example differ; `raw` tells where stored examples are known from (see scan/reading.py), `fed` where nothing is known but
+    what a model was fed. Splits with the same number of
     `dataset` are parts of one data set, and `index` counts in it.
     """
 

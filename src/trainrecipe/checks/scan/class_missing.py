@@ -10,8 +10,10 @@ from trainrecipe.finding import Evidence, Ruling, Severity
 if TYPE_CHECKING:
     from trainrecipe.subjects.scan import Scan
 
-EXPECTED = 5.0
-"""Examples of a class that a split would hold at its share in the other one, from which its absence is no chance (e^-5)."""
+CHANCE = 1e-3
+"""Probability that all examples of a class fall into one split by chance, below which they did not."""
+SHARE = 0.02
+"""Share of the evaluation examples that bear such a class, from which it is a warning."""
 
 
 class ClassMissing(Check):
@@ -19,7 +21,7 @@ class ClassMissing(Check):
 
     What it checks
     --------------
-    Which classes a split holds that another one lacks, although it would hold five or more at the same share.
+    Which classes a split holds that another one lacks, although there are too many of them for that to be chance.
 
     Why it matters
     --------------
@@ -61,8 +63,9 @@ class ClassMissing(Check):
         ours = counts[train.name]
         for split in scan.evaluations():
             theirs = counts[split.name]
-            lacking = [c for c, n in theirs.items() if c not in ours and n * ours.total() / max(1, theirs.total()) >= EXPECTED]
-            unseen = [c for c, n in ours.items() if c not in theirs and n * theirs.total() / max(1, ours.total()) >= EXPECTED]
+            share = theirs.total() / max(1, ours.total() + theirs.total())
+            lacking = [c for c, n in theirs.items() if c not in ours and share**n < CHANCE]
+            unseen = [c for c, n in ours.items() if c not in theirs and (1 - share) ** n < CHANCE]
             made.append(
                 Evidence(
                     {
@@ -85,7 +88,7 @@ class ClassMissing(Check):
             return Ruling.passed(f"training and {e['split']} have no class in common, so that new ones are meant")
         if e["lacking"]:
             return Ruling.found(
-                Severity.WARNING,
+                Severity.WARNING if e["affected"] >= SHARE * e["rows"] else Severity.NOTE,
                 f"{e['affected']} of {e['rows']} examples of {e['split']} bear a class that no training example has: "
                 f"{', '.join(map(str, e['lacking'][:5]))}.",
                 expected="classes that are trained on",

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.02
 """Least share of wrong labels, with 95 % confidence, from which it is a warning."""
+WIDE = 4.0
+"""Upper over lower end of the interval beyond which it tells too little for a warning."""
 
 
 class SuspectLabels(Check):
@@ -71,7 +73,7 @@ class SuspectLabels(Check):
                 f"labels of {e['split']} agree with their examples: at most {high:.1%} are wrong, perhaps none"
             )
         return Ruling.found(
-            Severity.WARNING if low >= SHARE else Severity.NOTE,
+            Severity.WARNING if low >= max(SHARE, high / WIDE) and not e["fed"] else Severity.NOTE,
             f"{says}; the judges are right on {e['accuracy']:.1%} of them.",
             expected="an interval that contains zero",
             observed="; ".join(e["sample"]),

@@ -67,6 +67,7 @@ class UnusableExamples(Check):
                 "rows": scan.rows,
                 "counts": dict(Counter(status[i] for i in bad)),
                 "sample": sample,
+                "fed": scan.as_fed,
                 "features": kinds <= {"table", "number"},
                 "where": "status != 'ok'",
             },
@@ -84,7 +85,7 @@ class UnusableExamples(Check):
         empty = counts.get("constant", 0) + counts.get("empty", 0)
         told = ", ".join(f"{n} {status}" for status, n in counts.items())
         return Ruling.found(
-            Severity.WARNING if grave or empty >= SHARE * e["rows"] else Severity.NOTE,
+            Severity.WARNING if (grave or empty >= SHARE * e["rows"]) and not e["fed"] else Severity.NOTE,
             f"{total} of {e['rows']} examples cannot be used as they are: {told}.",
             expected="examples that can be read, built alike, with finite numbers and some content",
             observed="; ".join(f"{status}: {where}" for status, where in e["sample"].items()),
