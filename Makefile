@@ -19,7 +19,12 @@ $(BIN)/recipe: pyproject.toml constraints.txt
 demo: $(BIN)/recipe           ## a digits classifier with silent faults, examined, and its repaired twin
 	$(BIN)/python demo/demo.py
 
-test: .venv/frameworks        ## the tests, with the laws over gallery and zoo
+# Debian's Chromium, for the tests of the page, which are skipped where it is missing.
+.venv/browser: $(BIN)/recipe
+	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium >/dev/null) || true
+	touch $@
+
+test: .venv/frameworks .venv/browser   ## the tests, with the laws over gallery and zoo
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(BIN)/recipe           ## ruff, mypy, import floors, current docs

@@ -1,6 +1,6 @@
 """The page: who may see it, what it says, how it is worked with keys and mouse, and that labels stay hidden until the end.
 
-The tests in a browser need Chromium and Playwright; TRAINRECIPE_PICTURES=1 lets them draw docs/pictures/page-*.png.
+The tests in a browser need Chromium and Playwright; TRAINRECIPE_PICTURES=1 lets them draw docs/images/page-*.png.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from trainrecipe.view.page.selection import Selection, condition
 from trainrecipe.wrong_use import WrongUse
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+PICTURES = Path(__file__).parent.parent / "docs" / "images"
 CLASSES = ("nought", "unity", "deuce", "tern", "tetrad", "quint", "hexad", "septet", "octet", "ennead")
 OWN = {"origin": "http://localhost:8000"}
 

@@ -859,3 +859,17 @@ def test_asking_a_table_imports_no_torch() -> None:
 def test_dataclasses_of_answers_are_plain_data(table: Table) -> None:
     for answer in (table.histogram("loss"), table.counts("label"), table.confusion(), table.density("loss", "n")):
         assert json.loads(json.dumps(dataclasses.asdict(answer))).keys() == dataclasses.asdict(answer).keys()
+
+
+def test_the_most_alike_are_those_of_brute_force(tmp_path: Path) -> None:
+    from trainrecipe.table.alike import Alike
+
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(2.0, [1.0, 50.0, 0.1], (500, 3)).astype(np.float16)
+    scaled = (vectors.astype(np.float32) - vectors.astype(np.float32).mean(0)) / vectors.astype(np.float32).std(0)
+    unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+    likeness = unit @ unit[7]
+    likeness[7] = -np.inf
+    found = Alike(vectors).to(7, 5)
+    assert [row for row, _ in found] == np.argsort(-likeness)[:5].tolist()
+    assert found[0][1] == pytest.approx(float(likeness.max()), abs=1e-3)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from trainrecipe.table import distributions
+from trainrecipe.table.alike import Alike
 from trainrecipe.table.confusion import confusion
 from trainrecipe.table.database import CACHE, MEMORY, Database, stamp
 from trainrecipe.table.distributions import Brush
@@ -152,13 +153,21 @@ class Table:
         return {} if array is None else {r: np.array(array[r]) for r in rows if 0 <= r < len(array)}
 
     def neighbours(self, row: int, k: int = 12) -> list[tuple[int, float]]:
-        """The most similar rows with their cosine similarity, nearest first; empty where none were computed."""
+        """The most similar rows with their cosine similarity, nearest first; empty where the table has no vectors."""
         store = self._db.store
         near, how = store.array("neighbours"), store.array("similarities")
         if near is None or how is None or not 0 <= row < min(len(near), len(how)):
-            return []
+            return self._alike(row, k)
         found = [(int(n), float(s)) for n, s in zip(near[row], how[row], strict=True) if n >= 0 and n != row]
         return found[:k]
+
+    def _alike(self, row: int, k: int) -> list[tuple[int, float]]:
+        db = self._db
+        vectors = db.store.array("vectors")
+        if vectors is None or vectors.ndim != 2 or not 0 <= row < len(vectors):
+            return []
+        alike: Alike = db.recent.get(("alike",), lambda: Alike(vectors))
+        return alike.to(row, k)
 
     def random(self, where: str = "", n: int = 60, seed: int = 0) -> list[int]:
         """Some of the rows that match, in random order, without repetition; the same for the same seed."""
