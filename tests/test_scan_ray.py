@@ -406,6 +406,11 @@ def test_a_cluster_is_reached_from_outside(tmp_path: Path, monkeypatch: pytest.M
         """,
     )
     monkeypatch.chdir(tmp_path)
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(600 * 2**20)
+    with pytest.raises(WrongUse, match=r"(?s)no connection to Ray by --on .*exceeds the maximum"), connected(cluster.address):
+        pass
+    (tmp_path / "large.bin").unlink()
     for _ in range(300):  # it starts after the cluster
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", CLIENTS)):
             break

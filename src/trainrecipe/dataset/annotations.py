@@ -24,7 +24,8 @@ def boxes(scan: Scan) -> Evidence:
     right, bottom = scan.column(f"{part.name}_right"), scan.column(f"{part.name}_bottom")
     with np.errstate(invalid="ignore"):
         shares = bool(np.nanmax(np.concatenate([right, bottom, [0.0]])) <= 1.5)
-        if size is not None and not shares:
+        size = (np.ones(scan.rows), np.ones(scan.rows)) if shares else size
+        if size is not None:
             width, height = size
             left, top = scan.column(f"{part.name}_left"), scan.column(f"{part.name}_top")
             outside = (right > (1 + BEYOND) * width) | (bottom > (1 + BEYOND) * height)

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch.utils.data._utils import worker as loader_worker
 
-import trainrecipe
 from trainrecipe.scan.origin import made
 from trainrecipe.scan.reading import Chunk, Manner, Reader
 from trainrecipe.scan.scan import Elsewhere
@@ -59,24 +58,25 @@ def connected(on: str) -> Iterator[None]:
     be installed there. Raises WrongUse where Ray is not installed, or does not answer.
     """
     ray = _ray()
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if on == HERE:
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            _knock(on)
-            code = {
-                "working_dir": os.getcwd(),
-                "py_modules": [str(Path(trainrecipe.__file__).parent)],
-                "excludes": LEFT_HERE,
-            }
-            ray.init(address=on, runtime_env=code, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WrongUse(f"no connection to Ray by --on {on}: {error}") from error
-    try:
+        try:
+            _join(ray, on)
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise WrongUse(f"no connection to Ray by --on {on}: {error}") from error
         yield
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, on: str) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if on == HERE:
+        ray.init(address="local", include_dashboard=False, **quiet)
+        return
+    _knock(on)
+    package = str(Path(__file__).parents[1])
+    code = {"working_dir": os.getcwd(), "py_modules": [package], "excludes": LEFT_HERE}
+    ray.init(address=on, runtime_env=code, **quiet)
 
 
 def reader(target: str, splits: Sequence[Source]) -> Elsewhere:

@@ -41,12 +41,17 @@ _OTHERS = (
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """Where one part lies in an example. `flat`: an image that the data set gives as a vector; `last`: channels come last."""
+    """Where one part lies in an example. `flat`: an image that the data set gives as a vector; `last`: channels come last.
+
+    `form` is what the four numbers of a box are: two corners (`xyxy`), a corner and a size (`xywh`), or the centre and a size
+    (`cxcywh`).
+    """
 
     part: Part
     path: Path
     flat: bool = False
     last: bool = False
+    form: str = "xyxy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +158,35 @@ def _leaf(path: Path, values: list[Any], role: str, columns: Sequence[tuple[Path
         classes=tuple(str(c) for c in classes) if kind in ("class", "labels", "mask") else (),
         features=tuple(str(c) for c in getattr(values[0], "index", ())) if hasattr(values[0], "to_numpy") else (),
     )
-    return Leaf(part, path, flat, last)
+    return Leaf(part, path, flat, last, box_form(arrays, _image_sizes(columns)) if kind == "boxes" else "xyxy")
+
+
+def corners(boxes: np.ndarray, form: str) -> np.ndarray:
+    """Boxes (n, 4) of a form as two corners."""
+    first, second = boxes[:, :2], boxes[:, 2:]
+    if form == "xywh":
+        return np.concatenate([first, first + second], axis=1)
+    return np.concatenate([first - second / 2, first + second / 2], axis=1) if form == "cxcywh" else boxes
+
+
+def box_form(arrays: Sequence[np.ndarray | None], sizes: set[tuple[int, int]]) -> str:
+    """The form in which the boxes of a few examples have an area, and lie inside their picture, most often."""
+    boxes = np.concatenate(
+        [a.reshape(-1, 4).astype(np.float64) for a in arrays if a is not None and a.size] or [np.zeros((0, 4))]
+    )
+    if not len(boxes):
+        return "xyxy"
+    limit = 1.0 if boxes.max() <= 1.5 else float(max((max(s) for s in sizes), default=np.inf))
+
+    def wrong(form: str) -> float:
+        found = corners(boxes, form)
+        inverted = (found[:, 2:] <= found[:, :2]).any(1)
+        outside = (
+            (found < -0.05 * limit).any(1) | (found > 1.05 * limit).any(1) if np.isfinite(limit) else np.zeros(len(found), bool)
+        )
+        return float((10 * inverted + outside).mean())
+
+    return min(("xyxy", "xywh", "cxcywh"), key=wrong)
 
 
 def _text_kind(values: list[Any], role: str) -> str:

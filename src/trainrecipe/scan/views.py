@@ -16,7 +16,7 @@ from trainrecipe.scan.leaves import is_picture, numbers
 from trainrecipe.scan.measures import images, series
 from trainrecipe.scan.measures.targets import _class, _code, _several
 from trainrecipe.scan.measures.texts import plain
-from trainrecipe.scan.structure import Layout, Leaf, layout_of
+from trainrecipe.scan.structure import Layout, Leaf, corners, layout_of
 
 SIDE = 160
 """Pixels of the longer side of a picture; larger ones are averaged."""
@@ -72,7 +72,9 @@ def drawn(leaf: Leaf, value: Any) -> dict[str, Any]:
             return _mask(value)
         case "boxes":
             boxes = numbers(value)
-            return {"kind": "boxes", "boxes": [] if boxes is None else boxes.reshape(-1, 4).astype(float).tolist()[:200]}
+            placed = np.zeros((0, 4)) if boxes is None else corners(boxes.reshape(-1, 4).astype(float), leaf.form)
+            unit = {"width": 1, "height": 1} if placed.size and placed.max() <= 1.5 else {}
+            return {"kind": "boxes", "boxes": placed[:200].tolist(), **unit}
         case "series":
             return _series(value)
         case "tokens":

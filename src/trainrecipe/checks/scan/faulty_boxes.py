@@ -20,13 +20,13 @@ class FaultyBoxes(Check):
 
     What it checks
     --------------
-    The boxes of each example (x0, y0, x1, y1): ends that are exchanged or equal, ends outside the picture, boxes that are
-    there twice.
+    The boxes of each example, in the form that fits most of them (two corners, or a corner or the centre and a size): ends that
+    are exchanged or equal, ends outside the picture, boxes that are there twice.
 
     Why it matters
     --------------
-    A box in the wrong format (width and height for the second corner, an image that was resized and boxes that were not)
-    trains a detector on empty places. Degenerate boxes make losses infinite or are dropped in silence.
+    Pictures that were resized, cropped or turned while their boxes were not train a detector on empty places. Degenerate
+    boxes make losses infinite or are dropped in silence.
 
     What healthy looks like
     -----------------------
@@ -34,12 +34,12 @@ class FaultyBoxes(Check):
 
     What to do
     ----------
-    Look at the examples named. If many are outside, check the format of the boxes and whether every resize changes them too.
+    Look at the examples named. If many are outside, check whether every resize and crop changes the boxes too.
 
     When it is wrong
     ----------------
     Boxes of things that are cut off by the border may reach beyond it by a little; up to a twentieth of the side is let pass.
-    Boxes in shares of the picture, or relative to a centre, have no outside that can be told.
+    Whether the model expects the form that the boxes have is not seen, nor boxes of a wrong form that all lie inside.
 
     Source
     ------
@@ -68,6 +68,9 @@ class FaultyBoxes(Check):
             f"{says}, of {e['rows']}.",
             expected="boxes with an area, inside their picture, each once",
             observed="such as " + ", ".join(e["sample"]),
-            fix="Check the format of the boxes (two corners, or a corner and a size?) and whether resizes change them too.",
-            causes=("width and height stand where the second corner belongs", "pictures were resized and their boxes were not"),
+            fix="Check whether every resize and crop changes the boxes too, and whether some boxes have another form.",
+            causes=(
+                "pictures were resized and their boxes were not",
+                "some boxes have a size where others have a second corner",
+            ),
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainrecipe.scan.leaves import numbers
 from trainrecipe.scan.measures import Measured, Values
-from trainrecipe.scan.structure import Leaf
+from trainrecipe.scan.structure import Leaf, corners
 from trainrecipe.table.manifest import Column, Part
 
 MOST = 200
@@ -32,7 +32,7 @@ def columns(part: Part) -> list[Column]:
 
 
 def measure(leaf: Leaf, values: Values) -> Measured:
-    """Statistics of boxes (x0, y0, x1, y1) in whatever unit they have."""
+    """Statistics of boxes, brought to two corners, in whatever unit they have."""
     p = leaf.part.name
     n = len(values)
     names = ("count", "smallest", "largest", "empty", "right", "bottom", "left", "top", "twins")
@@ -43,7 +43,7 @@ def measure(leaf: Leaf, values: Values) -> Measured:
         boxes = numbers(value)
         if boxes is None:
             raise TypeError(f"{type(value).__name__} where boxes were expected")
-        boxes = boxes.reshape(-1, 4).astype(np.float64) if boxes.size else np.zeros((0, 4))
+        boxes = corners(boxes.reshape(-1, 4).astype(np.float64), leaf.form) if boxes.size else np.zeros((0, 4))
         found[f"{p}_count"][i] = len(boxes)
         if not len(boxes):
             continue

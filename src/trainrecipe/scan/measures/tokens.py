@@ -29,11 +29,11 @@ def columns(part: Part) -> list[Column]:
 
 
 def measure(leaf: Leaf, values: Values) -> Measured:
-    """Statistics of each sequence; a run of one token at the end, two or longer, is taken for padding."""
+    """Statistics of each sequence; of sequences of one length, a run of one token at the end, two or longer, is padding."""
     p = leaf.part.name
     ids, whole = _padded(values)
     n, width = ids.shape
-    lengths = _lengths(ids, whole)
+    lengths = whole if leaf.part.ragged else _lengths(ids, whole)
     inside = np.arange(width) < lengths[:, None]
     ordered = np.sort(np.where(inside, ids, np.iinfo(np.int64).max), axis=1)
     starts = np.ones_like(inside)
@@ -54,7 +54,8 @@ def measure(leaf: Leaf, values: Values) -> Measured:
         f"{p}_highest": np.where(inside, ids, 0).max(1, initial=0),
     }
     vectors = hashed(rows, ordered[rows, columns].astype(np.uint64), counts, n)
-    return Measured(found, None, vectors, dict.fromkeys(np.flatnonzero(lengths == 0).tolist(), "empty"))
+    empty = np.flatnonzero(lengths == 0).tolist() if leaf.part.role == "input" else []
+    return Measured(found, None, vectors, dict.fromkeys(empty, "empty"))
 
 
 def _padded(values: Values) -> tuple[np.ndarray, np.ndarray]:
