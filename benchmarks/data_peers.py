@@ -14,6 +14,7 @@ imports.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -151,7 +152,7 @@ def main() -> None:
     _prepare(name)
     for folder in sorted(root.iterdir()):
         case = json.loads((folder / "case.json").read_text())
-        if name not in case["peers"]:
+        if name not in case["peers"] or (folder / f"{name}.json").exists():
             continue
         began = time.process_time()
         try:
@@ -171,14 +172,12 @@ def _prepare(name: str) -> None:
         if name == "imagededup":
             for module in ("", ".transforms", ".models", ".models.vision_transformer"):
                 sys.modules["torchvision" + module] = _Stub("torchvision" + module)
-            import imagededup.methods
+            importlib.import_module("imagededup.methods")
         elif name == "cleanlab":
-            import cleanlab.datalab.datalab
-            import cleanlab.filter
-            import sklearn.linear_model
-            import sklearn.model_selection  # noqa: F401
+            for module in ("cleanlab.datalab.datalab", "cleanlab.filter", "sklearn.linear_model", "sklearn.model_selection"):
+                importlib.import_module(module)
         else:
-            __import__(name)
+            importlib.import_module(name)
 
 
 class _Anything:

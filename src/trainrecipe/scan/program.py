@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -14,7 +15,12 @@ from trainrecipe.scan.splits import Source, flattened, of_loader
 from trainrecipe.subjects import contents
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.examples import read_place
+from trainrecipe.subjects.run import Loader
 
+MOST = 8
+"""Splits of a program that are looked at."""
+ALIKE = 0.02
+"""Share by which the lengths of data sets may differ that are made again and again, as for each fold."""
 FED = 200
 """Examples of a split whose look as the model was fed it is kept."""
 
@@ -23,8 +29,9 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
     """Splits in the order train, validation, test, with the line each comes from, and whether it is shuffled.
 
     A loader that is trained on is `train`; one that is read while the training goes on is `validation`, one that is read only
-    after its end `test`. Loaders that read the same examples of the same data set are one split. Without loaders, splits are
-    the rows that the model was seen to be fed.
+    after its end `test`. Loaders that read the same examples of the same data set are one split; of those that one line makes
+    again and again, as in each epoch or for each fold, the first is taken. Without loaders, splits are the rows that the model
+    was seen to be fed.
     """
     run = data.run
     trained = [p for p in run.passes if p.trains]
@@ -40,14 +47,14 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
     found: list[Source] = []
     places: dict[str, Place] = {}
     shuffled: dict[str, bool] = {}
-    seen: list[tuple[int, frozenset[int] | None]] = []
+    seen: list[_Made] = []
     for _, number, role, loader in ranked:
         record = data.loaders[number][0]
         source = flattened(of_loader(_name(role, found), role, loader))
-        key = (id(innermost(source.dataset)[0]), frozenset(source.positions) if source.positions is not None else None)
-        if key in seen:
+        one = _Made(record, role, source)
+        if len(found) == MOST or any(one.is_again(other) for other in seen):
             continue
-        seen.append(key)
+        seen.append(one)
         place = read_place(loader.dataset) or record.born
         source.place = str(place) if place is not None else ""
         source.fed = _fed(data, number, source)
@@ -56,6 +63,30 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
         if place is not None:
             places[source.name] = place
     return (found, places, shuffled) if found else _without_loaders(data)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """A split as a loader reads it."""
+
+    record: Loader
+    role: str
+    source: Source
+
+    def is_again(self, other: _Made) -> bool:
+        """Whether the other is the same split, or was made by the same line for the same purpose, out of the same data."""
+        mine, theirs = self.source, other.source
+        if mine.dataset is theirs.dataset:
+            same = mine.positions is theirs.positions or mine.positions == theirs.positions
+            return same or self._same_line(other)
+        return type(mine.dataset) is type(theirs.dataset) and self._same_line(other) and _near(mine.length, theirs.length)
+
+    def _same_line(self, other: _Made) -> bool:
+        return self.role == other.role and self.record.born is not None and self.record.born == other.record.born
+
+
+def _near(one: int | None, other: int | None) -> bool:
+    return one == other or (one is not None and other is not None and abs(one - other) <= ALIKE * max(one, other))
 
 
 def _name(role: str, found: list[Source]) -> str:
