@@ -22,7 +22,13 @@ STRETCH = 4000
 """Rows by which a series is told."""
 
 
-def compared(scan: Scan, train: Split, other: Split) -> Evidence:
+def compared(scan: Scan, other: Split) -> Evidence:
+    """How well examples of a split can be told from those of the training split that it is most like."""
+    every = [_compared(scan, train, other) for train in scan.trainings()]
+    return min(every, key=lambda e: 2.0 if e["auc"] is None else float(e["auc"]))
+
+
+def _compared(scan: Scan, train: Split, other: Split) -> Evidence:
     """How well training and other examples can be told apart, and by what; `apart` is a reason why they may be meant to."""
     rows = np.flatnonzero((scan.where(train.name) | scan.where(other.name)) & scan.sound)
     if len(rows) > MOST:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch.utils.data import TensorDataset
@@ -11,6 +10,8 @@ from torch.utils.data import TensorDataset
 from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.rehearsal import BATCHES
 from trainrecipe.finding import Place
+from trainrecipe.scan.leaves import leaves
+from trainrecipe.scan.reading import hash_of, hashed_rows, seed_all, tensors_of
 from trainrecipe.scan.splits import Source, flattened, of_loader
 from trainrecipe.subjects import contents
 from trainrecipe.subjects.data import Data
@@ -21,6 +22,11 @@ MOST = 8
 """Splits of a program that are looked at."""
 ALIKE = 0.02
 """Share by which the lengths of data sets may differ that are made again and again, as for each fold."""
+COMMON = 0.3
+"""Share of examples in common from which such data sets are one, made again."""
+SAME = 0.99
+"""Share below which they are other parts of the same examples: folds."""
+LOOKED = 20_000
 FED = 200
 """Examples of a split whose look as the model was fed it is kept."""
 
@@ -33,26 +39,18 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
     again and again, as in each epoch or for each fold, the first is taken. Without loaders, splits are the rows that the model
     was seen to be fed.
     """
-    run = data.run
-    trained = [p for p in run.passes if p.trains]
-    last = max((p.last_event for p in trained), default=0)
-    ranked: list[tuple[int, int, str, Any]] = []
-    for number, (record, loader) in enumerate(data.loaders):
-        own = [p for p in run.passes if p.loader == record.number and p.batches]
-        if not own:
-            continue
-        role = "train" if any(p.trains for p in own) else "validation" if min(p.first_event for p in own) < last else "test"
-        ranked.append((("train", "validation", "test").index(role), number, role, loader))
-    ranked.sort(key=lambda r: r[:2])
     found: list[Source] = []
     places: dict[str, Place] = {}
     shuffled: dict[str, bool] = {}
     seen: list[_Made] = []
-    for _, number, role, loader in ranked:
-        record = data.loaders[number][0]
+    folds = False
+    for number, role in _roles(data):
+        record, loader = data.loaders[number]
         source = flattened(of_loader(_name(role, found), role, loader))
         one = _Made(record, role, source)
-        if len(found) == MOST or any(one.is_again(other) for other in seen):
+        again = [share for other in seen if (share := one.is_again(other, folds)) is not None]
+        folds = folds or (role == "train" and any(share < SAME for share in again))
+        if len(found) == MOST or again:
             continue
         seen.append(one)
         place = read_place(loader.dataset) or record.born
@@ -65,6 +63,23 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
     return (found, places, shuffled) if found else _without_loaders(data)
 
 
+def _roles(data: Data) -> list[tuple[int, str]]:
+    """The loaders that were read, by number, with what each is for: those for training first, then validation and test."""
+    run = data.run
+    last = max((p.last_event for p in run.passes if p.trains), default=0)
+    roles: dict[int, str] = {}
+    for number, (record, _) in enumerate(data.loaders):
+        own = [p for p in run.passes if p.loader == record.number and p.batches]
+        if own:
+            late = min(p.first_event for p in own) >= last
+            roles[number] = "train" if any(p.trains for p in own) else "test" if late else "validation"
+    lines = {str(data.loaders[n][0].born) for n, role in roles.items() if role == "validation"}
+    for number, role in roles.items():  # the last validation comes when all training is over
+        if role == "test" and str(data.loaders[number][0].born) in lines:
+            roles[number] = "validation"
+    return sorted(roles.items(), key=lambda item: (("train", "validation", "test").index(item[1]), item[0]))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Made:
     """A split as a loader reads it."""
@@ -73,13 +88,21 @@ class _Made:
     role: str
     source: Source
 
-    def is_again(self, other: _Made) -> bool:
-        """Whether the other is the same split, or was made by the same line for the same purpose, out of the same data."""
+    def is_again(self, other: _Made, folds: bool) -> float | None:
+        """The share of examples in common where the other is the same split, made by the same line for the same purpose; else
+        None. With `folds` the parts that a line holds out one after the other have no example in common."""
         mine, theirs = self.source, other.source
         if mine.dataset is theirs.dataset:
             same = mine.positions is theirs.positions or mine.positions == theirs.positions
-            return same or self._same_line(other)
-        return type(mine.dataset) is type(theirs.dataset) and self._same_line(other) and _near(mine.length, theirs.length)
+            return 1.0 if same else 0.0 if self._same_line(other) else None
+        if (
+            type(mine.dataset) is not type(theirs.dataset)
+            or not self._same_line(other)
+            or not _near(mine.length, theirs.length)
+        ):
+            return None
+        share = _in_common(mine, theirs)
+        return share if share >= COMMON or (folds and self.role != "train") else None
 
     def _same_line(self, other: _Made) -> bool:
         return self.role == other.role and self.record.born is not None and self.record.born == other.record.born
@@ -87,6 +110,27 @@ class _Made:
 
 def _near(one: int | None, other: int | None) -> bool:
     return one == other or (one is not None and other is not None and abs(one - other) <= ALIKE * max(one, other))
+
+
+def _in_common(one: Source, other: Source) -> float:
+    """The share of examples of one that the other has as well; of data sets that are no tensors, at the same places."""
+    mine, theirs = tensors_of(one.dataset), tensors_of(other.dataset)
+    if mine is not None and theirs is not None:
+        first, second = (set(hashed_rows([t[0][:LOOKED].numpy()], min(LOOKED, len(t[0]))).tolist()) for t in (mine, theirs))
+        return len(first & second) / max(1, len(first))
+    if one.is_stream or other.is_stream or not one.length or not other.length:
+        return 0.0
+    places = {0, 1, min(one.length, other.length) // 2, min(one.length, other.length) - 1}
+    try:
+        return sum(_hash(one, i) == _hash(other, i) for i in places) / len(places)
+    except Exception:
+        return 0.0
+
+
+def _hash(source: Source, i: int) -> int:
+    seed_all(0)
+    position = source.positions[i] if source.positions is not None else i
+    return hash_of([leaf for _, leaf in leaves(source.dataset[position])])
 
 
 def _name(role: str, found: list[Source]) -> str:

@@ -60,6 +60,10 @@ class Scan:
         """The split that is trained on."""
         return next((s for s in self.splits if s.role == "train"), None)
 
+    def trainings(self) -> list[Split]:
+        """All splits that are trained on: several where a program has several tasks or stages."""
+        return [s for s in self.splits if s.role == "train"]
+
     def evaluations(self) -> list[Split]:
         """The other splits."""
         train = self.training()

@@ -60,7 +60,7 @@ class ClassMissing(Check):
             return Evidence(missing="there is no split to train on and one to evaluate on")
         counts = {s.name: Counter(v for v in labels[scan.where(s.name)] if v is not None) for s in scan.splits}
         made = []
-        ours = counts[train.name]
+        ours = sum((counts[s.name] for s in scan.trainings()), Counter())
         for split in scan.evaluations():
             theirs = counts[split.name]
             share = theirs.total() / max(1, ours.total() + theirs.total())

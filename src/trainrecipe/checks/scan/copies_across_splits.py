@@ -67,7 +67,10 @@ class CopiesAcrossSplits(Check):
         made = []
         for split in scan.evaluations():
             here = scan.where(split.name)
-            hit = found.across(here, scan.where(train.name))
+            trained = scan.where(train.name)
+            for other in scan.trainings():
+                trained = trained | scan.where(other.name)
+            hit = found.across(here, trained)
             exact = hit & found.exact
             made.append(
                 Evidence(

@@ -65,7 +65,7 @@ class SplitShift(Check):
             return Evidence(missing="there is no split to train on and one to evaluate on")
         if train.random:
             return Evidence(missing="training examples are changed at random as they are read, so that they differ by intent")
-        return [compared(scan, train, split) for split in scan.evaluations()]
+        return [compared(scan, split) for split in scan.evaluations()]
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
