@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import sys
 import time
 import types
@@ -160,7 +161,8 @@ def main() -> None:
                 answers = TOOLS[name](folder, case["peer_ask"])
         except BaseException as error:
             cause = str(error).strip().splitlines() or [""]
-            answers = {name: {"error": f"{type(error).__name__}: {cause[0][:160]}"}}
+            reason = re.sub(r" at 0x\w+", "", cause[0])[:160]
+            answers = {name: {"error": f"{type(error).__name__}: {reason}"}}
         seconds = time.process_time() - began
         told = {variant: {**answer, "seconds": seconds} for variant, answer in answers.items()}
         (folder / f"{name}.json").write_text(json.dumps(told))

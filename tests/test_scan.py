@@ -432,20 +432,32 @@ def test_hashes_are_of_content_shape_and_type() -> None:
 
 def test_tokens_are_measured_like_a_slow_twin() -> None:
     rng = np.random.default_rng(1)
-    values = [rng.integers(0, 6, rng.integers(0, 12)) for _ in range(300)]
-    values += [np.array([1, 2, 0, 0, 0]), np.array([3, 3]), np.array([4]), np.array([], dtype=int)]
-    leaf = layout_of([(np.arange(3), 1), (np.arange(3), 0)]).leaves[0]
+    values = np.zeros((300, 12), np.int64)
+    for row in values:
+        length = rng.integers(0, 13)
+        row[:length] = rng.integers(1, 6, length)
+    values[7, -2:] = 3  # a run, but of no padding
+    leaf = layout_of([(values[0], 1), (values[1], 0)]).leaves[0]
     found = tokens.measure(leaf, values).columns
-    for i, ids in enumerate(values):
-        kept = ids.tolist()
-        if len(kept) > 1 and kept[-1] == kept[-2]:
-            last = kept[-1]
-            while kept and kept[-1] == last:
+    for i, ids in enumerate(values.tolist()):
+        kept = list(ids)
+        if kept[-1] == kept[-2] == 0:
+            while kept and kept[-1] == 0:
                 kept.pop()
         assert found["tokens_length"][i] == len(kept)
         if kept:
             assert found["tokens_distinct"][i] == pytest.approx(len(set(kept)) / len(kept))
             assert found["tokens_commonest"][i] == pytest.approx(max(kept.count(t) for t in kept) / len(kept))
+
+
+def test_windows_of_a_text_are_not_padded() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.integers(0, 30, (200, 24))
+    values[5] = 4
+    leaf = layout_of([(values[0], 1), (values[1], 0)]).leaves[0]
+    measured = tokens.measure(leaf, values)
+    assert (measured.columns["tokens_length"] == 24).all()
+    assert not measured.status
 
 
 def test_features_are_columns(tmp_path: Path) -> None:
@@ -458,8 +470,8 @@ def test_features_are_columns(tmp_path: Path) -> None:
     assert rows[10][0] == pytest.approx(wine.data[10, 0], rel=1e-6)
     scanned = Scan(store)
     assert scanned.labels() is not None
-    assert scanned.vectors is not None
-    assert scanned.vectors.shape == (178, 13)
+    assert scanned.has_vectors
+    assert scanned.vectors(np.arange(178)).shape == (178, 13)
 
 
 # ---- the command

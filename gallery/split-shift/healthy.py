@@ -24,7 +24,7 @@ def clinics():
     data = load_breast_cancer()
     x = data.data.copy()
     second = rng.random(len(x)) < 0.25
-    x[second, :5] *= 1.25
+    x[second, :5] *= 1.6
     return x, data.target, second
 
 

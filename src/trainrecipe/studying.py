@@ -31,6 +31,7 @@ def data(
     most about `scan_seconds`, beyond which a random sample is read, and experiments `budget` seconds. Random states are left as
     they were. Raises WrongUse for what is no data, or where DuckDB is missing (`pip install 'trainrecipe[data]'`).
     """
+    from trainrecipe.scan.defaults import usual_defaults
     from trainrecipe.scan.scan import scan
     from trainrecipe.scan.splits import sources
     from trainrecipe.subjects.examples import read_place
@@ -41,6 +42,7 @@ def data(
     where.mkdir(parents=True, exist_ok=True)
     places = {s.name: place for s in splits if (place := read_place(s.dataset)) is not None}
     subject = Scan(scan(given, where, name=name, budget=scan_seconds), places)
-    found = examine(subject, config=Config.load(), budget=budget)
+    with usual_defaults():
+        found = examine(subject, config=Config.load(), budget=budget)
     subject.write_found()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ import typer
 from trainrecipe.cli import options
 from trainrecipe.cli.app import Panel, app
 from trainrecipe.cli.output import Format
+from trainrecipe.table.missing import MISSING
+from trainrecipe.wrong_use import WrongUse
 
 
 @app.command(rich_help_panel=Panel.EXAMINE, context_settings={"ignore_unknown_options": True})
@@ -63,6 +66,8 @@ def data(
     """
     from trainrecipe.cli.watched import Wish, defaults, watch
 
+    if importlib.util.find_spec("duckdb") is None:
+        raise WrongUse(MISSING)
     config = defaults()
     wish = Wish(
         rehearsal=True,

@@ -125,11 +125,11 @@ def _apart_by_intent(scan: Scan, train: Split, other: Split, keys: np.ndarray | 
 
 def _is_series(scan: Scan, split: Split) -> bool:
     """Whether examples next to each other are more alike than others of their class."""
-    if scan.vectors is None:
+    if not scan.has_vectors:
         return False
     rows = np.flatnonzero(scan.where(split.name) & scan.sound)[:STRETCH]
     labels = scan.labels()
     given = None if labels is None else np.array([str(v) for v in labels[rows]])
     half = np.arange(len(rows)) % 2 == 0  # only the order matters here
-    found = time_leak(np.asarray(scan.vectors[rows], np.float32), half, labels=given)
+    found = time_leak(scan.vectors(rows), half, labels=given)
     return found is not None and found.p_value <= SURE and found.adjacent >= ADJACENT

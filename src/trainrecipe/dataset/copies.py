@@ -16,6 +16,8 @@ FEWEST = 20
 WINDOW = 64
 """The same for sequences that are hardly ever padded, as windows of a text are: contexts of a few characters repeat."""
 PADDED = 0.2
+MOST = 1_000_000
+"""Examples among which copies are sought by how they look; of more, these many at random. Equal contents are found in all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +91,8 @@ def _near(scan: Scan, sound: np.ndarray) -> Pairs:
     rows = np.flatnonzero(sound)
     if len(rows) < 2:
         return Pairs.none()
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
     kind = next((p.kind for p in scan.manifest.inputs()), "")
     name = next((p.name for p in scan.manifest.inputs()), "")
     labels = scan.labels()
@@ -98,8 +102,8 @@ def _near(scan: Scan, sound: np.ndarray) -> Pairs:
         found = near_duplicate_texts([str(t) for t in scan.column(column)[rows]])
     elif kind == "image" and scan.thumbs is not None:
         found = near_duplicates(np.asarray(scan.thumbs)[rows], labels=given)
-    elif kind in ("table", "series", "tensor") and scan.vectors is not None:
-        found = near_duplicates(scan.vectors[rows].astype(np.float32), labels=given)
+    elif kind in ("table", "series", "tensor") and scan.has_vectors:
+        found = near_duplicates(scan.vectors(rows), labels=given)
     else:
         return Pairs.none()
     return Pairs.of(rows[found.a], rows[found.b], found.similarity)

@@ -12,6 +12,8 @@ from trainrecipe.table.manifest import Column, Split
 MOST = 20_000
 """Rows that are compared; of more, a stretch in the middle."""
 KEYS = 12
+MANY = 20
+"""Values of a column that may be a label or a category as well, from which they may name groups; of identifiers, 10 suffice."""
 
 
 def in_time(scan: Scan) -> Evidence | list[Evidence]:
@@ -19,7 +21,7 @@ def in_time(scan: Scan) -> Evidence | list[Evidence]:
     train = scan.training()
     if train is None or not scan.evaluations():
         return Evidence(missing="there is no split to train on and one to evaluate on")
-    if scan.vectors is None:
+    if not scan.has_vectors:
         return Evidence(missing="the inputs are of a kind that likeness is not told by")
     made = [e for split in scan.evaluations() if (e := _series(scan, train, split)) is not None]
     return made or Evidence(missing="the splits are not parts of one data set, whose order could tell")
@@ -37,8 +39,7 @@ def _series(scan: Scan, train: Split, split: Split) -> Evidence | None:
     held = scan.where(split.name)[rows]
     labels = scan.labels()
     given = None if labels is None else np.array([str(v) for v in labels[rows]])
-    assert scan.vectors is not None
-    found = time_leak(np.asarray(scan.vectors[rows], np.float32), held, position=index[rows].astype(np.int64), labels=given)
+    found = time_leak(scan.vectors(rows), held, position=index[rows].astype(np.int64), labels=given)
     if found is None:
         return None
     places = index[rows].astype(int)
@@ -62,7 +63,7 @@ def in_groups(scan: Scan) -> Evidence | list[Evidence]:
     train = scan.training()
     if train is None or not scan.evaluations():
         return Evidence(missing="there is no split to train on and one to evaluate on")
-    if scan.vectors is None:
+    if not scan.has_vectors:
         return Evidence(missing="the inputs are of a kind that likeness is not told by")
     return [_groups(scan, train, split) for split in scan.evaluations()]
 
@@ -72,16 +73,18 @@ def _groups(scan: Scan, train: Split, split: Split) -> Evidence:
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST, replace=False))
     held = scan.where(split.name)[rows]
-    columns = {}
+    columns, named = {}, set()
+    others = {p.name for p in scan.manifest.parts if p.role == "other"}
     for column in scan.manifest.columns:
         if column.name in scan.names and _may_name_groups(scan, column):
             columns[column.title or column.name] = scan.column(column.name)[rows]
+            named |= {column.title or column.name} if column.part in others else set()
     paths = [str(p) for p in scan.column("path")[rows]] if "path" in scan.names else None
-    keys = dict(list(candidate_keys(columns, paths).items())[:KEYS])
+    keys = {n: k for n, k in candidate_keys(columns, paths).items() if n in named or len(np.unique(k.astype(str))) >= MANY}
+    keys = dict(list(keys.items())[:KEYS])
     labels = scan.labels()
     given = None if labels is None else np.array([str(v) for v in labels[rows]])
-    assert scan.vectors is not None
-    vectors = np.asarray(scan.vectors[rows], np.float32)
+    vectors = scan.vectors(rows)
     found = group_leaks(vectors, held, keys, labels=given) if keys else ()
     best = next((f for f in found if f.suspicious and f.p_value * len(keys) <= 0.05), found[0] if found else None)
     told = {"key": "", "keys": 0, "shared": 0.0, "alike": 0.5, "p": 1.0, "leaking": [], "suspicious": False}

@@ -20,10 +20,10 @@ def review(scan: Scan) -> dict[str, Any] | str:
 
     Notes the columns `suspect` (log-odds of the best other class) and `suggested`.
     """
-    labels, vectors = scan.labels(), scan.vectors
+    labels = scan.labels()
     if labels is None:
         return "the examples bear no classes"
-    if vectors is None:
+    if not scan.has_vectors:
         return "the inputs are of a kind that neighbours are not told by"
     if len(scan.manifest.inputs()) > 1:
         return "an example has several inputs, and neighbours are told by one of them"
@@ -34,7 +34,7 @@ def review(scan: Scan) -> dict[str, Any] | str:
     if len(rows) < 2:
         return f"{len(rows)} labels are too few"
     given = np.array([str(v) for v in labels[rows]])
-    x = np.asarray(vectors[rows], np.float32)
+    x = scan.vectors(rows)
     near = nearest(x, NEIGHBOURS)
     found = suspects(x, given, near.rows, near.similarities)
     told = rate(found)

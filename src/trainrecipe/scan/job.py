@@ -19,6 +19,7 @@ from trainrecipe.capture.launch import ENVIRONMENT, Order
 from trainrecipe.finding import Place
 from trainrecipe.journal.events import EventLog, append_to
 from trainrecipe.scan import overview
+from trainrecipe.scan.defaults import usual_defaults
 from trainrecipe.scan.origin import made
 from trainrecipe.scan.scan import Elsewhere, scan
 from trainrecipe.scan.splits import Source, sources
@@ -69,7 +70,8 @@ def study(
         store.save()
     subject = Scan(store, places or {}, shuffled or {})
     log("summary", facts=overview.facts(store))
-    examine([subject, *beside])
+    with usual_defaults():
+        examine([subject, *beside])
     for picture in overview.pictures(subject):
         log("picture", picture=picture.to_json())
     if order.probe_seconds:

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainrecipe.picture import Picture
 from trainrecipe.probes.probes import Probes, probe
+from trainrecipe.scan.defaults import usual_defaults
 from trainrecipe.scan.leaves import leaves, numbers
 from trainrecipe.scan.measures import images, series
 from trainrecipe.scan.measures.targets import _code
@@ -43,7 +44,8 @@ def probes(source: Source, seconds: float, tell: Callable[[str], None] | None = 
     task = "classes" if target.part.kind == "class" else "numbers"
     names = list(shown[0].part.features) or None
     kind: Any = KINDS[shown[0].part.kind]
-    return probe(inputs, labels, kind=kind, task=task, seconds=seconds, names=names, tell=tell)  # type: ignore[arg-type]
+    with usual_defaults():
+        return probe(inputs, labels, kind=kind, task=task, seconds=seconds, names=names, tell=tell)  # type: ignore[arg-type]
 
 
 def _drawn(source: Source) -> list[Any]:

@@ -188,7 +188,7 @@ class _Scan:
         pending: list[Chunk] = []
         numbers_left = (n for n in itertools.count() if n not in done)
         progress = _Progress(self.tell, source.name, split.planned, len(done) * SHARD * look.chunk)
-        for chunk in reading:
+        for chunk in _told(reading, source):
             pending.append(chunk)
             progress.add(len(chunk))
             if len(pending) == SHARD:
@@ -386,6 +386,17 @@ class _Progress:
         if self.planned is not None:
             left = max(0.0, (self.planned - self.done - self.here) * (now - self.began) / self.here)
         self.tell(self.name, self.done + self.here, self.planned, left)
+
+
+def _told(reading: Iterable[Chunk], source: Source) -> Iterator[Chunk]:
+    """The chunks; a worker that died is told as what it is. Raises WrongUse."""
+    try:
+        yield from reading
+    except RuntimeError as error:
+        if "worker" not in str(error):
+            raise
+        why = "native code crashed, or memory ran out; read it with num_workers=0 to see more. What was read is kept"
+        raise WrongUse(f"a worker process died while it read {source.name} ({str(error).splitlines()[0]}): {why}") from error
 
 
 def _as_it_is(chunk: Any) -> Any:

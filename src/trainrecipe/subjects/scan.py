@@ -17,6 +17,8 @@ from trainrecipe.table.store import Store
 NEIGHBOURS = 10
 """Neighbours of each example that are known."""
 LONGEST = 600.0
+SAMPLE = 100_000
+"""Rows by which columns of vectors are brought to one scale."""
 T = TypeVar("T")
 
 
@@ -126,9 +128,22 @@ class Scan:
         return self.column(part.name)
 
     @property
-    def vectors(self) -> np.ndarray | None:
-        """What neighbours are told by (rows, d), on one scale."""
-        return self.once("vectors", self._vectors)
+    def has_vectors(self) -> bool:
+        """Whether the inputs are of a kind that likeness is told by."""
+        found = self.store.array("vectors")
+        return found is not None and found.ndim == 2 and bool(len(found))
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """What likeness of these rows is told by (n, d), float32, with columns on one scale.
+
+        Those of texts and tokens have length 1 and stay as they are, pixels are centred, other columns divided by their
+        standard deviation as well.
+        """
+        found = self.store.array("vectors")
+        assert found is not None
+        middle, spread = self.once("scale of vectors", self._scale)
+        values: np.ndarray = (np.asarray(found[rows], np.float32) - middle) / spread
+        return values
 
     @property
     def thumbs(self) -> np.ndarray | None:
@@ -174,19 +189,17 @@ class Scan:
             found = found.filled(empty)
         return np.asarray(found)
 
-    def _vectors(self) -> np.ndarray | None:
-        """Images and texts as they are; features of tables and the like from -1 to 1 standard deviation, roughly."""
+    def _scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Middle and spread of each column of the vectors, by a sample of the rows."""
         found = self.store.array("vectors")
-        if found is None or found.ndim != 2 or not len(found):
-            return None
+        assert found is not None
         kind = next((p.kind for p in self.manifest.inputs()), "")
-        if kind in ("tokens", "text"):
-            return found
-        values = np.asarray(found, dtype=np.float32)
+        rows = np.flatnonzero(self.sound)
+        sample = np.asarray(found[rows[:: max(1, len(rows) // SAMPLE)]], np.float32)
+        none = np.zeros(found.shape[1], np.float32)
+        if kind in ("tokens", "text") or not len(sample):
+            return none, none + 1
         if kind == "image":
-            return values - values[self.sound].mean(0) if self.sound.any() else values
-        sample = values[self.sound][:: max(1, len(values) // 100_000)]
-        if not len(sample):
-            return values
-        middle, spread = np.median(sample, 0), sample.std(0)
-        return np.asarray((values - middle) / np.where(spread > 0, spread, 1.0), dtype=np.float32)
+            return sample.mean(0), none + 1
+        spread = sample.std(0)
+        return np.median(sample, 0), np.where(spread > 0, spread, np.float32(1))

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from trainrecipe.table.manifest import Column, Manifest
+from trainrecipe.table.missing import MISSING
 from trainrecipe.table.query import compiled
 from trainrecipe.table.recent import Recent
-from trainrecipe.table.store import MISSING, Store
+from trainrecipe.table.store import Store
 from trainrecipe.table.terms import quoted
 from trainrecipe.wrong_use import WrongUse, nearest
 

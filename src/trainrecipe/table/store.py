@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 
 from trainrecipe.table.manifest import Manifest
+from trainrecipe.table.missing import MISSING
 from trainrecipe.wrong_use import WrongUse
 
-MISSING = "reading data sets into a table needs DuckDB: pip install 'trainrecipe[data]'"
 ALWAYS = ("row", "split", "index", "status", "error", "hash")
 
 

@@ -39,7 +39,7 @@ class UnusableExamples(Check):
     When it is wrong
     ----------------
     Tables with missing values that the model or the collation fills are in order, so NaN among features is a note. So are a
-    few blank examples, such as background.
+    few blank examples, such as background, and windows of a text that hold one token only.
 
     Source
     ------
@@ -68,6 +68,7 @@ class UnusableExamples(Check):
                 "counts": dict(Counter(status[i] for i in bad)),
                 "sample": sample,
                 "fed": scan.as_fed,
+                "windows": any(p.kind == "tokens" and not p.ragged for p in scan.manifest.inputs()),
                 "features": kinds <= {"table", "number"},
                 "where": "status != 'ok'",
             },
@@ -82,7 +83,7 @@ class UnusableExamples(Check):
             return Ruling.passed(f"all {e['rows']} examples can be read and hold something")
         grave = counts.get("unreadable", 0) + counts.get("built otherwise", 0)
         grave += 0 if e["features"] else counts.get("not finite", 0)
-        empty = counts.get("constant", 0) + counts.get("empty", 0)
+        empty = counts.get("constant", 0) + (0 if e["windows"] else counts.get("empty", 0))
         told = ", ".join(f"{n} {status}" for status, n in counts.items())
         return Ruling.found(
             Severity.WARNING if (grave or empty >= SHARE * e["rows"]) and not e["fed"] else Severity.NOTE,

@@ -13,6 +13,8 @@ from trainrecipe.table.manifest import Column, Part
 
 HASHED = 64
 """Numbers that neighbours are sought with: signed counts of hashed tokens (Weinberger et al. 2009)."""
+PADDED = 0.2
+"""Share of the sequences that end in a run of one token, from which it is padding."""
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -29,7 +31,7 @@ def columns(part: Part) -> list[Column]:
 
 
 def measure(leaf: Leaf, values: Values) -> Measured:
-    """Statistics of each sequence; of sequences of one length, a run of one token at the end, two or longer, is padding."""
+    """Statistics of each sequence, without the padding that sequences of one length have."""
     p = leaf.part.name
     ids, whole = _padded(values)
     n, width = ids.shape
@@ -79,12 +81,16 @@ def _ids(value: Any) -> np.ndarray:
 
 
 def _lengths(ids: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Lengths without the run of one token at the end of each sequence, where that run is two or longer."""
+    """Lengths without padding: the token that most runs of two or more at an end consist of, if a fifth of all have one."""
     n, width = ids.shape
     last = ids[np.arange(n), np.maximum(whole - 1, 0)]
     other = (ids != last[:, None]) & (np.arange(width) < whole[:, None])
     kept = np.where(other.any(1), width - other[:, ::-1].argmax(1), 0)
-    return np.where(whole - kept >= 2, kept, whole)
+    padded = whole - kept >= 2
+    if padded.sum() < PADDED * n:
+        return whole
+    tokens, counts = np.unique(last[padded], return_counts=True)
+    return np.where(padded & (last == tokens[counts.argmax()]), kept, whole)
 
 
 def hashed(rows: np.ndarray, keys: np.ndarray, counts: np.ndarray, n: int) -> np.ndarray:
