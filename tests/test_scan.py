@@ -543,3 +543,14 @@ def test_data_are_examined_from_python(tmp_path: Path, monkeypatch: pytest.Monke
     assert overlapping.findings[0].check == "copies-across-splits"
     assert Store.open(tmp_path / ".trainrecipe" / "data" / "data").manifest.finished
     assert (tmp_path / ".trainrecipe" / ".gitignore").exists()
+
+
+def test_what_is_missing_is_none(tmp_path: Path) -> None:
+    x = torch.randn(50, 4)
+    store = scan({"train": TensorDataset(x, torch.arange(50) % 3), "more": TensorDataset(x + 1)}, tmp_path)
+    scanned = Scan(store)
+    labels = scanned.labels()
+    assert labels is not None
+    assert set(labels[scanned.where("train")]) == {"0", "1", "2"}
+    assert set(labels[scanned.where("more")]) == {None}
+    assert set(scanned.column("error")) == {None}

@@ -37,8 +37,10 @@ BUDGET = 300.0
 """Seconds that a scan may take before a sample is read instead."""
 LEAST = 1000
 """Examples of a split that are read whatever the budget."""
-FIRST = 12
+FIRST = 64
 """Examples from which the layout is told."""
+HEAD = 12
+"""The same for a stream, whose first examples are then read twice."""
 TIMED = 1.0
 """Seconds for finding out how fast a split can be read."""
 CHUNK = 256
@@ -240,8 +242,10 @@ class _Look:
         self.workers = 0
         self.most = 0
         length = source.length
-        if length == 0:
-            self.notes.append(f"{source.name}: there is no example in it")
+        if length == 0 or (length is None and not source.is_stream):
+            self.notes.append(
+                f"{source.name}: " + ("there is no example in it" if length == 0 else "it does not tell its length")
+            )
             return
         items = self._stream_head() if source.is_stream else self._some(length or 0)
         if items:
@@ -249,7 +253,7 @@ class _Look:
 
     def _understand(self, items: list[Any]) -> None:
         try:
-            self.layout = self._as_known(items) or layout_of(items, self.source.classes)
+            self.layout = self._as_known(items) or layout_of(items, self.source.classes, ragged=self.source.ragged)
         except ValueError as error:
             self.notes.append(f"{self.source.name}: {error}")
             return
@@ -283,7 +287,7 @@ class _Look:
         seed_all(SEED)
         began, items, tried = time.perf_counter(), [], 0
         rng = np.random.default_rng(SEED)
-        for i in rng.permutation(length)[:64] if length < 10**7 else rng.integers(0, length, 64):
+        for i in rng.permutation(length)[:FIRST] if length < 10**7 else rng.integers(0, length, FIRST):
             tried += 1
             with contextlib.suppress(Exception):
                 items.append(self.source.dataset[self.position(int(i))])
@@ -305,7 +309,7 @@ class _Look:
         try:
             for item in self.source.dataset:
                 items.append(item)
-                if len(items) == FIRST:
+                if len(items) == HEAD:
                     break
         except Exception as error:
             self.notes.append(f"{self.source.name}: the stream ended with {type(error).__name__}: {error}")

@@ -18,7 +18,8 @@ class Source:
     """One split to be read: `positions` are those of the data set that belong to it, None for all.
 
     `workers` and `worker_init` are a loader's own; `batched` tells that the data set gives batches by itself. `fed` is what a
-    model was given of single examples, by position; `as_fed` that nothing else is known of the split than that.
+    model was given of single examples, by position; `as_fed` that nothing else is known of the split than that. `ragged`: the
+    loader puts batches together in a way of its own, so that examples may differ in size.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Source:
     place: str = ""
     fed: Mapping[int, list[torch.Tensor]] = dataclasses.field(default_factory=dict)
     as_fed: bool = False
+    ragged: bool = False
 
     @property
     def is_stream(self) -> bool:
@@ -120,6 +122,7 @@ def of_loader(name: str, role: str, loader: DataLoader[Any]) -> Source:
         worker_init=loader.worker_init_fn,
         context=loader.multiprocessing_context if loader.num_workers else None,
         batched=loader.batch_size is None and loader.batch_sampler is None,
+        ragged=not getattr(loader.collate_fn, "__module__", "").startswith("torch.utils.data"),
     )
 
 

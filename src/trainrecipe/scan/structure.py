@@ -21,6 +21,8 @@ FEWEST = 6
 """Pixels on the shorter side of an image at least."""
 LONG = 32
 """Elements of a series at least."""
+ALIKE = 0.95
+"""Share of the first examples that have one shape, from which others are odd ones."""
 CHANNELS = (1, 3, 4)
 _NO_NUMBERS = ("str", "bytes", "list")
 _TARGETS = ("label", "target", "class", "answer", "box", "mask", "segmentation", "category", "categories", "y")
@@ -87,21 +89,29 @@ class Layout:
         return ""
 
 
-def layout_of(items: Sequence[Any], classes: Sequence[str] = ()) -> Layout:
-    """The layout that a few examples have in common. Raises ValueError where they hold nothing that can be measured."""
-    first = list(leaves(items[0]))
-    columns: list[tuple[Path, list[Any]]] = []
-    for path, _ in first:
-        try:
-            columns.append((path, [at(item, path) for item in items]))
-        except (KeyError, IndexError, AttributeError, TypeError, StopIteration):
-            continue
+def layout_of(items: Sequence[Any], classes: Sequence[str] = (), *, ragged: bool = False) -> Layout:
+    """The layout that a few examples have in common; with `ragged` others may have other sizes than these have.
+
+    Raises ValueError where they hold nothing that can be measured.
+    """
+    built = [tuple(path for path, _ in leaves(item)) for item in items]
+    usual = max(dict.fromkeys(built), key=built.count)  # single examples may be odd
+    alike = [item for item, paths in zip(items, built, strict=True) if paths == usual]
+    columns: list[tuple[Path, list[Any]]] = [(path, [at(item, path) for item in alike]) for path in usual]
     if not columns:
         raise ValueError(f"the examples are of type {type(items[0]).__name__} and hold nothing that can be measured")
     roles = _roles(columns)
     found = [_leaf(path, values, role, columns, classes) for (path, values), role in zip(columns, roles, strict=True)]
+    if ragged:
+        found = [_as_ragged(leaf) for leaf in found]
     found.sort(key=lambda leaf: ("input", "target", "other").index(leaf.part.role))
     return Layout(tuple(_named(found)))
+
+
+def _as_ragged(leaf: Leaf) -> Leaf:
+    """The same with varying sizes, where a part has a size that may vary."""
+    vary = leaf.part.kind in ("image", "mask", "series", "tokens", "tensor") and len(leaf.part.shape) and not leaf.flat
+    return dataclasses.replace(leaf, part=dataclasses.replace(leaf.part, ragged=True)) if vary else leaf
 
 
 # ---- roles
@@ -135,9 +145,13 @@ def _role(name: str) -> str:
 
 def _leaf(path: Path, values: list[Any], role: str, columns: Sequence[tuple[Path, list[Any]]], classes: Sequence[str]) -> Leaf:
     arrays = [numbers(v) for v in values]
+    shapes = [a.shape for a in arrays if a is not None]
+    usual = max(dict.fromkeys(shapes), key=shapes.count, default=())
+    ragged = bool(shapes) and shapes.count(usual) < ALIKE * len(shapes)
+    if shapes and not ragged and len(shapes) >= ALIKE * len(values):
+        values = [v for v, a in zip(values, arrays, strict=True) if a is not None and a.shape == usual]
+        arrays = [a for a in arrays if a is not None and a.shape == usual]
     first = arrays[0]
-    shapes = {a.shape for a in arrays if a is not None}
-    ragged = len(shapes) > 1
     flat = last = False
     if first is None or any(a is None for a in arrays):
         kind = _text_kind(values, role)

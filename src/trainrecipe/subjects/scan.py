@@ -186,7 +186,8 @@ class Scan:
             if found.dtype.kind in "iub" and found.dtype != np.uint64:  # hashes: 0 stands for none
                 found = found.astype(np.float64)
             empty = None if found.dtype.kind == "O" else np.nan if found.dtype.kind == "f" else 0
-            found = found.filled(empty)
+            mask, found = np.ma.getmaskarray(found), found.data.copy()
+            found[mask] = empty  # `filled(None)` would take NumPy's own filler
         return np.asarray(found)
 
     def _scale(self) -> tuple[np.ndarray, np.ndarray]:
