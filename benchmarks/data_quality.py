@@ -672,7 +672,7 @@ def classes() -> Iterator[Case]:
             return {k: as_dataset([rows[i] for i in part], labels[part]) for k, part in parts.items()}
 
         yield from _twins("missing classes: split without shuffling", name, "class-missing", sorted_by_class)
-        yield from _twins("class imbalance: one class with a twentieth of its examples", name, "", rare)
+        yield from _twins("class imbalance: one class with a twentieth of its examples", name, "class-imbalance", rare)
 
 
 DEFECTS = (
@@ -952,9 +952,8 @@ for pairs over both splits at once, and where pairs had to be joined with labels
 them.
 
 imagededup imports torchvision for its CNN, which is not installed here: that import is stubbed, and only PHash is used,
-which needs none of it. fastdup takes most of the time of a run and was therefore given the coloured digits
-only. cleanlab is 2.9.0, CleanVision 0.3.7, imagededup 0.3.3, fastdup
-2.54.
+which needs none of it. fastdup takes most of the time of a run and was therefore given the coloured digits only.
+cleanlab is 2.9.0, CleanVision 0.3.7, imagededup 0.3.3, fastdup 2.54.
 """
 REMARKS = {
     "exact copies within": "Every tool finds equal contents: these tables tell of false pairs, and of time.",
@@ -972,9 +971,9 @@ REMARKS = {
     "label noise": "Flagged are `suspect > 0` for trainrecipe and `find_label_issues` for cleanlab, at their "
     "defaults. trainrecipe judges by neighbours and a logistic regression, cleanlab by the "
     "regression alone: a better model would do better.",
-    "outliers": "No check of the data stage tells outliers. The ranking is that of `dataset.tails.ranked` "
-    "over the columns of the scan and the distance to neighbours; found are planted rows "
-    "among as many first ones. Datalab and fastdup are read alike, CleanVision by its flags.",
+    "outliers": "No check of the data stage tells outliers. The ranking is that of `dataset.tails.ranked` over the columns "
+    "of the scan and the distance to neighbours; found are planted rows among as many first ones. Datalab and fastdup are "
+    "read alike, CleanVision by its flags. Datalab sees pictures averaged to 8 x 8, in which noise is plain grey.",
     "shift": "Datalab's test is of rows in order, training before test. Columns of few values, such as "
     "the sex in diabetes, give any change away: their old values do not occur any more.",
     "metadata": "Datalab looks for correlations of CleanVision's measurements with the labels.",
@@ -990,27 +989,36 @@ REMARKS = {
     "mixed ranges": "No peer asks; pictures in files have one range.",
     "sentinels": "No peer asks.",
     "missing classes": "No peer asks.",
-    "class imbalance": "No check of the data stage asks: the share of each class is drawn in the report, and "
-    "judged only with the predictions of a model. Nothing found is what is expected.",
+    "class imbalance": "No peer asks.",
 }
 """What has to be said of tables, by the beginning of their titles."""
 
 
 def summary(lines: Mapping[tuple[str, str, str], Line]) -> list[str]:
-    """Precision and recall over all base sets, and those of the peer with the highest F1."""
-    sums: dict[str, dict[str, Line]] = defaultdict(lambda: defaultdict(Line))
-    for (defect, _, tool), line in lines.items():
-        whole = sums[defect][tool]
+    """Precision and recall over all base sets, and beside the peer with the highest F1 those on the sets that it could read."""
+    made = ["", "## In short", "", "Precision / recall over the base sets of a defect.", ""]
+    made += ["| defect | trainrecipe | best peer | trainrecipe on the sets which that peer could read |", "|---" * 4 + "|"]
+    for defect in dict.fromkeys(d for d, _, _ in lines):
+        tools: dict[str, dict[str, Line]] = defaultdict(dict)
+        for (_, name, tool), line in ((k, v) for k, v in lines.items() if k[0] == defect and not v.error):
+            tools[tool][name] = line
+        ours_by_set = tools.pop("trainrecipe")
+        whole = {tool: total(by_set.values()) for tool, by_set in tools.items()}
+        best = max(whole, key=lambda t: whole[t].f1, default="")
+        theirs = f"{best}: {whole[best].rates}" if best else "–"
+        same = total(line for name, line in ours_by_set.items() if name in tools[best]).rates if best else ""
+        made.append(f"| {defect} | {total(ours_by_set.values()).rates} | {theirs} | {same} |")
+    return made
+
+
+def total(lines: Iterable[Line]) -> Line:
+    """Counts of several lines together."""
+    whole = Line()
+    for line in lines:
         whole.found += line.found
         whole.planted += line.planted
         whole.false += line.false
-    made = ["", "## In short", "", "Precision / recall over all base sets of a defect.", ""]
-    made += ["| defect | trainrecipe | best peer on the sets it could read |", "|---|---|---|"]
-    for defect, tools in sums.items():
-        mine, peers = tools["trainrecipe"], {t: v for t, v in tools.items() if t != "trainrecipe" and v.planted}
-        best = max(peers, key=lambda t: peers[t].f1, default="")
-        made.append(f"| {defect} | {mine.rates} | {f'{best} {peers[best].rates}' if best else '–'} |")
-    return made
+    return whole
 
 
 def main() -> None:

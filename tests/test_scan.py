@@ -235,7 +235,7 @@ def test_text_with_anything_in_it_is_stored(tmp_path: Path) -> None:
     rows = _rows(store, "SELECT text, status FROM examples ORDER BY row")
     assert rows[1][0] == texts[1]
     assert rows[4][1] == rows[5][1] == "empty"
-    assert len(rows[6][0]) == 300
+    assert len(rows[6][0]) == 2000
 
 
 def test_streams_are_read_through_their_workers(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def data(
     most about `scan_seconds`, beyond which a random sample is read, and experiments `budget` seconds. Random states are left as
     they were. Raises WrongUse for what is no data, or where DuckDB is missing (`pip install 'trainrecipe[data]'`).
     """
+    from trainrecipe.dataset.outliers import rank
     from trainrecipe.scan.defaults import usual_defaults
     from trainrecipe.scan.scan import scan
     from trainrecipe.scan.splits import sources
@@ -44,5 +45,6 @@ def data(
     subject = Scan(scan(given, where, name=name, budget=scan_seconds), places)
     with usual_defaults():
         found = examine(subject, config=Config.load(), budget=budget)
+        rank(subject)
     subject.write_found()
     return found

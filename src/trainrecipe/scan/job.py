@@ -16,6 +16,7 @@ from typing import Any
 
 from trainrecipe import progress
 from trainrecipe.capture.launch import ENVIRONMENT, Order
+from trainrecipe.dataset.outliers import rank
 from trainrecipe.finding import Place
 from trainrecipe.journal.events import EventLog, append_to
 from trainrecipe.scan import overview
@@ -72,6 +73,7 @@ def study(
     log("summary", facts=overview.facts(store))
     with usual_defaults():
         examine([subject, *beside])
+        rank(subject)
     for picture in overview.pictures(subject):
         log("picture", picture=picture.to_json())
     if order.probe_seconds:

@@ -75,6 +75,7 @@ class ClassMissing(Check):
                         "common": len(ours.keys() & theirs.keys()),
                         "affected": sum(theirs[c] for c in lacking),
                         "rows": theirs.total(),
+                        "fed": scan.as_fed,
                         "sampled": train.sampled or split.sampled,
                     },
                     place=scan.place(split.name),
@@ -88,7 +89,7 @@ class ClassMissing(Check):
             return Ruling.passed(f"training and {e['split']} have no class in common, so that new ones are meant")
         if e["lacking"]:
             return Ruling.found(
-                Severity.WARNING if e["affected"] >= SHARE * e["rows"] else Severity.NOTE,
+                Severity.WARNING if e["affected"] >= SHARE * e["rows"] and not e["fed"] else Severity.NOTE,
                 f"{e['affected']} of {e['rows']} examples of {e['split']} bear a class that no training example has: "
                 f"{', '.join(map(str, e['lacking'][:5]))}.",
                 expected="classes that are trained on",

@@ -14,7 +14,7 @@ from trainrecipe.scan.measures.tokens import hashed
 from trainrecipe.scan.structure import Leaf
 from trainrecipe.table.manifest import Column, Part
 
-SHOWN = 300
+SHOWN = 2000
 """Characters of a text that the table keeps."""
 _WORD = re.compile(r"\w+")
 
