@@ -1044,7 +1044,9 @@ def main() -> None:
                     lines[case.defect, case.base, variant].add(case, theirs)
     clean_ones = [(c, a) for c, _, a in answers if c.defect == "clean"]
     planted = {k: v for k, v in lines.items() if k[0] != "clean"}
-    text = "\n".join([*summary(planted), "", "## Defect by defect", *tables(planted), *clean_table(clean_ones)])
+    text = "\n".join(
+        [*summary(planted), "", "## Defect by defect", *tables(planted), *(clean_table(clean_ones) if clean_ones else ())]
+    )
     if options.only:
         print(text)
     else:

@@ -43,4 +43,5 @@ def _distances(scan: Scan, rows: np.ndarray) -> np.ndarray | None:
         return None
     found = nearest(scan.vectors(rows), NEIGHBOURS)
     likeness = np.where(np.isfinite(found.similarities), found.similarities, -1.0)
-    return np.sqrt(np.maximum(2 - 2 * likeness, 0.0)).mean(1)
+    distances: np.ndarray = np.sqrt(np.maximum(2 - 2 * likeness, 0.0)).mean(1)
+    return distances
