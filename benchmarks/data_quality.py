@@ -962,8 +962,8 @@ REMARKS = {
     "near-duplicates: 15 %": "White strokes of the grey digits are cut off at 255 by it, so that more than the "
     "brightness changes.",
     "near-duplicates: texts": "No two texts of a base set share three in ten of their 3-word shingles, the measure by which "
-    "trainrecipe searches. It keeps the first 300 characters of a text and searches in those, where docstrings are "
-    "much alike: that is where its false pairs come from, and those in the tables of exact copies.",
+    "trainrecipe searches. It searches in the beginning of a text, as much as the table keeps; docstrings that begin alike "
+    "are its false pairs, here and in the tables of exact copies.",
     "exact copies behind": "By construction for trainrecipe, which reads what the transform is given. Given the "
     "stored files, peers would answer as in the tables of exact copies.",
     "conflicting": "A pair counts for a peer where its own pairs bear two labels; that join is the benchmark's.",
@@ -1044,9 +1044,8 @@ def main() -> None:
                     lines[case.defect, case.base, variant].add(case, theirs)
     clean_ones = [(c, a) for c, _, a in answers if c.defect == "clean"]
     planted = {k: v for k, v in lines.items() if k[0] != "clean"}
-    text = "\n".join(
-        [*summary(planted), "", "## Defect by defect", *tables(planted), *(clean_table(clean_ones) if clean_ones else ())]
-    )
+    found = clean_table(clean_ones) if clean_ones else []
+    text = "\n".join([*summary(planted), "", "## Defect by defect", *tables(planted), *found])
     if options.only:
         print(text)
     else:

@@ -132,4 +132,6 @@ def test_the_form_of_boxes_is_the_one_that_fits() -> None:
     centre = np.concatenate([(two[:, :2] + two[:, 2:]) / 2, two[:, 2:] - two[:, :2]], axis=1) / 64
     for boxes, form in ((two, "xyxy"), (size, "xywh"), (centre, "cxcywh")):
         assert box_form([boxes], {(64, 64)}) == form
+    assert box_form([np.concatenate([two, size[:3]])], {(64, 64)}) == "xyxy"
+    for boxes, form in ((two, "xyxy"), (size, "xywh"), (centre, "cxcywh")):
         assert corners(boxes, form) * (64 if form == "cxcywh" else 1) == pytest.approx(two)

@@ -105,6 +105,10 @@ STRUCTURES = {
         lambda: (torch.sin(torch.linspace(0, 60, 4000))[None], 3),
         [("series", "series", "input"), ("label", "class", "target")],
     ),
+    "series": (
+        lambda: (torch.sin(torch.linspace(0, 20, 128)), 1),
+        [("series", "series", "input"), ("label", "class", "target")],
+    ),
     "segmentation": (
         lambda: (torch.rand(3, 32, 32), torch.randint(0, 5, (32, 32))),
         [("image", "image", "input"), ("mask", "mask", "target")],

@@ -32,6 +32,7 @@ def boxes(scan: Scan) -> Evidence:
             outside |= (left < -BEYOND * width) | (top < -BEYOND * height)
             outside &= sound
     bad = np.flatnonzero(empty | twins | outside)
+    beyond = "" if not outside.any() else _expression(scan, part.name, shares)
     split, index = scan.column("split"), scan.column("index")
     return Evidence(
         {
@@ -40,9 +41,23 @@ def boxes(scan: Scan) -> Evidence:
             "twins": int(twins.sum()),
             "outside": int(outside.sum()),
             "sample": [f"{split[i]} {int(index[i])}" for i in bad[:6]],
-            "where": f"{part.name}_empty > 0 or {part.name}_twins > 0",
+            "where": f"{part.name}_empty > 0 or {part.name}_twins > 0{beyond}",
         },
         place=scan.place(),
+    )
+
+
+def _expression(scan: Scan, boxes: str, shares: bool) -> str:
+    """The part of an expression that selects examples with boxes outside."""
+    image = next((p.name for p in scan.manifest.parts if p.kind == "image"), "")
+    sizes = ("1", "1") if shares else (f"{image}_width", f"{image}_height")
+    if not shares and sizes[0] not in scan.names:
+        known = _sizes(scan)
+        assert known is not None
+        sizes = (f"{known[0][0]:g}", f"{known[1][0]:g}")
+    ends = (("right", "left", sizes[0]), ("bottom", "top", sizes[1]))
+    return "".join(
+        f" or {boxes}_{far} > {1 + BEYOND} * {size} or {boxes}_{near} < -{BEYOND} * {size}" for far, near, size in ends
     )
 
 

@@ -14,12 +14,13 @@ MOST = 50_000
 
 
 def rank(scan: Scan) -> None:
-    """Note the columns `outlier` (how far out, as a modified z-score), `outlier_axis` and `outlier_rank` (1 is furthest).
+    """Note the columns `outlier` (how far out, as a modified z-score), `outlier_axis`, `outlier_rank` (1 is furthest), and
+    `alone`, the distance to the nearest neighbours, which shows what is odd on no single axis.
 
     Each split is ranked by itself; examples that could not be used are left out.
     """
     score, axis = np.full(scan.rows, np.nan), np.full(scan.rows, None, dtype=object)
-    place = np.full(scan.rows, np.nan)
+    place, alone = np.full(scan.rows, np.nan), np.full(scan.rows, np.nan)
     described = scan.numeric(tail=True)
     for split in scan.splits:
         rows = np.flatnonzero(scan.where(split.name) & scan.sound)
@@ -27,8 +28,14 @@ def rank(scan: Scan) -> None:
         distances = _distances(scan, rows)
         if not len(rows) or (not columns and distances is None):
             continue
+        if distances is not None:
+            alone[rows] = distances
         found = ranked(columns, distances=distances)
         score[rows], axis[rows], place[rows] = found.score, found.axis, found.rank
+    if np.isfinite(alone).any():
+        scan.note(
+            Column("alone", "number", "distance to neighbours", about="mean distance to the ten most alike of its split"), alone
+        )
     if np.isfinite(score).any():
         scan.note(
             Column("outlier", "number", "outlier", about="how far out it is on its worst axis: a modified z-score"), score

@@ -198,7 +198,7 @@ def box_form(arrays: Sequence[np.ndarray | None], sizes: set[tuple[int, int]]) -
         outside = (
             (found < -0.05 * limit).any(1) | (found > 1.05 * limit).any(1) if np.isfinite(limit) else np.zeros(len(found), bool)
         )
-        return float((10 * inverted + outside).mean())
+        return float((inverted | outside).mean())
 
     return min(("xyxy", "xywh", "cxcywh"), key=wrong)
 
@@ -278,7 +278,8 @@ def _smooth(array: np.ndarray) -> bool:
     if not np.isfinite(values).all():
         return False
     flat = values.ravel()
-    far = np.abs(flat - np.roll(flat, len(flat) // 2 + array.shape[-1] // 2)).mean()
+    aside = array.shape[-1] // 2 if len(flat) > array.shape[-1] else 0  # neither in the same row nor in the same column
+    far = np.abs(flat - np.roll(flat, len(flat) // 2 + aside)).mean()
     near = [np.abs(np.diff(values, axis=axis)).mean() for axis in range(values.ndim) if values.shape[axis] > 1]
     return bool(near) and far > 0 and all(n < SMOOTH * far for n in near)
 
