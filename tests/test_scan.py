@@ -558,3 +558,16 @@ def test_what_is_missing_is_none(tmp_path: Path) -> None:
     assert set(labels[scanned.where("train")]) == {"0", "1", "2"}
     assert set(labels[scanned.where("more")]) == {None}
     assert set(scanned.column("error")) == {None}
+
+
+def test_any_name_and_any_text_can_be_stored(tmp_path: Path) -> None:
+    from trainrecipe.table.store import write_parquet
+
+    path = tmp_path / "odd.parquet"
+    names = np.array(["plain", "half \ud800 pair", None, "ü"], dtype=object)
+    write_parquet(path, {'a "quoted" name': names, "row": np.arange(4)})
+    import duckdb
+
+    with duckdb.connect() as db:
+        found = db.execute(f'SELECT "a ""quoted"" name" FROM read_parquet(\'{path}\') ORDER BY row').fetchall()
+    assert found == [("plain",), ("half ? pair",), (None,), ("ü",)]

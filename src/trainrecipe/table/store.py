@@ -218,13 +218,27 @@ def write_parquet(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     LZ4, as zstd takes three times as long.
     """
     part = path.with_name(path.name + ".part")
+    table = {f"c{i}": _writable(c) for i, c in enumerate(columns.values())}
     chosen = ", ".join(
-        f'"{name}"' + ("::VARCHAR" if c.dtype.kind == "O" else "") + f' AS "{name}"' for name, c in columns.items()
+        f"c{i}{'::VARCHAR' if table[f'c{i}'].dtype.kind == 'O' else ''} AS {_identifier(name)}"
+        for i, name in enumerate(columns)
     )
     with _duckdb().connect() as db:
-        db.register("columns_to_write", dict(columns))
+        db.register("columns_to_write", table)
         db.execute(f"COPY (SELECT {chosen} FROM columns_to_write) TO '{_quoted(str(part))}' (FORMAT parquet, COMPRESSION lz4)")
     os.replace(part, path)
+
+
+def _writable(column: np.ndarray) -> np.ndarray:
+    """A column as it can be stored: texts without halves of surrogate pairs, which no encoding has."""
+    if column.dtype.kind != "O" or all(v is None or not isinstance(v, str) or v.isascii() for v in column):
+        return column
+    clean = [v.encode("utf-8", "replace").decode("utf-8") if isinstance(v, str) else v for v in column]
+    return np.array([*clean, None], dtype=object)[:-1]
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _duckdb() -> Any:
