@@ -225,7 +225,8 @@ def write_parquet(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     )
     with _duckdb().connect() as db:
         db.register("columns_to_write", table)
-        db.execute(f"COPY (SELECT {chosen} FROM columns_to_write) TO '{_quoted(str(part))}' (FORMAT parquet, COMPRESSION lz4)")
+        target = f"'{_quoted(str(part))}' (FORMAT parquet, COMPRESSION lz4)"
+        db.execute(f"COPY (SELECT {chosen} FROM columns_to_write) TO {target}")
     os.replace(part, path)
 
 
