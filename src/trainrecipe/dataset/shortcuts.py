@@ -19,6 +19,8 @@ Columns = Mapping[str, np.ndarray]
 FOLDS = 5
 BINS = 16
 """Bins of a column of numbers, with as many rows in each; more would stay nearly empty in a few hundred rows."""
+GAPS = 24
+"""Widest gaps of a column that are tried as its borders between classes."""
 LEVELS = 32
 """Values of a category that have an indicator of their own; rarer ones share one."""
 CLASSES = 20
@@ -137,7 +139,7 @@ def leaks(
     tried = _Trial.of(columns, labels, groups, seed)
     if isinstance(tried, str):
         return ()
-    blocks = {name: histogram(column) for name, column in tried.columns.items()}
+    blocks = {name: np.concatenate([histogram(c), segments(c)], 1) for name, c in tried.columns.items()}
     alone = {name: tried.told(name, block).gain for name, block in blocks.items()}
     found = []
     for name in sorted(alone, key=lambda n: -alone[n].value)[:most]:
@@ -328,6 +330,23 @@ def histogram(column: np.ndarray) -> Floats:
     else:
         codes = np.searchsorted(kinds, values)
     return np.concatenate([indicators(np.where(known, codes, len(kinds) + 1)), ranks(values)[:, None]], 1)
+
+
+def segments(column: np.ndarray) -> Floats:
+    """A numeric column as indicators of the stretches between its `GAPS` widest gaps.
+
+    A class that is written into a column with some noise makes islands, which quantiles would cut through.
+    """
+    if not is_numeric(column):
+        return np.zeros((len(column), 0))
+    values = numbers(column)
+    known = np.isfinite(values)
+    kinds = np.unique(values[known])
+    if len(kinds) < 3:
+        return np.zeros((len(column), 0))
+    widest = np.sort(np.argsort(-np.diff(kinds), kind="stable")[:GAPS])
+    cuts = (kinds[widest] + kinds[widest + 1]) / 2
+    return indicators(np.where(known, np.searchsorted(cuts, values), len(cuts) + 1), GAPS + 2)
 
 
 def numbers(column: np.ndarray) -> Floats:
