@@ -63,7 +63,7 @@ def run_script(folder: Path, body: str, monkeypatch: Any, rehearse: bool = False
     torch.manual_seed(0)
     listener = Listener(detail_always=True)
     if rehearse:
-        rehearsal = Rehearsal(listener.run)
+        rehearsal = Rehearsal(listener.run, seconds=600.0)  # however slow the machine is
         listener.on_event, listener.limit_batches = rehearsal.event, rehearsal.cut
         listener.run.rehearsal = True
     listener.install()

@@ -124,7 +124,7 @@ def test_indices_are_those_that_were_read() -> None:
 
 def test_a_rehearsal_sees_the_indices_that_it_leaves_out() -> None:
     listener = Listener(detail_always=True)
-    rehearsal = Rehearsal(listener.run)
+    rehearsal = Rehearsal(listener.run, seconds=600.0)  # however slow the machine is
     listener.on_event, listener.limit_batches = rehearsal.event, rehearsal.cut
     listener.install()
     try:

@@ -507,7 +507,7 @@ def _recipe(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_reads_named_data(tmp_path: Path) -> None:
     (tmp_path / "digits.py").write_text(DATA)
-    done = _recipe("data", "digits.py:splits", "--format", "json", cwd=tmp_path)
+    done = _recipe("data", "digits.py:splits", "--probe-seconds", "0", "--format", "json", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     record = json.loads(done.stdout)
     assert record["findings"][0]["check"] == "copies-across-splits"

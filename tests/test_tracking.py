@@ -52,11 +52,10 @@ def _recipe(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_predictions_are_those_of_the_script_and_nothing_changes(tmp_path: Path, workers: int) -> None:
+def test_predictions_are_those_of_the_script_and_nothing_changes(tmp_path: Path) -> None:
     import json
 
-    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT.replace("WORKERS", str(workers))))
+    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT.replace("WORKERS", "2")))
     bare = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert _recipe("data", "train.py", "--probe-seconds", "0", cwd=tmp_path).returncode in (0, 1)
     done = _recipe("run", "train.py", "--track-examples", "--no-experiments", cwd=tmp_path)
