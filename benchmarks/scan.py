@@ -104,7 +104,7 @@ def main() -> None:
         for _ in range(options.rounds):
             bare.append(timed(lambda make=make: sum(1 for _ in make())))  # type: ignore[misc]
             with tempfile.TemporaryDirectory() as folder:
-                ours.append(timed(lambda make=make, folder=folder: scan({"train": make()}, Path(folder), budget=1e9, shown=0)))  # type: ignore[misc]
+                ours.append(timed(lambda make=make, folder=folder: scan({"train": make()}, Path(folder), budget=1e9)))  # type: ignore[misc]
         b, o = statistics.median(bare), statistics.median(ours)
         print(f"| {name} | {b:.2f} | {o:.2f} | {o / b:.2f} |", flush=True)
     print(f"\nLargest memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")

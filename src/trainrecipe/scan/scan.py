@@ -52,7 +52,8 @@ LARGE = 2**24
 SLOW = 3e-4
 """Seconds to read an example from which on two workers beat none, where no loader says how many."""
 SHOWN = 1000
-"""Examples of a split whose looks are kept, drawn at random; all of a split with at most twice as many."""
+"""Examples of a split whose looks are kept, drawn at random; all of a split with at most twice as many. Of splits below fifty
+times as many it is one in fifty, but at least a fifth of this number: drawing them takes longer than measuring them."""
 DRAWN = 200
 """Of these, examples that are read several times where readings differ."""
 SEED = 0
@@ -353,7 +354,8 @@ class _Look:
         if self.source.is_stream:
             return Manner(self.source.name, self.layout, self.raw, self.random, frozenset(range(shown)), seed=SEED)
         every = np.concatenate(self.chunks(planned or 0)) if planned else np.zeros(0, np.int64)
-        order = np.random.default_rng(SEED + 1).permutation(every)[: shown if len(every) > 2 * shown else len(every)].tolist()
+        some = min(shown, max(shown // 5, len(every) // 50)) if len(every) > 2 * shown else len(every)
+        order = np.random.default_rng(SEED + 1).permutation(every)[:some].tolist()
         drawn = frozenset(order[:DRAWN] if self.random else ())
         fed = {i: fed_view(tensors) for i, tensors in self.source.fed.items()} if shown else {}
         return Manner(self.source.name, self.layout, self.raw, self.random, frozenset(order) | fed.keys(), drawn, fed, SEED)
