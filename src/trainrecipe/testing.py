@@ -103,13 +103,11 @@ def preload() -> None:
     import trainrecipe.capture.subjects
     import trainrecipe.exam
     import trainrecipe.scan.job
-    from trainrecipe.capture import rehearsal
 
     for module in pkgutil.iter_modules(importlib.import_module("trainrecipe.subjects").__path__, "trainrecipe.subjects."):
         importlib.import_module(module.name)
     assert built_in()
     assert all(m is not None for m in (numpy, sklearn, torch, trainrecipe))
-    rehearsal.PATIENCE = 5.0
     gc.freeze()  # collections in the forks do not look at what was imported
 
 

@@ -38,8 +38,6 @@ ENDING = 4.0
 """Seconds within which the end must be expected for a script to go on once enough was seen; stopped after half as many more."""
 LEAVING = 4.0
 """Seconds that a script gets for what comes behind its training loops when these were left early."""
-PATIENCE = 1.0
-"""By which these two times are multiplied; tests, which share a machine with others, take more."""
 PHASE = 80
 """Optimiser steps that a later phase of the training gets, when enough was seen as it begins."""
 _DETAIL = 30
@@ -187,7 +185,7 @@ class Rehearsal:
     def _too_slow(self) -> None:
         if not self._leave_loops():
             self._stop()
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE * LEAVING, 0.5)
+        signal.setitimer(signal.ITIMER_REAL, LEAVING, 0.5)
 
     def _go_on(self, seconds: float) -> None:
         self.going_on = True
@@ -196,7 +194,7 @@ class Rehearsal:
             self.lighten()
         sys.addaudithook(self._heard)
         signal.signal(signal.SIGALRM, self._late)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds, 0.5)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)
 
     def _late(self, number: int, frame: FrameType | None) -> None:
         """It takes longer than expected: stop the script, if this interrupts the script and not ourselves."""

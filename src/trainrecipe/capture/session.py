@@ -235,7 +235,7 @@ class Session:
 
         assert self.listener is not None
         data = subjects.data(self.listener, may_read=True)
-        splits, places, shuffled = program_splits(data)
+        splits, places = program_splits(data)
         if not splits:
             text = "the script was seen to read no data: no DataLoader gave a batch, and no model was fed"
             self.log("message", level="error", text=text)
@@ -244,7 +244,7 @@ class Session:
         def examine(found: list[Any]) -> None:
             examined(self.order, found, self.log)
 
-        study(self.order, splits, self.log, examine, kind="script", places=places, shuffled=shuffled, beside=(data,))
+        study(self.order, splits, self.log, examine, kind="script", places=places, beside=(data,))
 
     def _tell_of_examples(self, data: Any) -> None:
         """Add what became of every example to the table of the script's data, and draw how they were learnt."""

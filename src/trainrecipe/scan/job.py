@@ -41,7 +41,6 @@ def study(
     *,
     kind: str,
     places: Mapping[str, Place] | None = None,
-    shuffled: Mapping[str, bool] | None = None,
     beside: tuple[Any, ...] = (),
 ) -> Store:
     """Scan, examine the table (and what is `beside` it, such as the program's `Data`), and add what was computed to it.
@@ -69,7 +68,7 @@ def study(
             f"read on this machine, since a stream cannot be entered in its middle: {', '.join(streams)}"
         )
         store.save()
-    subject = Scan(store, places or {}, shuffled or {})
+    subject = Scan(store, places or {})
     log("summary", facts=overview.facts(store))
     with usual_defaults():
         examine([subject, *beside])

@@ -14,9 +14,9 @@ from trainrecipe.scan.defaults import usual_defaults
 from trainrecipe.scan.leaves import leaves, numbers
 from trainrecipe.scan.measures import images, series
 from trainrecipe.scan.measures.targets import _code
-from trainrecipe.scan.reading import seed_all
 from trainrecipe.scan.splits import Source
 from trainrecipe.scan.structure import Layout, Leaf, layout_of
+from trainrecipe.subjects.examples import seed_all
 
 KINDS = {"image": "image", "series": "series", "tokens": "tokens", "table": "table"}
 MOST = 3000

@@ -11,11 +11,11 @@ from trainrecipe.capture.listen.describe import innermost
 from trainrecipe.capture.rehearsal import BATCHES
 from trainrecipe.finding import Place
 from trainrecipe.scan.leaves import leaves
-from trainrecipe.scan.reading import hash_of, hashed_rows, seed_all, tensors_of
+from trainrecipe.scan.reading import hash_of, hashed_rows, tensors_of
 from trainrecipe.scan.splits import Source, flattened, of_loader
 from trainrecipe.subjects import contents
 from trainrecipe.subjects.data import Data
-from trainrecipe.subjects.examples import read_place
+from trainrecipe.subjects.examples import read_place, seed_all
 from trainrecipe.subjects.run import Loader
 
 MOST = 8
@@ -31,8 +31,8 @@ FED = 200
 """Examples of a split whose look as the model was fed it is kept."""
 
 
-def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str, bool]]:
-    """Splits in the order train, validation, test, with the line each comes from, and whether it is shuffled.
+def program_splits(data: Data) -> tuple[list[Source], dict[str, Place]]:
+    """Splits in the order train, validation, test, and the line each comes from.
 
     A loader that is trained on is `train`; one that is read while the training goes on is `validation`, one that is read only
     after its end `test`. Loaders that read the same examples of the same data set are one split; of those that one line makes
@@ -41,7 +41,6 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
     """
     found: list[Source] = []
     places: dict[str, Place] = {}
-    shuffled: dict[str, bool] = {}
     seen: list[_Made] = []
     folds = False
     for number, role in _roles(data):
@@ -57,10 +56,9 @@ def program_splits(data: Data) -> tuple[list[Source], dict[str, Place], dict[str
         source.place = str(place) if place is not None else ""
         source.fed = _fed(data, number, source)
         found.append(source)
-        shuffled[source.name] = record.shuffled
         if place is not None:
             places[source.name] = place
-    return (found, places, shuffled) if found else _without_loaders(data)
+    return (found, places) if found else _without_loaders(data)
 
 
 def _roles(data: Data) -> list[tuple[int, str]]:
@@ -138,7 +136,7 @@ def _name(role: str, found: list[Source]) -> str:
     return role if not same else f"{role} {same + 1}"
 
 
-def _without_loaders(data: Data) -> tuple[list[Source], dict[str, Place], dict[str, bool]]:
+def _without_loaders(data: Data) -> tuple[list[Source], dict[str, Place]]:
     found: list[Source] = []
     places: dict[str, Place] = {}
     tables = [("train", contents.training(data)), *(("validation", t) for t in contents.evaluations(data))]
@@ -152,7 +150,7 @@ def _without_loaders(data: Data) -> tuple[list[Source], dict[str, Place], dict[s
         found.append(source)
         if table.place is not None:
             places[source.name] = table.place
-    return found, places, {}
+    return found, places
 
 
 def _fed(data: Data, number: int, source: Source) -> dict[int, list[torch.Tensor]]:

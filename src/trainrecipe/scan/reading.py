@@ -6,7 +6,6 @@ An example that cannot be read, or is built otherwise than the others, becomes a
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from trainrecipe.scan.measures.stacked import joined
 from trainrecipe.scan.measures.texts import plain
 from trainrecipe.scan.raw import Tracer, stored
 from trainrecipe.scan.structure import Layout, Leaf
+from trainrecipe.subjects.examples import seed_all
 
 UNREADABLE = "unreadable"
 OTHER = "built otherwise"
@@ -346,10 +346,3 @@ def tensors_of(dataset: Any) -> list[torch.Tensor] | None:
     if type(dataset) is not TensorDataset or any(t.layout != torch.strided for t in dataset.tensors):
         return None
     return [t.detach().cpu() for t in dataset.tensors]
-
-
-def seed_all(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and PyTorch, so that a scan reads the same each time."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

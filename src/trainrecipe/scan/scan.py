@@ -24,11 +24,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from trainrecipe.capture.tape import RandomState
 from trainrecipe.scan.leaves import leaves, numbers
 from trainrecipe.scan.measures import measure_of
+from trainrecipe.scan.measures.stacked import blank
 from trainrecipe.scan.raw import Tracer, stored
-from trainrecipe.scan.reading import Chunk, Manner, Reader, StreamReader, hash_of, seed_all, tensors_of
+from trainrecipe.scan.reading import Chunk, Manner, Reader, StreamReader, hash_of, tensors_of
 from trainrecipe.scan.splits import Source, flattened, sources
 from trainrecipe.scan.structure import Layout, layout_of
 from trainrecipe.scan.views import fed_view
+from trainrecipe.subjects.examples import seed_all
 from trainrecipe.table.manifest import Column, Manifest, Part, Split
 from trainrecipe.table.store import Store
 from trainrecipe.wrong_use import WrongUse
@@ -110,7 +112,6 @@ class _Scan:
         self.tell = tell or (lambda *_: None)
         self.shown = shown
         self.elsewhere = elsewhere
-        self.began = time.perf_counter()
 
     def run(self) -> Store:
         layouts: dict[str, _Look] = {}
@@ -242,6 +243,8 @@ class _Look:
         self.chunk = CHUNK
         self.workers = 0
         self.most = 0
+        if source.batched:
+            self.notes.append(f"{source.name}: the data set gives batches by itself, so that each row is one of its batches")
         length = source.length
         if length == 0 or (length is None and not source.is_stream):
             self.notes.append(
@@ -414,7 +417,7 @@ def _together(chunks: list[Chunk]) -> tuple[dict[str, np.ndarray], list[tuple[in
     columns = {}
     for name in names:
         like = next(c.columns[name] for c in chunks if name in c.columns)
-        columns[name] = np.concatenate([c.columns[name] if name in c.columns else _missing(like, len(c)) for c in chunks])
+        columns[name] = np.concatenate([c.columns[name] if name in c.columns else blank(len(c), like) for c in chunks])
     views = [v for c in chunks for v in c.views]
     return columns, views, _stacked([c.thumbs for c in chunks], chunks), _stacked([c.vectors for c in chunks], chunks)
 
@@ -430,12 +433,6 @@ def _stacked(found: list[np.ndarray | None], chunks: list[Chunk]) -> np.ndarray 
         for f, c in zip(found, chunks, strict=True)
     ]
     return np.concatenate(kept)
-
-
-def _missing(like: np.ndarray, n: int) -> np.ndarray:
-    if like.dtype.kind == "O":
-        return np.full(n, None, dtype=object)
-    return np.full(n, np.nan) if like.dtype.kind == "f" else np.zeros(n, like.dtype)
 
 
 def _same(before: Manifest, now: Manifest) -> bool:

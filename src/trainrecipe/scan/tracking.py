@@ -39,7 +39,7 @@ def kept(histories: Mapping[tuple[int, bool], History], data: Data, folder: Path
 
     An evaluated split has what was predicted at its last evaluation; a trained one what was predicted while it was trained on.
     """
-    splits, _, _ = program_splits(data)
+    splits, _ = program_splits(data)
     numbers = {id(innermost(loader.dataset)[0]): record.dataset for record, loader in data.loaders}
     told: Told = {}
     for split in splits:

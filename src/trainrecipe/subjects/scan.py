@@ -26,13 +26,12 @@ T = TypeVar("T")
 class Scan:
     """A built table of examples. `places` are lines where the data set of a split is defined or its loader is made.
 
-    `shuffled` tells, by split, whether its loader draws in random order. Arrays are by row of the table. What is computed once
-    is kept in `memo`, and columns that are worth showing are noted in `found` by name, with their descriptions.
+    Arrays are by row of the table. What is computed once is kept in `memo`, and columns that are worth showing are noted in
+    `found` by name, with their descriptions.
     """
 
     store: Store
     places: Mapping[str, Place] = dataclasses.field(default_factory=dict)
-    shuffled: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     deadline: float = dataclasses.field(default_factory=lambda: time.perf_counter() + LONGEST)
     memo: dict[str, Any] = dataclasses.field(default_factory=dict)
     found: dict[str, tuple[Column, np.ndarray]] = dataclasses.field(default_factory=dict)

@@ -58,18 +58,18 @@ class CopiesAcrossSplits(Check):
     explains = ("train-val-overlap", "window-leakage", "group-leak", "time-leak")
 
     def measure(self, scan: Scan) -> Evidence | list[Evidence]:
+        import numpy as np
+
         from trainrecipe.dataset.copies import copies
 
         train = scan.training()
         if train is None or not scan.evaluations():
             return Evidence(missing="there is no split to train on and one to evaluate on")
         found = copies(scan)
+        trained = np.any([scan.where(other.name) for other in scan.trainings()], axis=0)
         made = []
         for split in scan.evaluations():
             here = scan.where(split.name)
-            trained = scan.where(train.name)
-            for other in scan.trainings():
-                trained = trained | scan.where(other.name)
             hit = found.across(here, trained)
             exact = hit & found.exact
             made.append(

@@ -34,7 +34,7 @@ def joined(pieces: Sequence[tuple[Sequence[int] | np.ndarray, Measured]], n: int
         at = np.asarray(rows)
         for name, column in piece.columns.items():
             if name not in whole.columns:
-                whole.columns[name] = _blank(n, column)
+                whole.columns[name] = blank(n, column)
             whole.columns[name][at] = column
         for kind in ("thumbs", "vectors"):
             part = getattr(piece, kind)
@@ -62,7 +62,8 @@ def odd(stack: np.ndarray) -> dict[int, str]:
     return found
 
 
-def _blank(n: int, like: np.ndarray) -> np.ndarray:
+def blank(n: int, like: np.ndarray) -> np.ndarray:
+    """A column of `n` entries of the type of another, in which nothing is: None, NaN or 0."""
     if like.dtype.kind == "O":
         return np.full(n, None, dtype=object)
     return np.full(n, np.nan, like.dtype) if like.dtype.kind == "f" else np.zeros(n, like.dtype)
