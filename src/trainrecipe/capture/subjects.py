@@ -207,7 +207,7 @@ def fill_parameters(listener: Listener) -> None:
         layer = owner if owner is not None else user_layer
         own_gradient = tensor.grad is not None and bool(dense(tensor.grad).any())
         history = listener.optimizers.updates.get(key, [])
-        stuck = [h["stuck"] for h in history if h["gradient"] > 0]
+        stuck = [h["stuck"] for h in history if h["gradient"] != 0]  # NaN is a gradient
         run.parameters.append(
             Parameter(
                 name=names.get(key, f"tensor{tuple(tensor.shape)}"),

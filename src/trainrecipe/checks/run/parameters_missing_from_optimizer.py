@@ -15,7 +15,8 @@ class ParametersMissingFromOptimizer(Check):
     What it checks
     --------------
     For each model that the script calls: parameters that require a gradient and receive one, are in no optimiser's groups,
-    and have not moved since the first step.
+    and have not moved since the first step. Where another fault keeps all gradients from a model that an optimiser holds in
+    part, its other parameters that are called count instead.
 
     Why it matters
     --------------
@@ -57,7 +58,8 @@ class ParametersMissingFromOptimizer(Check):
         model = run.models[number]
         own = [p for p in run.parameters if p.model == number and p.registered and p.trainable]
         held = [p for p in own if p.optimizers]
-        missing = [p for p in own if not p.optimizers and p.gradient and not p.moved and not p.asked]
+        cut = bool(held) and not any(p.gradient for p in own)
+        missing = [p for p in own if not p.optimizers and (p.called if cut else p.gradient) and not p.moved and not p.asked]
         forwards = [f for f in run.forwards if f.model == number and f.fed]
         later = [s.place for s in run.unreached if s.kind in ("build", "group")] if run.rehearsal else []
         optimizer = next((o for o in run.optimizers if o.number in stepping), None)
@@ -70,6 +72,7 @@ class ParametersMissingFromOptimizer(Check):
             "parts": _parts(missing),
             "training": any(f.training for f in forwards),
             "loaded": model.loaded,
+            "cut": cut,
             "later": [f"line {p.line}: {p.source}" for p in later[:2]],
         }
         return Evidence(data, place=optimizer.place if optimizer is not None else model.born)
@@ -87,9 +90,11 @@ class ParametersMissingFromOptimizer(Check):
         severity = Severity.NOTE if meant else Severity.ERROR if certain else Severity.WARNING
         return Ruling.found(
             severity,
-            f"{what} get gradients, but no optimiser holds them.",
+            f"{what} are held by no optimiser." if evidence["cut"] else f"{what} get gradients, but no optimiser holds them.",
             expected="each trainable parameter in an optimiser, or requires_grad False",
-            observed=f"{evidence['elements']:,} weights with gradients, in no optimiser, unchanged since the first step",
+            observed=f"{evidence['elements']:,} weights "
+            + ("beside those that the optimiser holds" if evidence["cut"] else "with gradients, in no optimiser")
+            + ", unchanged since the first step",
             fix="Give the optimiser model.parameters(), or add the missing part; if it is meant to be frozen, call "
             "requires_grad_(False) on it.",
             causes=(
