@@ -304,9 +304,12 @@ REMARKS = {
     "label noise": "Flagged are `suspect > 0` for trainrecipe and `find_label_issues` for cleanlab, at their "
     "defaults. trainrecipe judges by neighbours and a logistic regression, cleanlab by the "
     "regression alone: a better model would do better.",
-    "outliers": "No check of the data stage tells outliers. The ranking is that of `dataset.tails.ranked` over the columns "
-    "of the scan and the distance to neighbours; found are planted rows among as many first ones. Datalab and fastdup are "
-    "read alike, CleanVision by its flags. Datalab sees pictures averaged to 8 x 8, in which noise is plain grey.",
+    "outliers: noise": "Datalab sees pictures averaged to 8 x 8, in which noise is plain grey.",
+    "outliers: numbers": "Odd on no single axis, while the ranking is by the worst one, on which healthy rows are further out. "
+    "The column `alone` of the table, the distance to neighbours, is meant for these and is not asked here.",
+    "outliers": "No check judges outliers, since every set has a furthest row; the table ranks them. Asked is the ranking of "
+    "`dataset.tails.ranked` over the columns of the inputs and the distance to neighbours, in both splits together; found are "
+    "planted rows among as many first ones. Datalab and fastdup are read alike, CleanVision by its flags.",
     "shift": "Datalab's test is of rows in order, training before test. Columns of few values, such as "
     "the sex in diabetes, give any change away: their old values do not occur any more.",
     "metadata": "Datalab looks for correlations of CleanVision's measurements with the labels.",
@@ -314,10 +317,9 @@ REMARKS = {
     "time leak": "Datalab says whether rows depend on their order, not whether the split ignores it: it "
     "speaks in the twins as well, which are the same series cut in two.",
     "group leak": "No peer asks. Persons are named by a part `person_id` of the examples.",
-    "boxes: all": "By design not seen since boxes are read in the form that fits most of them: what "
-    "the model expects is not in the data.",
-    "boxes: one": "The form of all boxes is told from a few examples, and a few boxes that no other form explains decide it.",
-    "boxes: outside": "The finding counts them rightly, but its expression selects only empty and double boxes.",
+    "boxes: one": "Missed are examples all of whose boxes have an area when they are read as two corners as well.",
+    "boxes: all": "By design not seen: boxes are read in the form that fits most of them, and which one the model expects is "
+    "not in the data.",
     "boxes": "No peer asks without the predictions of a detector.",
     "mixed ranges": "No peer asks; pictures in files have one range.",
     "sentinels": "No peer asks.",
