@@ -40,8 +40,7 @@ from planted import DEFECTS, Case, clean
 from trainrecipe.check import built_in
 from trainrecipe.dataset.copies import copies
 from trainrecipe.dataset.label_noise import conflicts
-from trainrecipe.dataset.neighbours import nearest
-from trainrecipe.dataset.tails import ranked
+from trainrecipe.dataset.outliers import rank
 from trainrecipe.exam import examine
 from trainrecipe.finding import Finding, Severity
 from trainrecipe.scan.scan import scan
@@ -84,7 +83,8 @@ def ours(case: Case) -> Answer:
                 said["score"] = subject.found["suspect"][1].tolist()
                 said["interval"] = [mine[0].evidence[k] for k in ("low", "share", "high")]
             case "outliers":
-                said["score"] = _farness(subject)
+                rank(subject)
+                said["score"] = np.nan_to_num(subject.found["outlier"][1]).tolist()
         return said
 
 
@@ -104,14 +104,6 @@ def _selected(subject: Scan, findings: Iterable[Finding]) -> list[int]:
     rows = {int(r) for f in findings for r in table.rows(f.evidence["where"])}
     table.close()
     return sorted(rows)
-
-
-def _farness(subject: Scan) -> list[float]:
-    """How far out rows are along their worst column, or from their neighbours."""
-    kept = {p.name for p in subject.manifest.inputs()}
-    columns = {c.name: subject.column(c.name) for c in subject.numeric(tail=True) if c.part in kept}
-    distance = 1 - nearest(subject.vectors(np.arange(subject.rows)), 10).similarities
-    return ranked(columns, distances=distance).score.tolist()
 
 
 def write_case(case: Case, folder: Path) -> None:
@@ -307,9 +299,9 @@ REMARKS = {
     "outliers: noise": "Datalab sees pictures averaged to 8 x 8, in which noise is plain grey.",
     "outliers: numbers": "Odd on no single axis, while the ranking is by the worst one, on which healthy rows are further out. "
     "The column `alone` of the table, the distance to neighbours, is meant for these and is not asked here.",
-    "outliers": "No check judges outliers, since every set has a furthest row; the table ranks them. Asked is the ranking of "
-    "`dataset.tails.ranked` over the columns of the inputs and the distance to neighbours, in both splits together; found are "
-    "planted rows among as many first ones. Datalab and fastdup are read alike, CleanVision by its flags.",
+    "outliers": "No check judges outliers, since every set has a furthest row; the table ranks them. Asked is its column "
+    "`outlier`, how far out an example is on its worst axis or from its neighbours; found are planted rows among as many first "
+    "ones. Datalab and fastdup are read alike, CleanVision by its flags.",
     "shift": "Datalab's test is of rows in order, training before test. Columns of few values, such as "
     "the sex in diabetes, give any change away: their old values do not occur any more.",
     "metadata": "Datalab looks for correlations of CleanVision's measurements with the labels.",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,23 +102,15 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_splits_are_what_a_program_does_with_its_data(tmp_path: Path, name: str) -> None:
+def test_splits_are_what_a_program_does_with_its_data(tmp_path: Path, name: str, ask: Any) -> None:
     body, expected = PROGRAMS[name]
     (tmp_path / "train.py").write_text(HEAD + textwrap.dedent(body))
-    done = subprocess.run(
-        [sys.executable, "-m", "trainrecipe", "data", "train.py", "--probe-seconds", "0", "--format", "json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    record = json.loads(done.stdout)
-    assert record["status"] in ("finished", "rehearsed"), done.stderr
-    splits = {s.name: s.read for s in Store.open(tmp_path / ".trainrecipe" / "data" / "train").manifest.splits}
+    seen = ask(str(tmp_path / "train.py"), data=str(tmp_path / "table"))
+    assert seen["status"] in ("finished", "rehearsed"), seen["errors"]
+    splits = {s.name: s.read for s in Store.open(tmp_path / "table").manifest.splits}
     assert splits.keys() == expected.keys()
     assert all(expected[k] is None or abs(n - (expected[k] or 0)) <= 1 for k, n in splits.items())
-    loud = [f["check"] for f in record["findings"] if f["severity"] != "note"]
-    assert not loud
+    assert not [f["check"] for f in seen["findings"] if f["severity"] != "note"]
 
 
 def test_the_form_of_boxes_is_the_one_that_fits() -> None:

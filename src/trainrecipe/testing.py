@@ -121,10 +121,11 @@ def observe(
     only: Sequence[str] = (),
     processes: int = 1,
     knob: str = "",
-    data: bool = False,
+    data: bool | str = False,
 ) -> Observed:
     """Run one script in a forked child, in an empty folder, and read back its record; with several `processes`, as torchrun
-    would start it, in that many; with a `knob`, after trials with its values; with `data`, as `recipe data` does."""
+    would start it, in that many; with a `knob`, after trials with its values; with `data`, as `recipe data` does, with its
+    table in that folder if it is one."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-test-") as folder:
         work = Path(folder, "work")
@@ -138,11 +139,11 @@ def observe(
             budget=budget,
             seed_offset=seed_offset,
             only=list(only),
-            data=str(Path(folder, "table")) if data else "",
+            data=(data if isinstance(data, str) else str(Path(folder, "table"))) if data else "",
             scan_seconds=30.0,
         )
         if data:
-            Path(order.data).mkdir()
+            Path(order.data).mkdir(parents=True)
         if twice:
             again = dataclasses.replace(order, log="", scratch=str(Path(folder, "s2")), fingerprint=str(Path(folder, "2.json")))
             _wait(_fork(again, work, Path(folder, "again")))

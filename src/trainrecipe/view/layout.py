@@ -18,10 +18,10 @@ def text(words: str, style: str = "") -> Text:
     return Text(clean(words), style, overflow="fold")
 
 
-def labelled(rows: Iterable[tuple[RenderableType, RenderableType]], width: int = 11) -> Table:
-    """Labels in a narrow column, values beside them."""
+def labelled(rows: Iterable[tuple[RenderableType, RenderableType]], width: int = 11, widest: int = 0) -> Table:
+    """Labels in a narrow column, as wide as the longest of them up to `widest`, values beside them."""
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=width, no_wrap=True)
+    grid.add_column(min_width=width, max_width=max(width, widest), no_wrap=True)
     grid.add_column(overflow="fold")
     for label, value in rows:
         grid.add_row(label, value)

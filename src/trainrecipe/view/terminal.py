@@ -45,7 +45,7 @@ def _head(record: Record) -> Iterator[RenderableType]:
     yield text(phrases.ending(record), "dim" if record.status in phrases.SOUND else "bold red")
     if record.facts:
         yield Text()
-        yield labelled((text(k, "dim"), text(v)) for k, v in record.facts.items())
+        yield labelled(((text(k, "dim"), text(v)) for k, v in record.facts.items()), widest=20)
     for level, message in record.messages:
         mark, ink = _LEVELS.get(level, ("·", "dim"))
         yield labelled([(text(mark, ink), text(message, ink))], width=1)
