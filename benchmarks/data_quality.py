@@ -283,7 +283,6 @@ cleanlab is 2.9.0, CleanVision 0.3.7, imagededup 0.3.3, fastdup 2.54.
 REMARKS = {
     "exact copies within": "Every tool finds equal contents: these tables tell of false pairs, and of time.",
     "near-duplicates: cropped": "Documented as not seen by trainrecipe.",
-    "near-duplicates: mirrored": "Documented as not seen by trainrecipe.",
     "near-duplicates: 15 %": "White strokes of the grey digits are cut off at 255 by it, so that more than the "
     "brightness changes.",
     "near-duplicates: texts": "No two texts of a base set share three in ten of their 3-word shingles, the measure by which "

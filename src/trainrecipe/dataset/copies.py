@@ -18,6 +18,8 @@ WINDOW = 64
 PADDED = 0.2
 MOST = 1_000_000
 """Examples among which copies are sought by how they look; of more, these many at random. Equal contents are found in all."""
+MIRRORED = 200_000
+"""Pictures among which mirror images are sought, too, which takes as long again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +103,21 @@ def _near(scan: Scan, sound: np.ndarray) -> Pairs:
         column = name if name in scan.names else f"{name}_text"
         found = near_duplicate_texts([str(t) for t in scan.column(column)[rows]])
     elif kind == "image" and scan.thumbs is not None:
-        found = near_duplicates(np.asarray(scan.thumbs)[rows], labels=given)
+        found = _pictures(np.asarray(scan.thumbs)[rows], given)
     elif kind in ("table", "series", "tensor") and scan.has_vectors:
         found = near_duplicates(scan.vectors(rows), labels=given)
     else:
         return Pairs.none()
     return Pairs.of(rows[found.a], rows[found.b], found.similarity)
+
+
+def _pictures(thumbs: np.ndarray, labels: np.ndarray | None) -> Pairs:
+    """Pictures that are nearly copies, of one another or of one another's mirror images."""
+    n = len(thumbs)
+    if n > MIRRORED:
+        return near_duplicates(thumbs, labels=labels)
+    both = None if labels is None else np.tile(labels, 2)
+    found = near_duplicates(np.concatenate([thumbs, thumbs[:, :, ::-1]]), labels=both)
+    a, b = found.a % n, found.b % n
+    other = a != b  # a symmetrical picture is its own mirror image
+    return Pairs.of(a[other], b[other], found.similarity[other])
