@@ -355,7 +355,7 @@ def test_unrelated_metadata_have_uniform_p_values(numeric: bool, grouped: bool) 
 @pytest.mark.parametrize("name", [*CLEAN, "diabetes"])
 def test_honest_features_are_no_leaks_and_a_copy_of_the_label_is(name: str) -> None:
     x, y = load(name)
-    table = {str(i): column for i, column in enumerate(x.T)}
+    table = {str(i): column for i, column in enumerate(x.T[-30:])}
     assert not any(leak.suspicious for leak in shortcuts.leaks(table, y))
     copy = {**table, "copy": 3.0 - 2 * y if name == "diabetes" else np.exp(y)}
     found = shortcuts.leaks(copy, y)[0]

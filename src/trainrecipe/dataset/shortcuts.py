@@ -254,7 +254,6 @@ def _monotone(column: np.ndarray, targets: Floats) -> float:
 class Ridge:
     """Ridge regressions of many targets on one matrix (rows, columns), each row predicted by those of other folds.
 
-    The solution is linear in the targets, so each fold is factorised once, however many permutations of the targets follow.
     `strength` is the penalty; 1 suits indicators and standardised columns. Predictions are the mean of the fold's training
     targets plus the regression; with `centred` they leave out that mean, which runs against the held-out targets.
     """
@@ -264,14 +263,15 @@ class Ridge:
         for k in range(int(fold.max()) + 1):
             known, asked = matrix[fold != k], matrix[fold == k]
             known, asked = known - known.mean(0), asked - known.mean(0)
-            self.parts.append((asked, np.linalg.solve(known.T @ known + strength * np.eye(known.shape[1]), known.T)))
+            self.parts.append((asked, known.T, known.T @ known + strength * np.eye(known.shape[1])))
 
     def __call__(self, targets: Floats, *, centred: bool = False) -> Floats:
         """Predictions of targets (rows, any number of them), of the same shape."""
         made = np.empty_like(targets, dtype=float)
-        for k, (asked, solved) in enumerate(self.parts):
+        for k, (asked, known, moments) in enumerate(self.parts):
             mean = targets[self.fold != k].mean(0)
-            made[self.fold == k] = asked @ (solved @ (targets[self.fold != k] - mean)) + (0.0 if centred else mean)
+            slopes = np.linalg.solve(moments, known @ (targets[self.fold != k] - mean))
+            made[self.fold == k] = asked @ slopes + (0.0 if centred else mean)
         return made
 
 
