@@ -16,7 +16,8 @@ DEAD = 0.5
 ZERO = 0.2
 """Share of the steps with a rate of zero: linear and cosine decay over the whole run have none."""
 SMALL = 0.02
-"""Highest factor that a schedule ever applies to the rate it was built with. Healthy ones reach 1."""
+"""Highest factor that a schedule ever applies to the rate it was built with, unless it is that rate itself. Healthy ones
+reach 1."""
 LOW = 0.9
 """Share of the steps below a tenth of the peak, for a schedule whose lengths are those of a run in epochs."""
 LENGTHS = ("T_max", "step_size", "milestones", "total_iters", "total_steps")
@@ -111,10 +112,12 @@ class LearningRateStarved(Check):
             return None
         built, reached = evidence["built"], max(evidence["peak"], evidence["beyond"] or 0.0)
         rising = evidence["beyond"] is None and evidence["curve"][-1][1] >= evidence["peak"]
-        if built <= 0 or built > ABSOLUTE or reached > SMALL * built or rising or reached == 0:
+        if built <= 0 or built > ABSOLUTE or rising or reached == 0:
             return None
         factor = reached / built
         same = abs(factor / built - 1) < 0.01
+        if factor > SMALL and not same:
+            return None
         hint = ": exactly the square of that rate" if same else ""
         return Ruling.found(
             Severity.WARNING,
