@@ -257,6 +257,14 @@ def _loops(function: ast.AST) -> bool:
 def _is_write(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return name in _WRITES or name.startswith("_foreach_")
+        return (name in _WRITES and not _from_itself(node)) or name.startswith("_foreach_")
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
     return any(isinstance(t, ast.Attribute) and t.attr == "data" for t in targets)
+
+
+def _from_itself(call: ast.Call) -> bool:
+    """Whether an object is given back what it holds, as by `net.load_state_dict(net.state_dict())`."""
+    if not isinstance(call.func, ast.Attribute) or len(call.args) != 1:
+        return False
+    given = call.args[0].func if isinstance(call.args[0], ast.Call) else None
+    return isinstance(given, ast.Attribute) and ast.unparse(given.value) == ast.unparse(call.func.value)

@@ -26,9 +26,9 @@ WORDS = 200
 """Different tokens from which they are words, none of which makes up half of a text."""
 SOME, NEARLY = 30, 0.8
 """Fewer tokens may be words, too, where one of them takes nearly all positions."""
-FEW, LOWEST = 10, 4
+TINY, FEW, LOWEST = 3, 10, 4
 """Still fewer tokens may be words of a tiny vocabulary, where the commonest one and that of the padding are both among the
-lowest numbers, which are set aside for tokens that are no words."""
+lowest numbers, which are set aside for tokens that are no words; and the fewest where nearly all positions are the one."""
 MOST, ENDS = 4, 0.95
 """Tokens at the ends of rows that may be padding, and the share of all its places that padding has there."""
 VARIED = 20
@@ -86,7 +86,8 @@ class PaddingShare(Check):
         common = _unknown(train.x, train.x)
         padding = int(first["token"]) if first["share"] > FILLED else LOWEST
         special = 0 <= padding < LOWEST and 0 <= common["token"] < LOWEST and padding != common["token"]
-        if common["kinds"] >= (FEW if special else SOME if common["share"] >= NEARLY else WORDS):
+        nearly = common["share"] >= NEARLY
+        if common["kinds"] >= ((TINY if nearly else FEW) if special else SOME if nearly else WORDS):
             found.append(Evidence({"kind": "common", **common}, place=train.place))
         for other in evaluations(data):
             if other.x.ndim == 2 and not other.x.is_floating_point():

@@ -18,7 +18,11 @@ LEAST, MOST = 4, 50
 EACH = 5
 ORDERED = 0.35
 """Rank correlation between the distance of two classes' inputs and the difference of their numbers, above which the numbers
-mean something."""
+mean something, if numbers that are dealt out at random reach it less often than `CHANCE`."""
+CLEAR = 0.6
+"""Such a correlation that needs no test; four classes have too few orders for one."""
+CHANCE = 0.05
+DEALS = 500
 REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 
@@ -69,12 +73,14 @@ class RegressionOnClasses(Check):
         whole = bool((kinds == kinds.round()).all()) and LEAST <= len(kinds) <= MOST and bool((kinds.diff() == 1).all())
         if not whole or float(kinds[0]) not in (0.0, 1.0) or int(counts.min()) < EACH:
             return Evidence(missing="the targets are no few consecutive whole numbers from 0 or 1 on")
-        return Evidence({"kinds": len(kinds), "order": _order(table), "rows": table.rows}, place=table.batches[0].place)
+        order, chance = _order(table)
+        data_ = {"kinds": len(kinds), "order": order, "chance": chance, "rows": table.rows}
+        return Evidence(data_, place=table.batches[0].place)
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
         says = f"{e['kinds']} targets, whose inputs differ in step with their numbers at a rank correlation of {e['order']:.2f}"
-        if e["order"] >= ORDERED:
+        if e["order"] >= CLEAR or (e["order"] >= ORDERED and e["chance"] <= CHANCE):
             return Ruling.passed(says)
         return Ruling.found(
             Severity.NOTE,
@@ -85,8 +91,9 @@ class RegressionOnClasses(Check):
         )
 
 
-def _order(table: Table) -> float:
-    """Rank correlation between the distance of class means and the difference of class numbers."""
+def _order(table: Table) -> tuple[float, float]:
+    """Rank correlation between the distance of class means and the difference of class numbers, and the share of random
+    numberings that reach it."""
     import torch
 
     from trainrecipe.subjects.features import features
@@ -96,12 +103,22 @@ def _order(table: Table) -> float:
     x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-6)
     kinds = torch.unique(table.y)
     means = torch.stack([x[table.y == k].mean(0) for k in kinds])
-    apart = torch.cdist(means, means)
-    steps = (kinds[:, None] - kinds[None]).abs()
-    upper = torch.triu(torch.ones_like(steps), 1).bool()
-    a, b = _ranks(apart[upper].double()), _ranks(steps[upper])
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt().clamp_min(1e-12))
+    apart = torch.cdist(means, means).double()
+    rows, columns = torch.triu_indices(len(kinds), len(kinds), 1)
+    steps = _standard(_ranks((kinds[rows] - kinds[columns]).abs()))
+    dealt = torch.Generator().manual_seed(0)
+    deals = [torch.arange(len(kinds)), *(torch.randperm(len(kinds), generator=dealt) for _ in range(DEALS))]
+    ranks = _ranks(apart[rows, columns])
+    place = torch.zeros(len(kinds), len(kinds), dtype=torch.double)
+    place[rows, columns] = place[columns, rows] = _standard(ranks)
+    reached = torch.stack([(place[deal[rows], deal[columns]] * steps).sum() for deal in deals])
+    return float(reached[0]), float((reached[1:] >= reached[0] - 1e-9).double().mean())
+
+
+def _standard(values: torch.Tensor) -> torch.Tensor:
+    """Of mean 0 and length 1."""
+    centred = values - values.mean()
+    return centred / centred.norm().clamp_min(1e-12)
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
