@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge as SlowRidge
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from trainrecipe.dataset import grouping, label_noise, shift, shortcuts, tails
+from trainrecipe.dataset.same_targets import near_by_target
 
 CLEAN = ("digits", "wine", "breast_cancer", "iris")
 LEVELS = (0.05, 0.1, 0.25, 0.5)
@@ -562,3 +563,31 @@ def test_natural_targets_have_no_spikes(seed: int) -> None:
         np.full(9, np.nan),
     ):
         assert tails.spikes(np.asarray(y, dtype=float)) == ()
+
+
+# ---- copies that are told by their targets
+
+
+def _diabetes() -> tuple[np.ndarray, np.ndarray]:
+    found = datasets.load_diabetes()
+    return found.data / found.data.std(0), found.target
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.4])
+def test_noisy_copies_are_told_by_their_targets(noise: float) -> None:
+    x, y = _diabetes()
+    rng = np.random.default_rng(1)
+    copies = [x + noise * rng.normal(size=x.shape) for _ in range(2)]
+    found = near_by_target(np.concatenate([x, *copies]), np.tile(y, 3))
+    assert len(found) > len(x)
+    assert np.mean(found.a % len(x) == found.b % len(x)) > 0.98
+    assert not len(near_by_target(x, y))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_rounded_targets_tell_of_no_copies(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, width = int(rng.integers(200, 3000)), int(rng.integers(1, 12))
+    x = rng.normal(size=(rows, width))
+    y = x @ rng.normal(size=width) + np.sin(3 * x[:, 0]) + rng.normal(0, rng.choice([0, 0.01, 0.3, 1]), rows)
+    assert not len(near_by_target(x, np.round(y * rng.choice([3, 10, 30, 100]))))

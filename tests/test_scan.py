@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -18,15 +19,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import xxhash
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
 
+from trainrecipe.scan import views
 from trainrecipe.scan.leaves import leaves
-from trainrecipe.scan.measures import tokens
+from trainrecipe.scan.measures import images, tokens
+from trainrecipe.scan.measures.stacked import odd
 from trainrecipe.scan.raw import Tracer, stored
-from trainrecipe.scan.reading import hash_of
+from trainrecipe.scan.reading import hash_of, hashed_rows
 from trainrecipe.scan.scan import scan
 from trainrecipe.scan.structure import layout_of
 from trainrecipe.subjects.scan import Scan
@@ -431,7 +435,41 @@ def test_hashes_are_of_content_shape_and_type() -> None:
     assert hash_of(["a"]) != hash_of(["b"])
 
 
+@pytest.mark.parametrize("array", [np.arange(24.0).reshape(4, 2, 3).transpose(0, 2, 1), np.arange(4), np.zeros((4, 0, 2))])
+def test_hashes_of_many_examples_are_those_of_each(array: np.ndarray) -> None:
+    assert hashed_rows([array], 4).tolist() == [hash_of([example]) for example in array]
+    assert hashed_rows([array, list("abcd")], 4).tolist() == [hash_of(pair) for pair in zip(array, "abcd", strict=True)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 9), (1, 7, 1), (3, 64, 48), (1, 160, 160)])
+def test_pictures_are_written_without_loss(shape: tuple[int, ...]) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(views.png(planes)))))
+    assert np.array_equal(np.atleast_3d(image).transpose(2, 0, 1), planes)
+
+
 # ---- measures against slow twins
+
+
+@pytest.mark.parametrize("size", [(32, 64), (28, 28), (9, 17), (16, 40)])
+def test_averages_over_a_grid_are_those_of_adaptive_pooling(size: tuple[int, int]) -> None:
+    pictures = torch.rand(5, 3, *size, generator=torch.Generator().manual_seed(0))
+    for side in (8, 16):
+        assert torch.allclose(images.averages(pictures, side), F.adaptive_avg_pool2d(pictures, side), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "uint8", "int64", "bool"])
+def test_odd_examples_are_told_like_by_a_slow_twin(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    for width in (3, 20):
+        stack = rng.integers(0, 2, (60, width)).astype(kind)
+        stack[::7] = stack[::7, :1]
+        if kind.startswith("float"):
+            stack[rng.random(stack.shape) < 0.01] = np.nan
+            stack[5], stack[6, 0] = np.inf, -np.inf
+        slow = {i: "constant" for i, row in enumerate(stack) if width >= 16 and (row == row[0]).all()}
+        slow |= {i: "not finite" for i, row in enumerate(stack) if not np.isfinite(row).all()}
+        assert odd(stack) == slow
 
 
 def test_tokens_are_measured_like_a_slow_twin() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from trainrecipe.dataset.near_duplicates import Pairs, groups, near_duplicates
+from trainrecipe.dataset.same_targets import near_by_target
 from trainrecipe.dataset.shingles import near_duplicate_texts
 from trainrecipe.subjects.scan import Scan
 from trainrecipe.table.manifest import Column
@@ -105,7 +106,7 @@ def _near(scan: Scan, sound: np.ndarray) -> Pairs:
     elif kind == "image" and scan.thumbs is not None:
         found = _pictures(np.asarray(scan.thumbs)[rows], given)
     elif kind in ("table", "series", "tensor") and scan.has_vectors:
-        found = near_duplicates(scan.vectors(rows), labels=given)
+        found = _measured(scan.vectors(rows), scan.numbers() if kind == "table" else None, rows)
     else:
         return Pairs.none()
     return Pairs.of(rows[found.a], rows[found.b], found.similarity)
@@ -121,3 +122,11 @@ def _pictures(thumbs: np.ndarray, labels: np.ndarray | None) -> Pairs:
     a, b = found.a % n, found.b % n
     other = a != b  # a symmetrical picture is its own mirror image
     return Pairs.of(a[other], b[other], found.similarity[other])
+
+
+def _measured(vectors: np.ndarray, targets: np.ndarray | None, rows: np.ndarray) -> Pairs:
+    """Vectors of numbers that are nearly copies, or are so by their targets, too."""
+    found = near_duplicates(vectors)
+    more = Pairs.none() if targets is None else near_by_target(vectors, targets[rows].astype(float))
+    a, b = np.append(found.a, more.a), np.append(found.b, more.b)
+    return Pairs.of(a, b, np.append(found.similarity, more.similarity))

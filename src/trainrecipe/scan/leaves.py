@@ -11,6 +11,7 @@ import torch
 
 Path = tuple[str | int, ...]
 """Keys and positions from the whole example to a leaf."""
+_NUMERIC = (np.ndarray, np.generic, int, float, bool, list)
 MOST_LEAVES = 64
 DEEPEST = 6
 
@@ -60,6 +61,8 @@ def _all(item: list[Any], kinds: tuple[type, ...]) -> bool:
 
 def is_picture(value: Any) -> bool:
     """Whether it is an image of Pillow."""
+    if isinstance(value, torch.Tensor | np.ndarray):  # which are slow to tell what they have not
+        return False
     return hasattr(value, "mode") and hasattr(value, "convert") and hasattr(value, "getbbox")
 
 
@@ -68,18 +71,17 @@ def numbers(value: Any) -> np.ndarray | None:
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_meta or value.is_complex():
             return None
-        value = value.detach().cpu()
-        array: np.ndarray = (value.float() if value.dtype is torch.bfloat16 else value).numpy()
+        array: np.ndarray = (value.float() if value.dtype is torch.bfloat16 else value).numpy(force=True)
         return array
-    if is_picture(value):
-        value = value.convert("RGB") if value.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV") else value
-        return np.asarray(value)
-    if isinstance(value, np.ndarray | np.generic | int | float | bool | list) or hasattr(value, "to_numpy"):
+    if isinstance(value, _NUMERIC) or hasattr(value, "to_numpy"):
         try:
             array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
         except (ValueError, TypeError, OverflowError):
             return None
         return array if array.dtype.kind in "biuf" else None
+    if is_picture(value):
+        value = value.convert("RGB") if value.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV") else value
+        return np.asarray(value)
     return None
 
 

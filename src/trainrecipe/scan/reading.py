@@ -16,8 +16,8 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset, get_worker
 
 from trainrecipe.scan import views
 from trainrecipe.scan.leaves import is_picture, leaves, numbers
-from trainrecipe.scan.measures import Measured, measure_of
-from trainrecipe.scan.measures.stacked import joined
+from trainrecipe.scan.measures import Measured, Values, measure_of
+from trainrecipe.scan.measures.stacked import joined, stacked
 from trainrecipe.scan.measures.texts import plain
 from trainrecipe.scan.raw import Tracer, stored
 from trainrecipe.scan.structure import Layout, Leaf
@@ -146,9 +146,9 @@ class _Source:
         self.columns = tensors_of(dataset)
 
     def chunk(self, indices: np.ndarray) -> Chunk:
-        seed_all(self.manner.seed + int(indices[0]) if len(indices) else 0)
         if self.columns is not None:
             return self.measured.stacks(indices, [c[torch.from_numpy(indices)] for c in self.columns], self._again)
+        seed_all(self.manner.seed + int(indices[0]) if len(indices) else 0)
         items: list[Any] = []
         raws: list[Any] = []
         paths: list[str] = []
@@ -156,13 +156,14 @@ class _Source:
             raw, path = None, ""
             try:
                 if self.tracer is not None:
-                    items.append(self.tracer[i])
+                    item = self.tracer[i]
                     raw, path = self.tracer.raw, self.tracer.path
                 else:
-                    items.append(self.dataset[i])
+                    item = self.dataset[i]
                     raw = self.stored(i) if self.stored is not None else None
             except Exception as error:
-                items = [*items, error]
+                item = error
+            items.append(item)
             raws.append(raw)
             paths.append(path)
         return self.measured.chunk(indices, items, raws, paths, self._again)
@@ -180,16 +181,12 @@ class _Measurer:
 
     def stacks(self, indices: np.ndarray, columns: Sequence[torch.Tensor], again: Any) -> Chunk:
         """Rows of examples that are there as whole tensors."""
-        values: list[Any] = []
-        for leaf in self.leaves:
-            column = columns[int(leaf.path[0])]
-            array = numbers(column)
-            values.append(array if array is not None else list(column))
+        held = [columns[int(leaf.path[0])] for leaf in self.leaves]
+        parts = [list(c) if (array := numbers(c)) is None else array for c in held]
         whole = Rows(len(indices))
-        for leaf, value in zip(self.leaves, values, strict=True):
-            whole.add(leaf, measure_of(leaf.part.kind).measure(leaf, value), np.arange(len(indices)))
-        inputs = [v for leaf, v in zip(self.leaves, values, strict=True) if leaf.part.role == "input"]
-        hashes = hashed_rows(inputs, len(indices))
+        for leaf, values in zip(self.leaves, parts, strict=True):
+            self._measure(whole, leaf, values, range(len(indices)))
+        hashes = hashed_rows(self._inputs(parts), len(indices))
         shown = [(int(i), tuple(c[n] for c in columns)) for n, i in enumerate(indices.tolist()) if i in self.manner.shown]
         return whole.chunk(self.manner.split, indices, hashes, [""] * len(indices), self._views(shown, {}, again))
 
@@ -198,8 +195,7 @@ class _Measurer:
     ) -> Chunk:
         """Rows of examples as they were read; in place of an example may be the error that came of reading it."""
         whole = Rows(len(items))
-        good: list[int] = []
-        taken: list[list[Any]] = []
+        taken: dict[int, tuple[list[Any], list[np.ndarray | None]]] = {}
         for n, item in enumerate(items):
             if isinstance(item, Exception):
                 whole.fail(n, UNREADABLE, f"{type(item).__name__}: {item}")
@@ -209,17 +205,26 @@ class _Measurer:
             except LookupError as error:
                 whole.fail(n, OTHER, str(error))
                 continue
-            if why := self.manner.layout.fits(values):
+            arrays = [numbers(v) for v in values]
+            if why := self.manner.layout.fits(values, arrays):
                 whole.fail(n, OTHER, why)
                 continue
-            good.append(n)
-            taken.append(values)
-        for place, leaf in enumerate(self.leaves):
-            self._measure(whole, leaf, [values[place] for values in taken], good)
+            taken[n] = values, arrays
+        good = list(taken)
+        as_read = [[values[place] for values, _ in taken.values()] for place in range(len(self.leaves))]
+        parts = [
+            _stacked([v if a[place] is None else a[place] for v, (_, a) in zip(column, taken.values(), strict=True)])
+            for place, column in enumerate(as_read)
+        ]
+        for leaf, column in zip(self.leaves, parts, strict=True):
+            self._measure(whole, leaf, column, good)
         hashes = np.zeros(len(items), np.uint64)
-        for n, values in zip(good, taken, strict=True):
-            raw = raws[n]
-            hashes[n] = hash_of([raw] if raw is not None else self._inputs(values))
+        if any(raws[n] is None for n in good):  # a picture is more than its numbers
+            contents = [c if any(map(is_picture, c)) else part for c, part in zip(as_read, parts, strict=True)]
+            hashes[good] = hashed_rows(self._inputs(contents), len(good))
+        for n in good:
+            if raws[n] is not None:
+                hashes[n] = hash_of([raws[n]])
         seen = [n for n in good if int(indices[n]) in self.manner.shown]
         drawn = self._views([(int(indices[n]), items[n]) for n in seen], {int(indices[n]): raws[n] for n in seen}, again)
         return whole.chunk(self.manner.split, indices, hashes, paths, drawn)
@@ -227,8 +232,8 @@ class _Measurer:
     def _inputs(self, values: Sequence[Any]) -> list[Any]:
         return [v for leaf, v in zip(self.leaves, values, strict=True) if leaf.part.role == "input"]
 
-    def _measure(self, whole: Rows, leaf: Leaf, values: list[Any], good: list[int]) -> None:
-        if not values:
+    def _measure(self, whole: Rows, leaf: Leaf, values: Values, good: Sequence[int]) -> None:
+        if not len(values):
             return
         measure = measure_of(leaf.part.kind).measure
         try:
@@ -323,15 +328,19 @@ def hash_of(values: Sequence[Any]) -> int:
     return whole.intdigest() or 1
 
 
-def hashed_rows(values: Sequence[Any], n: int) -> np.ndarray:
-    """`hash_of` for each example of stacked arrays."""
+def hashed_rows(values: Sequence[Values], n: int) -> np.ndarray:
+    """`hash_of` for each of `n` examples, given as columns."""
     if len(values) == 1 and isinstance(values[0], np.ndarray):
         array = np.ascontiguousarray(values[0])
-        mark = _mark(array[0]) if len(array) else b""
-        rows = array.reshape(n, -1).view(np.uint8)
-        digest = xxhash.xxh3_64_intdigest
-        return np.array([digest(mark + row.tobytes()) or 1 for row in rows], np.uint64)
+        begun = xxhash.xxh3_64(_mark(array[0]) if len(array) else b"")
+        return np.array([_continued(begun, row) for row in array.reshape(n, -1).view(np.uint8)], np.uint64)
     return np.array([hash_of([v[i] for v in values]) for i in range(n)], np.uint64)
+
+
+def _continued(begun: Any, row: np.ndarray) -> int:
+    whole = begun.copy()
+    whole.update(row)
+    return int(whole.intdigest()) or 1
 
 
 def _mark(array: np.ndarray) -> bytes:
@@ -339,6 +348,12 @@ def _mark(array: np.ndarray) -> bytes:
 
 
 # ---- data sets
+
+
+def _stacked(values: list[Any]) -> Values:
+    """One array of all, where they are arrays of one shape and type."""
+    alike = {(v.shape, v.dtype) if isinstance(v, np.ndarray) else None for v in values}
+    return stacked(values) if len(alike) == 1 and None not in alike else values
 
 
 def tensors_of(dataset: Any) -> list[torch.Tensor] | None:

@@ -282,7 +282,8 @@ class _Look:
         if self.known is None:
             return None
         try:
-            return self.known if not any(self.known.fits(self.known.take(item)) for item in items) else None
+            taken = [self.known.take(item) for item in items]
+            return None if any(self.known.fits(values, [numbers(v) for v in values]) for values in taken) else self.known
         except LookupError:
             return None
 
@@ -428,10 +429,7 @@ def _stacked(found: list[np.ndarray | None], chunks: list[Chunk]) -> np.ndarray 
     if like is None:
         return None
     shape = like.shape[1:]
-    kept = [
-        f if f is not None and f.shape[1:] == shape else np.zeros((len(c), *shape), like.dtype)
-        for f, c in zip(found, chunks, strict=True)
-    ]
+    kept = [f if f is not None and f.shape[1:] == shape else blank(len(c), like) for f, c in zip(found, chunks, strict=True)]
     return np.concatenate(kept)
 
 

@@ -77,11 +77,10 @@ class Layout:
                 raise LookupError(f"the example has no part {shown(leaf.path)}") from None
         return found
 
-    def fits(self, values: Sequence[Any]) -> str:
-        """Why parts of an example are not as they are in the first examples; empty where they are."""
-        for leaf, value in zip(self.leaves, values, strict=True):
+    def fits(self, values: Sequence[Any], arrays: Sequence[np.ndarray | None]) -> str:
+        """Why parts of an example, and their numbers, are not as they are in the first examples; empty where they are."""
+        for leaf, value, array in zip(self.leaves, values, arrays, strict=True):
             part = leaf.part
-            array = numbers(value)
             if (array is None) != (part.kind == "text" or part.dtype in _NO_NUMBERS):
                 return f"{part.name} is of type {type(value).__name__}, in other examples of {part.dtype}"
             if array is not None and not part.ragged and array.shape != part.shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -149,7 +150,7 @@ def png(planes: np.ndarray) -> str:
 
     image = Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
+    image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # half the time, and smaller for small pictures
     return base64.b64encode(buffer.getvalue()).decode()
 
 

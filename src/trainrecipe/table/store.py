@@ -22,9 +22,10 @@ a number to be predicted; the others are described by the manifest.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,16 @@ class Store:
 
     def counted(self, split: str) -> tuple[int, int]:
         """How many rows of a split are written, and how many of them could not be read."""
-        files = [str(self._stem(split, n).with_suffix(".parquet")) for n in self.written(split)]
+        files = [str(s.with_suffix(".parquet")) for s in self._stems(split)]
         if not files:
             return 0, 0
-        with _duckdb().connect() as db:
-            query = "SELECT count(*), count(*) FILTER (error IS NOT NULL) FROM read_parquet(?)"
-            rows, failed = db.execute(query, [files]).fetchone()
+        query = "SELECT count(*), count(error) FROM read_parquet(?)"
+        rows, failed = _in_memory(os.getpid()).execute(query, [files]).fetchone()
         return int(rows), int(failed)
+
+    def _stems(self, split: str) -> list[Path]:
+        """The shards of a split that are there, in order, without their files' endings."""
+        return [self._stem(split, n) for n in self.written(split)]
 
     def _stem(self, split: str, number: int) -> Path:
         return self.folder / "shards" / f"{_file_name(split)}-{number:05d}"
@@ -128,11 +132,10 @@ class Store:
         duckdb = _duckdb()
         path, part = self.folder / "examples.duckdb", self.folder / "examples.part.duckdb"
         part.unlink(missing_ok=True)
-        shards = [self._stem(s.name, n) for s in self.manifest.splits for n in self.written(s.name)]
+        files = [str(p.with_suffix(".parquet")) for s in self.manifest.splits for p in self._stems(s.name)]
         with duckdb.connect(str(part)) as db:
             db.execute("SET preserve_insertion_order=true")
             order = {s.name: i for i, s in enumerate(self.manifest.splits)}
-            files = [str(s.with_suffix(".parquet")) for s in shards]
             db.execute("CREATE TABLE splits (split VARCHAR, rank INTEGER)")
             if order:
                 db.executemany("INSERT INTO splits VALUES (?, ?)", list(order.items()))
@@ -141,43 +144,39 @@ class Store:
                 db.execute(f"CREATE TABLE examples ({always})")
                 db.execute("CREATE TABLE views (row BIGINT, view VARCHAR)")
             else:
-                self._fill(db, files, [str(v) for s in shards if (v := s.with_suffix(".views.parquet")).exists()])
-                self._gather(db, shards)
+                self._fill(db, files)
+                self._fill_views(db)
+                self._gather(db)
             db.execute("DROP TABLE splits")
         os.replace(part, path)
 
-    def _fill(self, db: Any, files: list[str], views: list[str]) -> None:
+    def _fill(self, db: Any, files: list[str]) -> None:
         added = sorted((self.folder / "added").glob("*.parquet"))
         joins = "".join(f" LEFT JOIN read_parquet('{_quoted(str(p))}') AS a{i} USING (row)" for i, p in enumerate(added))
-        db.execute(
-            "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY s.rank, e.index)) - 1 AS row, "
-            "e.* REPLACE (nullif(e.hash, 0) AS hash) "
-            "FROM read_parquet(?, union_by_name=true) AS e JOIN splits AS s USING (split)",
-            [files],
+        numbered = (
+            "SELECT (row_number() OVER (ORDER BY s.rank, e.index)) - 1 AS row, e.* REPLACE (nullif(e.hash, 0) AS hash) "
+            "FROM read_parquet(?, union_by_name=true) AS e JOIN splits AS s USING (split)"
         )
-        db.execute(f"CREATE TABLE examples AS SELECT * FROM numbered{joins} ORDER BY row")
-        db.execute("DROP TABLE numbered")
-        db.execute("CREATE TABLE views (row BIGINT, view VARCHAR)")
-        for file in views:
-            split = Path(file).name.rpartition("-")[0]
-            name = next(s.name for s in self.manifest.splits if _file_name(s.name) == split)
-            db.execute(
-                "INSERT INTO views SELECT e.row, v.view FROM read_parquet(?) AS v "
-                "JOIN examples AS e USING (index) WHERE e.split = ?",
-                [file, name],
-            )
-        db.execute("CREATE TABLE sorted AS SELECT * FROM views ORDER BY row")
-        db.execute("DROP TABLE views")
-        db.execute("ALTER TABLE sorted RENAME TO views")
+        db.execute(f"CREATE TABLE examples AS SELECT * FROM ({numbered}) AS n{joins} ORDER BY row", [files])
 
-    def _gather(self, db: Any, shards: list[Path]) -> None:
+    def _fill_views(self, db: Any) -> None:
+        found = []
+        for split in self.manifest.splits:
+            views = [v for s in self._stems(split.name) if (v := s.with_suffix(".views.parquet")).exists()]
+            files = [f"'{_quoted(str(v))}'" for v in views]
+            if files:
+                found.append(f"SELECT '{_quoted(split.name)}' AS split, * FROM read_parquet([{', '.join(files)}])")
+        every = " UNION ALL ".join(found) or "SELECT '' AS split, 0 AS index, '' AS view WHERE false"
+        joined = f"SELECT e.row, v.view FROM ({every}) AS v JOIN examples AS e USING (split, index)"
+        db.execute(f"CREATE TABLE views AS {joined} ORDER BY row")
+
+    def _gather(self, db: Any) -> None:
         """Thumbnails and vectors of all shards, by row."""
         total = db.execute("SELECT count(*) FROM examples").fetchone()[0]
         made: dict[str, np.ndarray] = {}
-        for stem in shards:
+        for stem, rows in self._rows(db):
             if not stem.with_suffix(".npz").exists():
                 continue
-            rows = self._rows(db, stem)
             with np.load(stem.with_suffix(".npz")) as arrays:
                 for kind in arrays.files:
                     values = arrays[kind]
@@ -190,14 +189,17 @@ class Store:
             array.flush()  # type: ignore[attr-defined]
             os.replace(self.folder / f"{kind}.part.npy", self.folder / f"{kind}.npy")
 
-    def _rows(self, db: Any, stem: Path) -> np.ndarray:
-        """The row of each example of a shard, in the shard's order."""
-        query = (
-            "SELECT e.row FROM (SELECT *, row_number() OVER () AS nth FROM (SELECT split, index FROM read_parquet(?))) AS p "
-            "JOIN examples AS e USING (split, index) ORDER BY p.nth"
-        )
-        rows: np.ndarray = db.execute(query, [str(stem.with_suffix(".parquet"))]).fetchnumpy()["row"]
-        return rows
+    def _rows(self, db: Any) -> Iterator[tuple[Path, np.ndarray]]:
+        """Every shard with the row of each of its examples, in the shard's order."""
+        first, query = 0, "SELECT index FROM read_parquet(?)"
+        for split in self.manifest.splits:
+            stems = self._stems(split.name)
+            indices = [db.execute(query, [str(s.with_suffix(".parquet"))]).fetchnumpy()["index"] for s in stems]
+            if not stems:
+                continue
+            rows = first + np.concatenate(indices).argsort(kind="stable").argsort()
+            first += len(rows)
+            yield from zip(stems, np.split(rows, np.cumsum([len(i) for i in indices])[:-1]), strict=True)
 
     def connect(self) -> Any:
         """A read-only connection to the built table. Raises WrongUse where it was not built."""
@@ -223,7 +225,7 @@ def write_parquet(path: Path, columns: Mapping[str, np.ndarray]) -> None:
         f"c{i}{'::VARCHAR' if table[f'c{i}'].dtype.kind == 'O' else ''} AS {_identifier(name)}"
         for i, name in enumerate(columns)
     )
-    with _duckdb().connect() as db:
+    with _in_memory(os.getpid()).cursor() as db:
         db.register("columns_to_write", table)
         target = f"'{_quoted(str(part))}' (FORMAT parquet, COMPRESSION lz4)"
         db.execute(f"COPY (SELECT {chosen} FROM columns_to_write) TO {target}")
@@ -232,7 +234,7 @@ def write_parquet(path: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 def _writable(column: np.ndarray) -> np.ndarray:
     """A column as it can be stored: texts without halves of surrogate pairs, which no encoding has."""
-    if column.dtype.kind != "O" or all(v is None or not isinstance(v, str) or v.isascii() for v in column):
+    if column.dtype.kind != "O" or all(v is None or (isinstance(v, str) and v.isascii()) for v in column.tolist()):
         return column
     clean = [v.encode("utf-8", "replace").decode("utf-8") if isinstance(v, str) else v for v in column]
     return np.array([*clean, None], dtype=object)[:-1]
@@ -240,6 +242,15 @@ def _writable(column: np.ndarray) -> np.ndarray:
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+@functools.cache
+def _in_memory(process: int) -> Any:
+    """A database without a file, kept since opening one takes longer than writing a shard; a fork of the process has its own.
+
+    One thread of its own is enough, and leaves the others to the workers that read.
+    """
+    return _duckdb().connect(config={"threads": 1})
 
 
 def _duckdb() -> Any:

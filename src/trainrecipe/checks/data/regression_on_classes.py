@@ -117,8 +117,10 @@ def _order(table: Table) -> tuple[float, float]:
 
 def _standard(values: torch.Tensor) -> torch.Tensor:
     """Of mean 0 and length 1."""
+    import torch
+
     centred = values - values.mean()
-    return centred / centred.norm().clamp_min(1e-12)
+    return torch.nn.functional.normalize(centred, dim=0)
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:

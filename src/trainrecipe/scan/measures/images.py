@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from trainrecipe.scan.measures import Measured, Values
-from trainrecipe.scan.measures.stacked import by_shape, odd
+from trainrecipe.scan.measures.stacked import by_shape, ends, odd
 from trainrecipe.scan.structure import Leaf
 from trainrecipe.table.manifest import Column, Part
 
@@ -62,21 +62,25 @@ def _channels(part: Part) -> int:
 
 def as_channels(leaf: Leaf, stack: np.ndarray) -> torch.Tensor:
     """A stack of images as floats (n, channels, height, width)."""
-    images = torch.from_numpy(np.require(stack, requirements=("C", "W"))).float()
+    images = torch.from_numpy(np.require(stack, requirements=("C", "W")))
     if leaf.flat:
         side = round(images.shape[-1] ** 0.5)
-        return images.reshape(len(images), 1, side, side)
+        return images.reshape(len(images), 1, side, side).float()
     if images.ndim == 3:
-        return images[:, None]
+        return images[:, None].float()
     last = leaf.last or (images.ndim == 4 and images.shape[-1] in (1, 3, 4) and images.shape[1] not in (1, 3, 4))
-    return images.movedim(-1, 1) if last else images
+    if not last:
+        return images.float()
+    planes = images.movedim(-1, 1)
+    return torch.empty(planes.shape).copy_(planes)  # several times as quick to read as the same numbers pixel by pixel
 
 
 def _measure(leaf: Leaf, stack: np.ndarray) -> Measured:
     p = leaf.part.name
+    every = ends(stack)
     images = as_channels(leaf, stack)[:, :3]
     n, _, height, width = images.shape
-    low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
+    low, high = (torch.from_numpy(e).float() for e in (every if images.numel() == stack.size else ends(images.numpy())))
     times = max(height, width) // LARGE
     if times > 1:
         images = F.avg_pool2d(images, times)
@@ -96,17 +100,33 @@ def _measure(leaf: Leaf, stack: np.ndarray) -> Measured:
         f"{p}_sharpness": laplacian.abs_().flatten(1).mean(1) / std.clamp(min=1e-12),
         f"{p}_border": rim - mean,
     }
+    fine = averages(images, THUMB)
+    planes = fine if _divides(THUMB, images) else images  # averages of equal blocks have the averages of all
     if leaf.part.ragged:
         found |= {f"{p}_width": torch.full((n,), width), f"{p}_height": torch.full((n,), height)}
     if images.shape[1] == 3:
-        found |= dict(zip((f"{p}_red", f"{p}_green", f"{p}_blue"), images.flatten(2).mean(2).unbind(1), strict=True))
-        found[f"{p}_colour"] = _colourfulness(F.adaptive_avg_pool2d(images, THUMB))
-    thumbs = F.adaptive_avg_pool2d(grey, THUMB)[:, 0]
-    coarse = F.adaptive_avg_pool2d(images, COARSE).flatten(1)
-    status = odd(stack)
+        found |= dict(zip((f"{p}_red", f"{p}_green", f"{p}_blue"), planes.flatten(2).mean(2).unbind(1), strict=True))
+        found[f"{p}_colour"] = _colourfulness(fine)
+    coarse = averages(planes, COARSE).flatten(1)
     return Measured(
-        {k: v.numpy() for k, v in found.items()}, _bytes(thumbs, low, high), coarse.numpy().astype(np.float16), status
+        {k: v.numpy() for k, v in found.items()},
+        _bytes(fine.mean(1), low, high),
+        coarse.numpy().astype(np.float16),
+        odd(stack, every),
     )
+
+
+def averages(images: torch.Tensor, side: int) -> torch.Tensor:
+    """Averages over a grid (n, channels, side, side), as `adaptive_avg_pool2d` does it; in half its time for equal blocks."""
+    if not _divides(side, images):
+        return F.adaptive_avg_pool2d(images, side)
+    n, channels, height, width = images.shape
+    rows = images.reshape(n, channels, side, height // side, width).mean(3)
+    return rows.reshape(n, channels, side, side, width // side).mean(4)
+
+
+def _divides(side: int, images: torch.Tensor) -> bool:
+    return images.shape[-2] % side == 0 and images.shape[-1] % side == 0
 
 
 def _bytes(thumbs: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> np.ndarray:

@@ -24,49 +24,63 @@ def by_shape(values: Values, measure: Callable[[np.ndarray], Measured]) -> Measu
     arrays = [_array(v) for v in values]
     for i, array in enumerate(arrays):
         groups.setdefault(array.shape, []).append(i)
-    return joined([(rows, measure(np.stack([arrays[i] for i in rows]))) for rows in groups.values()], len(arrays))
+    return joined([(rows, measure(stacked([arrays[i] for i in rows]))) for rows in groups.values()], len(arrays))
+
+
+def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape as one, contiguous: `np.stack` leaves channels last where they are last in memory, as of decoders."""
+    whole = np.empty((len(arrays), *arrays[0].shape), np.result_type(*{a.dtype for a in arrays}))
+    return np.stack(arrays, out=whole)
 
 
 def joined(pieces: Sequence[tuple[Sequence[int] | np.ndarray, Measured]], n: int) -> Measured:
-    """Results for parts of a chunk of `n` examples, each with the positions it is of, as one; NaN where nothing is."""
+    """Results for parts of a chunk of `n` examples, each with its positions, which ascend, as one; NaN where nothing is."""
     whole = Measured({})
     for rows, piece in pieces:
         at = np.asarray(rows)
         for name, column in piece.columns.items():
-            if name not in whole.columns:
-                whole.columns[name] = blank(n, column)
-            whole.columns[name][at] = column
-        for kind in ("thumbs", "vectors"):
-            part = getattr(piece, kind)
-            if part is None:
-                continue
-            if getattr(whole, kind) is None:
-                setattr(whole, kind, np.zeros((n, *part.shape[1:]), part.dtype))
-            if getattr(whole, kind).shape[1:] == part.shape[1:]:
-                getattr(whole, kind)[at] = part
+            whole.columns[name] = _placed(column, at, n, whole.columns.get(name))
+        if piece.thumbs is not None:
+            whole.thumbs = _placed(piece.thumbs, at, n, whole.thumbs)
+        if piece.vectors is not None:
+            whole.vectors = _placed(piece.vectors, at, n, whole.vectors)
         whole.status |= {int(at[i]): text for i, text in piece.status.items()}
     return whole
 
 
-def odd(stack: np.ndarray) -> dict[int, str]:
-    """Which examples of a stack hold numbers that are not finite, or a single number everywhere."""
+def _placed(part: np.ndarray, at: np.ndarray, n: int, before: np.ndarray | None) -> np.ndarray:
+    """An array of `n` entries with those of `part` in their places, unless they are of another shape than the ones before."""
+    if len(at) == n:
+        return part
+    whole = blank(n, part) if before is None else before
+    if whole.shape[1:] == part.shape[1:]:
+        whole[at] = part
+    return whole
+
+
+def ends(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest number of each example; NaN where one is NaN."""
     flat = stack.reshape(len(stack), -1)
+    return flat.min(1), flat.max(1)
+
+
+def odd(stack: np.ndarray, known: tuple[np.ndarray, np.ndarray] | None = None) -> dict[int, str]:
+    """Which examples of a stack hold numbers that are not finite, or a single number everywhere. `known`: its `ends`."""
+    if not stack.size:
+        return {}
+    low, high = known or ends(stack)
     found: dict[int, str] = {}
-    if flat.shape[1] >= WIDE:
-        found |= dict.fromkeys(np.flatnonzero((flat == flat[:, :1]).all(1)).tolist(), CONSTANT)
-    if flat.dtype.kind == "f":
-        total = flat.sum(1, dtype=np.float64)  # quick: only where the sum is not finite need all be looked at
-        for i in np.flatnonzero(~np.isfinite(total)).tolist():
-            if not np.isfinite(flat[i]).all():
-                found[i] = NOT_FINITE
-    return found
+    if stack.size >= WIDE * len(stack):
+        found |= dict.fromkeys(np.flatnonzero(low == high).tolist(), CONSTANT)
+    return found | dict.fromkeys(np.flatnonzero(~(np.isfinite(low) & np.isfinite(high))).tolist(), NOT_FINITE)
 
 
 def blank(n: int, like: np.ndarray) -> np.ndarray:
-    """A column of `n` entries of the type of another, in which nothing is: None, NaN or 0."""
+    """An array of `n` entries of the type of another, in which nothing is: None, NaN or 0; 0 where entries are arrays."""
     if like.dtype.kind == "O":
         return np.full(n, None, dtype=object)
-    return np.full(n, np.nan, like.dtype) if like.dtype.kind == "f" else np.zeros(n, like.dtype)
+    nan = like.dtype.kind == "f" and like.ndim == 1
+    return np.full(n, np.nan, like.dtype) if nan else np.zeros((n, *like.shape[1:]), like.dtype)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -39,7 +39,7 @@ def measure(leaf: Leaf, values: Values) -> Measured:
         return Measured({part.name: text, f"{part.name}_count": np.array([len(s) for s in sets], np.int64)})
     if part.kind == "class":
         return Measured({part.name: _classes(values, part.classes)})
-    found = np.array([_number(v) for v in values], np.float64)
+    found = _numbers(values)
     status = dict.fromkeys(np.flatnonzero(~np.isfinite(found)).tolist(), "not finite")
     return Measured({part.name: found}, None, None, status)
 
@@ -75,6 +75,12 @@ def _several(value: Any, classes: tuple[str, ...]) -> list[str]:
     if array is None:
         return [plain(v)[:LONGEST] for v in (value if isinstance(value, list | tuple) else [value])]
     return [_class(i, classes) for i in np.flatnonzero(array.reshape(-1)).tolist()]
+
+
+def _numbers(values: Values) -> np.ndarray:
+    if isinstance(values, np.ndarray) and values.dtype != object and values.size:
+        return values.reshape(len(values), -1)[:, 0].astype(np.float64)
+    return np.array([_number(v) for v in values], np.float64)
 
 
 def _number(value: Any) -> float:
