@@ -71,6 +71,8 @@ def copies() -> Iterator[Case]:
     for name in (*TABLES, "waves"):
         title = "near-duplicates: rows and series measured again, noise of 1 % of each deviation"
         yield _copied(title, name, _noisy(name))
+    title = "near-duplicates: rows with the same number to predict, noise of 20 % of each deviation"
+    yield _copied(title, "diabetes", _noisy("diabetes", 0.2))
     for share in (0.03, 0.1):
         for name in TEXTS:
             yield _copied(f"near-duplicates: texts with {share:.0%} of their words changed", name, _reworded(share))
@@ -158,9 +160,9 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def _noisy(name: str) -> Change:
+def _noisy(name: str, share: float = 0.01) -> Change:
     rng, spread = np.random.default_rng(3), np.stack(base(name)[0]).std(0)
-    return lambda row: (row + 0.01 * spread * rng.normal(size=row.shape)).astype(np.float32)
+    return lambda row: (row + share * spread * rng.normal(size=row.shape)).astype(np.float32)
 
 
 def _reworded(share: float) -> Change:
