@@ -10,12 +10,15 @@ VALUES = 50
 """Different targets from which they are measurements, where an equal one is a coincidence."""
 LARGEST = 32
 """Rows that share a target at most: more are a value that is common, such as zero."""
-NEARER = 0.5
-"""Distance to the nearest row of the same target over that to the nearest one of as many rows of the targets next to it."""
+NEARER = (0.5, 0.4, 0.3, 0.2)
+"""Distance to the nearest row of the same target over that to the nearest one of as many rows of the targets next to it; the
+largest of these counts at which copies stand out."""
 CLEAR = 10
 """Times as many rows must be nearer by that as are further by the same factor, which chance makes equally many."""
 LEAST = 20
 """Such rows at least."""
+COLUMNS = 3
+"""Columns from which rows of equal targets lie no nearer than rows of neighbouring ones by themselves."""
 ROWS = 50_000
 """Rows looked at, at most: those of some targets, drawn at random."""
 
@@ -35,7 +38,7 @@ def near_by_target(vectors: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
         rows = rows[np.isin(targets[rows], kept)]
     rows = rows[np.argsort(targets[rows], kind="stable")]
     starts = np.flatnonzero(np.diff(targets[rows], prepend=np.nan) != 0)
-    if len(starts) < VALUES:
+    if len(starts) < VALUES or vectors.shape[1] < COLUMNS:
         return Pairs.none()
     here, there, ratio, further = [], [], [], []
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
@@ -55,10 +58,12 @@ def near_by_target(vectors: np.ndarray, targets: np.ndarray, *, seed: int = 0) -
     if not here:
         return Pairs.none()
     a, b, r = np.concatenate(here), np.concatenate(there), np.concatenate(ratio)
-    near, far = r <= NEARER, max((r >= 1 / NEARER).sum(), (np.concatenate(further) <= NEARER).sum())
-    if near.sum() < max(LEAST, CLEAR * far):
-        return Pairs.none()
-    return Pairs.of(a[near], b[near], (1 - r[near]).astype(np.float32))
+    beyond = np.concatenate(further)
+    for limit in NEARER:
+        near, far = r <= limit, max((r >= 1 / limit).sum(), (beyond <= limit).sum())
+        if near.sum() >= max(LEAST, CLEAR * far):
+            return Pairs.of(a[near], b[near], (1 - r[near]).astype(np.float32))
+    return Pairs.none()
 
 
 def _points(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
