@@ -3,6 +3,7 @@
     pip install stable-baselines3 gymnasium torchdiffeq x-transformers pytorch-metric-learning gpytorch pyro-ppl normflows \\
         torch-geometric vector-quantize-pytorch pytorch-tabnet sbi pykeen neuralforecast
     python benchmarks/third_party.py               # writes benchmarks/third_party.md and prints it
+    python benchmarks/third_party.py --data        # with `recipe data` instead; printed only
     python benchmarks/third_party.py sb3_ppo       # only this program, with what was found
 
 Each program in `third_party/` names the packages it needs; those that are not installed are left out and told.
@@ -31,7 +32,7 @@ SECONDS = 600
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What `recipe check` said of one program."""
+    """What `recipe check`, or `recipe data`, said of one program."""
 
     name: str
     status: str
@@ -49,6 +50,7 @@ class Answer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", nargs="*", help="only these")
+    parser.add_argument("--data", action="store_true", help="ask `recipe data`")
     options = parser.parse_args()
     answers, lacking = [], []
     for path in sorted((HERE / "third_party").glob("*.py")):
@@ -58,14 +60,14 @@ def main() -> None:
         if missing:
             lacking.append(f"{path.stem} (needs {', '.join(missing)})")
             continue
-        answers.append(check(path))
+        answers.append(ask(path, "data" if options.data else "check"))
         print(answers[-1].name, answers[-1].status, *answers[-1].loud, f"{answers[-1].seconds:.0f} s", flush=True)
         for f in answers[-1].findings if options.programs else ():
             print("   ", f["severity"], f["check"], f["place"] and f"{f['place']['file']}:{f['place']['line']}", f["says"])
     text = table(answers, lacking)
-    if not options.programs:
+    if not options.programs and not options.data:
         (HERE / "third_party.md").write_text(text)
-        print(text)
+    print(text)
 
 
 def needs(path: Path) -> list[str]:
@@ -74,15 +76,16 @@ def needs(path: Path) -> list[str]:
     return line.removeprefix("# needs: ").split()
 
 
-def check(path: Path) -> Answer:
-    """Check one program, in an empty folder."""
+def ask(path: Path, command: str) -> Answer:
+    """Ask about one program, in an empty folder."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="trainrecipe-third-") as folder:
         out = Path(folder, "out.json")
-        command = [sys.executable, "-m", "trainrecipe", "check", str(path), "--once", "--format", "json", "-o", str(out)]
+        words = ["check", str(path), "--once"] if command == "check" else ["data", str(path)]
+        call = [sys.executable, "-m", "trainrecipe", *words, "--format", "json", "-o", str(out)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         try:
-            subprocess.run(command, cwd=folder, timeout=SECONDS, check=False, **quiet)
+            subprocess.run(call, cwd=folder, timeout=SECONDS, check=False, **quiet)
         except subprocess.TimeoutExpired:
             return Answer(path.stem, "over time", "", [], [], time.perf_counter() - started)
         found = json.loads(out.read_text())

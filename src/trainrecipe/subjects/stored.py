@@ -73,11 +73,16 @@ def unread(data: Data) -> Iterator[tuple[dict[str, Any], Place | None]]:
             held = touched.windows.get(name, 0)
             stored, own = (held, True) if held else (stored, own and touched.beyond[name])
             if stored > length and own and not _read_elsewhere(data, dataset, name):
-                chosen = any(isinstance(v, int) and v == length for v in vars(dataset).values())
-                chosen = chosen or data.run.loaders_built > len(data.run.loaders)
+                chosen = _is_limited(dataset, length) or data.run.loaders_built > len(data.run.loaders)
                 found = {"stored": stored, "length": length, "name": name, "chosen": chosen, "windows": bool(held)}
                 yield found, method_place(dataset, "__len__")
                 break
+
+
+def _is_limited(dataset: Any, length: int) -> bool:
+    """Whether the length is a number that the data set keeps, or the difference of two, as of an end and a beginning."""
+    kept = [int(v) for v in vars(dataset).values() if isinstance(v, int | np.integer) and not isinstance(v, bool)]
+    return length in kept or any(a - b == length for a in kept for b in kept)
 
 
 def touched_by(data: Data, number: int, dataset: Any, every: bool = False) -> Touched | None:
@@ -100,11 +105,17 @@ def first_and_last(dataset: Any) -> str:
     """A hash of the first and the last row of all that a data set stores, which tells files of its own from common ones."""
     whole = xxhash.xxh3_64()
     for name, _, _, store in _stores(dataset) if hasattr(dataset, "__dict__") else ():
-        for row in (store[0], store[-1]):
-            numbers = isinstance(row, torch.Tensor | np.ndarray | np.generic)
-            told = exact_hash(torch.as_tensor(row)) if numbers else re.sub(r" at 0x[0-9a-f]+", "", repr(row)[:999])
-            whole.update(f"{name} {told}".encode())
+        whole.update(f"{name} {_ends(store)}".encode())
     return whole.hexdigest()
+
+
+def _ends(store: Any) -> list[Any]:
+    """What tells the first and the last row."""
+    told: list[Any] = []
+    for row in (store[0], store[-1]):
+        numbers = isinstance(row, torch.Tensor | np.ndarray | np.generic)
+        told.append(exact_hash(torch.as_tensor(row)) if numbers else re.sub(r" at 0x[0-9a-f]+", "", repr(row)[:999]))
+    return told
 
 
 def _touch(dataset: Any, length: int, every: bool) -> Touched:
@@ -224,11 +235,14 @@ def _is_store(held: Any) -> bool:
 
 
 def _read_elsewhere(data: Data, dataset: Any, name: str) -> bool:
-    """Whether another data set of the program holds the same container."""
-    mine = {_address(store) for n, _, _, store in _stores(dataset) if n == name}
+    """Whether another data set of the program holds the same container, or one of the same length and ends."""
+    mine = next(store for n, _, _, store in _stores(dataset) if n == name)
     for _, loader in data.loaders:
         other, _ = innermost(loader.dataset)
-        if other is not dataset and hasattr(other, "__dict__") and mine & {_address(s) for _, _, _, s in _stores(other)}:
+        if other is dataset or not hasattr(other, "__dict__"):
+            continue
+        theirs = [store for _, _, _, store in _stores(other)]
+        if any(_address(s) == _address(mine) or (len(s) == len(mine) and _ends(s) == _ends(mine)) for s in theirs):
             return True
     return False
 

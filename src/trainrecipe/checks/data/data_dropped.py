@@ -46,7 +46,7 @@ class DataDropped(Check):
     Evaluation data that `drop_last` leaves out are `evaluates-one-batch`'s business. Shuffled training data lose other
     examples in each epoch, which does no harm, and are not reported. A sampler that draws from a chosen part on purpose (an
     experiment on a subset, a curriculum) gets a note, as does a data set whose length is a number kept in one of its
-    attributes, since that is how a limit is set on purpose.
+    attributes, or the difference of two, since that is how a limit is set on purpose.
 
     Source
     ------

@@ -16,6 +16,9 @@ SHARE = 0.01
 """Share of the evaluation examples from which it is a warning; CIFAR's test sets hold 3.3 and 10 % (Barz and Denzler 2020)."""
 FEW = 3
 """Copies below which nothing is said: iris holds one pair of equal rows."""
+WHOLE = 0.98
+"""Share of all training examples, and of a split, that are copies of each other where the split is the training set itself,
+read once more for its score or for feature importances."""
 
 
 class CopiesAcrossSplits(Check):
@@ -44,7 +47,8 @@ class CopiesAcrossSplits(Check):
     Crops and turned copies are not seen; mirror images are, in up to 200,000 pictures. Rows of few values, windows of a
     series and short texts are equal by chance and left out. Rows of features that nearly agree are a note up to a tenth of the
     split, and so is all that is known only from what a model was fed (a program without loaders). Similar examples of one
-    source (frames of a film) are copies to this check, and to a model as well.
+    source (frames of a film) are copies to this check, and to a model as well. A split that is the whole training set once
+    more, beside others that are not, is no evaluation.
 
     Source
     ------
@@ -68,9 +72,12 @@ class CopiesAcrossSplits(Check):
         found = copies(scan)
         trained = np.any([scan.where(other.name) for other in scan.trainings()], axis=0)
         made = []
+        hits = {s.name: found.across(scan.where(s.name), trained) for s in scan.evaluations()}
+        again = {n for n, hit in hits.items() if hit.sum() >= WHOLE * max(scan.where(n).sum(), trained.sum())}
         for split in scan.evaluations():
-            here = scan.where(split.name)
-            hit = found.across(here, trained)
+            if split.name in again and len(again) < len(hits):
+                continue  # training examples are read again, beside others that are held out
+            here, hit = scan.where(split.name), hits[split.name]
             exact = hit & found.exact
             made.append(
                 Evidence(

@@ -38,8 +38,9 @@ class UnusableExamples(Check):
 
     When it is wrong
     ----------------
-    Tables with missing values that the model or the collation fills are in order, so NaN among features is a note. So are a
-    few blank examples, such as background, and windows of a text that hold one token only.
+    Tables with missing values that the model or the collation fills are in order, so NaN among features is a note. So is NaN
+    in a split that is not trained on, where it may stand for what is to be predicted, and so are a few blank examples, such
+    as background, and windows of a text that hold one token only.
 
     Source
     ------
@@ -62,10 +63,12 @@ class UnusableExamples(Check):
         for i in bad:
             sample.setdefault(status[i], f"{split[i]} {int(index[i])}" + (f" ({error[i]})" if error[i] else ""))
         kinds = {p.kind for p in scan.manifest.inputs()}
+        trained = {s.name for s in scan.trainings()} or {s.name for s in scan.splits}
         return Evidence(
             {
                 "rows": scan.rows,
                 "counts": dict(Counter(status[i] for i in bad)),
+                "spoiling": sum(status[i] == "not finite" and split[i] in trained for i in bad),
                 "sample": sample,
                 "fed": scan.as_fed,
                 "windows": any(p.kind == "tokens" and not p.ragged for p in scan.manifest.inputs()),
@@ -82,7 +85,7 @@ class UnusableExamples(Check):
         if not total:
             return Ruling.passed(f"all {e['rows']} examples can be read and hold something")
         grave = counts.get("unreadable", 0) + counts.get("built otherwise", 0)
-        grave += 0 if e["features"] else counts.get("not finite", 0)
+        grave += 0 if e["features"] else e["spoiling"]
         empty = counts.get("constant", 0) + (0 if e["windows"] else counts.get("empty", 0))
         told = ", ".join(f"{n} {status}" for status, n in counts.items())
         return Ruling.found(
