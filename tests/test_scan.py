@@ -609,3 +609,27 @@ def test_any_name_and_any_text_can_be_stored(tmp_path: Path) -> None:
     with duckdb.connect() as db:
         found = db.execute(f'SELECT "a ""quoted"" name" FROM read_parquet(\'{path}\') ORDER BY row').fetchall()
     assert found == [("plain",), ("half ? pair",), (None,), ("ü",)]
+
+
+def test_what_stands_out_is_looked_at(tmp_path: Path) -> None:
+    from trainrecipe import data
+
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 255, (3000, 3, 24, 24)).astype(np.float32)) / 255
+    images[2900:2950] = images[100:150]
+    labels = torch.from_numpy(rng.integers(0, 4, 3000))
+    order = torch.randperm(3000, generator=torch.Generator().manual_seed(1)).tolist()
+    held = Augmented(images, labels, _flip)
+    before = torch.get_rng_state()
+    data({"train": Subset(held, order[:2600]), "test": Subset(held, order[2600:])}, folder=tmp_path / "t")
+    assert torch.equal(torch.get_rng_state(), before)
+    with Store.open(tmp_path / "t").connect() as db:
+        seen = dict(db.execute("SELECT row, view FROM views").fetchall())
+        copies = db.execute("SELECT row, index FROM examples WHERE duplicate_group IS NOT NULL").fetchall()
+        twice = db.execute("SELECT count(*) - count(DISTINCT row) FROM views").fetchone()
+    assert len(copies) == 100
+    assert {row for row, _ in copies} <= seen.keys()
+    assert twice == (0,)
+    assert len(seen) < 1500
+    stored = [json.loads(seen[row]) for row, index in sorted(copies, key=lambda c: c[1]) if index in (100, 2900)]
+    assert stored[0]["raw"] == stored[1]["raw"]

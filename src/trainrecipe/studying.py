@@ -35,6 +35,7 @@ def data(
     from trainrecipe.scan.defaults import usual_defaults
     from trainrecipe.scan.scan import scan
     from trainrecipe.scan.splits import sources
+    from trainrecipe.scan.standing_out import keep_looks
     from trainrecipe.subjects.examples import read_place
     from trainrecipe.subjects.scan import Scan
 
@@ -46,5 +47,6 @@ def data(
     with usual_defaults():
         found = examine(subject, config=Config.load(), budget=budget)
         rank(subject)
+    keep_looks(subject, given)
     subject.write_found()
     return found

@@ -24,6 +24,7 @@ from trainrecipe.scan.defaults import usual_defaults
 from trainrecipe.scan.origin import made
 from trainrecipe.scan.scan import Elsewhere, scan
 from trainrecipe.scan.splits import Source, sources
+from trainrecipe.scan.standing_out import keep_looks
 from trainrecipe.subjects.examples import read_place
 from trainrecipe.subjects.scan import Scan
 from trainrecipe.table.store import Store
@@ -78,6 +79,7 @@ def study(
     if order.probe_seconds:
         _probe(splits, order.probe_seconds, log)
     progress.show("writing what was found")
+    keep_looks(subject, splits)
     subject.write_found()
     progress.show()
     return store

@@ -9,11 +9,12 @@ longer than the budget, a random sample is read, and the table says so.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,22 @@ def scan(
     with _random_state_kept():
         made_by = dict(origin or {"kind": "python"})
         return _Scan(splits, folder, name or folder.name, made_by, budget, tell, shown, elsewhere).run()
+
+
+def looks(source: Source, positions: Sequence[int]) -> list[tuple[int, str]]:
+    """How the examples at some positions of a split look: pairs of a position and the JSON of its views.
+
+    Raises LookupError where examples cannot be understood, and what reading raises.
+    """
+    with _random_state_kept():
+        look = _Look(source)
+        if look.layout is None:
+            raise LookupError(f"{source.name}: " + "; ".join(look.notes))
+        drawn = frozenset(positions[:DRAWN] if look.random else ())
+        manner = dataclasses.replace(look.manner(0, 0), shown=frozenset(positions), drawn=drawn)
+        chunks = [np.array(positions[i : i + look.chunk], np.int64) for i in range(0, len(positions), look.chunk)]
+        reader = Reader(source.dataset, chunks, manner)
+        return [view for k in range(len(chunks)) for view in reader[k].views]
 
 
 class _Scan:

@@ -9,6 +9,7 @@ Layout of the folder:
     manifest.json                       what the table is: see `Manifest`
     shards/<split>-00000.parquet        one row per example
     shards/<split>-00000.views.parquet  how some examples look: raw, transformed, as the net is fed
+    shards/looks.views.parquet          the same of examples that stand out, by `row`
     shards/<split>-00000.npz            `thumbs` and `vectors` of the same rows, where there are any
     added/<name>.parquet                columns that are computed later, by `row`
     examples.duckdb                     tables `examples` and `views`; rebuilt from the files above
@@ -35,6 +36,7 @@ from trainrecipe.table.manifest import Manifest
 from trainrecipe.table.missing import MISSING
 from trainrecipe.wrong_use import WrongUse
 
+LOOKS = "looks.views.parquet"
 ALWAYS = ("row", "split", "index", "status", "error", "hash")
 
 
@@ -127,6 +129,11 @@ class Store:
         """Add columns that were computed from the built table; `row` (int64) is among them. `build` joins them."""
         write_parquet(self.folder / "added" / f"{name}.parquet", columns)
 
+    def add_views(self, rows: Sequence[int], views: Sequence[str]) -> None:
+        """Add looks of examples, as JSON, to those of the shards. `build` joins them."""
+        columns = {"row": np.array(rows, np.int64), "view": np.array([*views, None], dtype=object)[:-1]}
+        write_parquet(self.folder / "shards" / LOOKS, columns)
+
     def build(self) -> None:
         """Make `examples.duckdb`, `thumbs.npy` and `vectors.npy` of the shards and of what was added."""
         duckdb = _duckdb()
@@ -168,6 +175,8 @@ class Store:
                 found.append(f"SELECT '{_quoted(split.name)}' AS split, * FROM read_parquet([{', '.join(files)}])")
         every = " UNION ALL ".join(found) or "SELECT '' AS split, 0 AS index, '' AS view WHERE false"
         joined = f"SELECT e.row, v.view FROM ({every}) AS v JOIN examples AS e USING (split, index)"
+        more = self.folder / "shards" / LOOKS
+        joined += f" UNION ALL SELECT row, view FROM read_parquet('{_quoted(str(more))}')" if more.exists() else ""
         db.execute(f"CREATE TABLE views AS {joined} ORDER BY row")
 
     def _gather(self, db: Any) -> None:
