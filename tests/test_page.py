@@ -396,7 +396,7 @@ def test_every_kind_of_part_is_drawn(client: TestClient) -> None:
     assert html.count("data:image/png;base64,") >= 3  # the image beneath the box, the mask, the slice of the tensor
     assert "4 × 4" in html
     assert re.search(r"<b>labels</b> \w+,\w+", html)
-    assert client.get("/t/scenes/rows").json()["rows"][0]["coloured"] is True
+    assert client.get("/t/scenes/rows").json()["rows"][0]["kept"] is True
     assert client.get("/t/scenes/picture/0").status_code == 200
     assert "3 × 32 × 32 · uint8 · 20 to 210" in html
     assert "<polyline" in client.get("/t/series/example/1").text

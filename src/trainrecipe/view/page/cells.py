@@ -40,13 +40,15 @@ def cells(table: Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
     """Plain data for the browser; `columns` are those of a list, `sort` is shown in the grid too."""
     numbers = [row["row"] for row in rows]
     thumbs = table.thumbs(numbers)
-    large = kept(table, numbers) if coloured(table) else set()
-    return [_cell(row, columns, sort, thumbs.get(row["row"])) | {"coloured": row["row"] in large} for row in rows]
+    better = kept(table, numbers) if lacking(table, thumbs) else set()
+    return [_cell(row, columns, sort, thumbs.get(row["row"])) | {"kept": row["row"] in better} for row in rows]
 
 
-def coloured(table: Table) -> bool:
-    """Whether thumbnails, which are grey, lack the colours of the examples."""
-    return any(part.kind == "image" and 3 in (*part.shape[:1], *part.shape[-1:]) for part in table.manifest.inputs())
+def lacking(table: Table, thumbs: Mapping[int, np.ndarray]) -> bool:
+    """Whether thumbnails, which are grey and small, lack colours or details of the examples."""
+    images = [part.shape for part in table.manifest.inputs() if part.kind == "image"]
+    side = max((max(thumb.shape) for thumb in thumbs.values()), default=0)
+    return any(3 in (*shape[:1], *shape[-1:]) or not shape or max(shape) > side for shape in images)
 
 
 def _cell(row: Mapping[str, Any], columns: Sequence[str], sort: str, thumb: np.ndarray | None) -> dict[str, Any]:

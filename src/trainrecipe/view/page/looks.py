@@ -116,7 +116,11 @@ def viewed(table: Table, where: str, n: int, seed: int) -> list[int]:
 
 def image(table: Table, row: int, *keys: str) -> View | None:
     """The first image that an example has at one of these stages."""
-    view = table.views([row]).get(row) or {}
+    return image_of(table.views([row]).get(row) or {}, *keys)
+
+
+def image_of(view: View, *keys: str) -> View | None:
+    """The first image of a view at one of these stages."""
     for key in keys:
         parts = view.get(key) or {}
         for part in parts if isinstance(parts, list) else parts.values():

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from trainrecipe.table.table import Table
 from trainrecipe.view.page import looks, pictures
 from trainrecipe.view.page.cells import thumb_kind
 from trainrecipe.view.page.examples import opened
@@ -30,12 +31,9 @@ def groups(request: Request) -> Response:
     if len(by_group) > 1 and offset + len(found.rows) < found.total:
         by_group.pop()  # the last may be cut; the next page begins with it
     step = sum(len(rows) for _, rows in by_group)
-    thumbs = table.thumbs([r["row"] for _, rows in by_group for r in rows[:_EACH]])
     kind = thumb_kind(table)
-    made = [
-        (g, [(r, pictures.png(thumbs[r["row"]]) if kind == "image" else "") for r in rows[:_EACH]], len(rows), _remarks(rows))
-        for g, rows in by_group
-    ]
+    drawn = _drawn(table, [r["row"] for _, rows in by_group for r in rows[:_EACH]]) if kind == "image" else {}
+    made = [(int(g), [(r, drawn.get(r["row"], "")) for r in rows[:_EACH]], len(rows), _remarks(rows)) for g, rows in by_group]
     return page(request, "duplicates", groups=made, total=found.total, missing=False, offset=offset, step=step, kind=kind)
 
 
@@ -52,6 +50,15 @@ def pair(request: Request) -> Response:
     columns = [name for name in table.columns if name != "row" and any(v.get(name) is not None for v in values)]
     differing = [(n, values[0].get(n), values[1].get(n)) for n in columns]
     return page(request, "pair", sides=list(zip(sides, images, strict=False)), gap=gap, rows=rows, differing=differing)
+
+
+def _drawn(table: Table, rows: list[int]) -> dict[int, str]:
+    """The image of each row that the scan kept, else its thumbnail, as a PNG in base64."""
+    views, thumbs = table.views(rows), table.thumbs(rows)
+    found = {row: looks.image_of(view, "raw", "item") for row, view in views.items()}
+    return {row: pictures.png(thumb) for row, thumb in thumbs.items()} | {
+        row: str(image["png"]) for row, image in found.items() if image is not None
+    }
 
 
 def _row(request: Request, name: str, total: int) -> int:

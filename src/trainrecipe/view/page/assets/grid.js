@@ -135,7 +135,7 @@ export class Grid {
     if (row.thumb) {
       const canvas = drawn(row.thumb, this.kind);
       cell.append(canvas);
-      if (row.coloured) colour(canvas, this.picture(row.row));
+      if (row.kept) draw(canvas, this.picture(row.row));
     }
     else cell.append(words("div", row.text || row.status || "", "says"));
     const name = words("span", "", "name");
@@ -219,8 +219,8 @@ function words(tag, text, className) {
   return element;
 }
 
-/** The image in its own colours takes the place of the grey thumbnail once it is there. */
-function colour(canvas, address) {
+/** The image itself takes the place of the small grey thumbnail once it is there. */
+function draw(canvas, address) {
   const image = new Image();
   image.alt = "";
   image.decoding = "async";
