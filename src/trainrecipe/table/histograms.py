@@ -85,18 +85,20 @@ def span(values: np.ndarray, bins: int, low: float | None = None, high: float | 
     that of the finite values, less tails that would squeeze the rest into a twentieth of it: these count as below and above.
     """
     integral = values.dtype.kind in "iub"
-    finite = values if integral else _finite(values)
-    first, last = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    finite, first, last = _finite(values)
     inner = _inner(finite, first, last)
     low, high = (inner[0] if low is None else low), (inner[1] if high is None else high)
     high = max(low, high)
     return _whole_edges(low, high, bins) if integral else (_even_edges(low, high, bins), False)
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    if len(values) and np.isfinite(values.min()) and np.isfinite(values.max()):  # NaN is the least and the greatest of all
-        return values
-    return values.take(np.flatnonzero(np.isfinite(values)))
+def _finite(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The finite values, the least and the greatest of them."""
+    first, last = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    if np.isfinite(first) and np.isfinite(last):  # NaN is the least and the greatest of all
+        return values, first, last
+    finite = values.take(np.flatnonzero(np.isfinite(values)))
+    return finite, float(finite.min()) if len(finite) else 0.0, float(finite.max()) if len(finite) else 1.0
 
 
 def _inner(finite: np.ndarray, first: float, last: float) -> tuple[float, float]:
