@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainrecipe.capture import loop_ends
+from trainrecipe.capture import loop_ends, rewritten
 from trainrecipe.capture.listen.loops import needs_another
 from trainrecipe.capture.where import add_user_root, is_user_file
 
@@ -49,7 +49,7 @@ names = sorted(globals())
 def run(tmp_path: Path, hook: Any, ending: bool) -> dict[str, Any]:
     path = str(tmp_path / "script.py")
     space: dict[str, Any] = {"hook": hook}
-    exec(loop_ends.compiled(SOURCE.encode(), path) if ending else compile(SOURCE, path, "exec"), space)
+    exec(rewritten.compiled(SOURCE.encode(), path) if ending else compile(SOURCE, path, "exec"), space)
     return space
 
 

@@ -256,9 +256,9 @@ def _imports(order: Order) -> Iterator[None]:
 def _compiled(order: Order, source: bytes, path: str) -> types.CodeType:
     """The script's code: its training loops can be ended, or a constant has another value, where that was asked for."""
     if order.ends_loops:
-        from trainrecipe.capture import loop_ends
+        from trainrecipe.capture import rewritten
 
-        return loop_ends.compiled(source, path)
+        return rewritten.compiled(source, path)
     if not order.constant:
         return compile(source, path, "exec", dont_inherit=True)
     from trainrecipe.intervene.settings import turned

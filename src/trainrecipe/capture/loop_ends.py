@@ -12,8 +12,6 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import types
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,7 +19,7 @@ Key = tuple[str, int]
 """A loop: its file and line."""
 
 _EACH, _ON = "trainrecipe: each turn of a loop", "trainrecipe: whether a loop goes on"
-"""Constants in the place of the two functions, until the code is compiled."""
+"""Constants in the place of the two functions, until the code is compiled: see `rewritten`."""
 _TRAINS = re.compile("train|fit|epoch|step|backward|learn|update|optim|run|loop|main|experiment|fold|phase|iterat", re.I)
 """What the functions are called that a training loop may call. A loop that is missed for its names is not left early, one
 that is not a training loop is never told to end."""
@@ -35,35 +33,14 @@ def can_end(loops: Iterable[Key]) -> bool:
     return _known.issuperset(loops)
 
 
+def know(loops: Iterable[Key]) -> None:
+    """Loops that were compiled so that they ask."""
+    _known.update(loops)
+
+
 def end(loops: Iterable[Key]) -> None:
     """Leave each of these loops after the turn that it is in."""
     _ending.update(_known.intersection(loops))
-
-
-def compiled(source: bytes, path: str) -> types.CodeType:
-    """The code of one of the user's files, whose training loops ask. Raises what `compile` raises."""
-    try:
-        tree = ast.parse(source, path)
-        asking = _Asking(path, tree)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is not callable", SyntaxWarning)  # a text in the place of a function
-            code: types.CodeType = compile(ast.fix_missing_locations(asking.visit(tree)), path, "exec", dont_inherit=True)
-    except Exception:  # of the script's, which it raises without us as well, or of ours, which it must not meet
-        return compile(source, path, "exec", dont_inherit=True)
-    _known.update(asking.keys)
-    return _with_functions(code)
-
-
-def _with_functions(code: types.CodeType) -> types.CodeType:
-    """The code, and that of the functions within, with the two functions in place of the texts that stand for them."""
-    functions = {_EACH: _each, _ON: _on}
-    constants: list[Any] = []
-    for value in code.co_consts:
-        if isinstance(value, types.CodeType):
-            constants.append(_with_functions(value))
-        else:
-            constants.append(functions.get(value, value) if isinstance(value, str) else value)
-    return code.replace(co_consts=tuple(constants))
 
 
 def _each(file: str, line: int, turns: Iterable[Any]) -> Iterable[Any]:
@@ -87,7 +64,11 @@ def _on(file: str, line: int) -> bool:
     return False
 
 
-class _Asking(ast.NodeTransformer):
+FUNCTIONS = {_EACH: _each, _ON: _on}
+"""What stands for them."""
+
+
+class Asking(ast.NodeTransformer):
     """Puts the question into the loops of a file that may train: those from which a function is called that may."""
 
     def __init__(self, path: str, tree: ast.Module) -> None:

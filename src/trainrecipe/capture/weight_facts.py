@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainrecipe.capture import discarded, exits, freezes, norms, sharing
+from trainrecipe.capture import discarded, exits, freezes, norms, sharing, wrapping
 from trainrecipe.capture.listen import describe
 from trainrecipe.capture.listen.loops import tree_of
 from trainrecipe.capture.listen.weights import Sampled
@@ -53,6 +53,7 @@ def fill(listener: Listener, names: dict[int, str]) -> None:
         _fill(listener, facts, name, found)
     _fill(listener, listener.run, "untrained", lambda: freezes.untrained(listener))
     _fill(listener, listener.run, "exits", lambda: exits.find(listener.run))
+    _fill(listener, listener.run, "wraps", wrapping.found)
     for watched in listener.optimizers.watched.values():
         optimizer = watched.ref()
         if optimizer is not None and watched.record.standard:

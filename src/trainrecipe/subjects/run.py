@@ -21,6 +21,7 @@ from trainrecipe.subjects.gradients import GradientUse, NormShare, Scalar, Scale
 from trainrecipe.subjects.inits import Inits
 from trainrecipe.subjects.knob import Knob, Trial
 from trainrecipe.subjects.weights import Weights
+from trainrecipe.subjects.wraps import Wrap
 
 
 @dataclasses.dataclass(slots=True)
@@ -564,6 +565,7 @@ class Run:
     inits: Inits = dataclasses.field(default_factory=Inits)
     untrained: list[Untrained] = dataclasses.field(default_factory=list)
     exits: list[LoopExit] = dataclasses.field(default_factory=list)
+    wraps: list[Wrap] = dataclasses.field(default_factory=list)
     idle_schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     own_rates: list[Scheduler] = dataclasses.field(default_factory=list)
     seams: list[Seam] = dataclasses.field(default_factory=list)
