@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from trainrecipe.capture import subjects
+from trainrecipe.capture import subjects, unused
 from trainrecipe.capture.listen.listener import Listener
 from trainrecipe.capture.rehearsal import Rehearsal, RehearsalOver
-from trainrecipe.capture.where import HARNESS, add_user_root
+from trainrecipe.capture.where import add_user_root
 from trainrecipe.checks.run.best_weights_by_reference import BestWeightsByReference
 from trainrecipe.checks.run.best_weights_never_restored import BestWeightsNeverRestored
 from trainrecipe.checks.run.checkpoint_incomplete import CheckpointIncomplete
@@ -60,7 +60,7 @@ def run_script(folder: Path, body: str, monkeypatch: Any, rehearse: bool = False
     path = folder / f"script{len(list(folder.glob('*.py')))}.py"
     path.write_text(BEGIN + textwrap.dedent(body))
     add_user_root(str(folder))
-    HARNESS.update(sys.modules)  # other tests are no part of the program
+    monkeypatch.setattr(unused, "HARNESS", set(sys.modules))  # other tests are no part of the program
     monkeypatch.chdir(folder)
     torch.manual_seed(0)
     listener = Listener(detail_always=True)
