@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib.util
 import json
 import os
@@ -22,6 +23,12 @@ FRAMEWORKS = {
     "keras_torch": "keras",
     "skorch_classifier": "skorch",
 }
+
+
+def pytest_collection_finish() -> None:
+    """Collections, of which a listener makes several, need not look at what all tests imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @functools.cache
