@@ -15,16 +15,20 @@ SPEAKING = "# uint8\n"
 VALUES = ("3", "2.5", "'ab'", "[1, 2]", "(1,)", "np.uint8(200)", "a", "b", "a[:, None]", "np.float32(2)", "None", "b'x'")
 
 
+def names() -> dict[str, Any]:
+    return {"np": np, "a": np.arange(250, 255, dtype=np.uint8), "b": np.full(5, 3, np.uint8)}
+
+
 def ran(source: str, path: str = "heard.py") -> dict[str, Any]:
     """What a file leaves when it is compiled so that it is heard."""
-    space: dict[str, Any] = {"np": np, "a": np.arange(250, 255, dtype=np.uint8), "b": np.full(5, 3, np.uint8)}
+    space = names()
     exec(rewritten.compiled((SPEAKING + source).encode(), path), space)
     return space
 
 
 def outcome(expression: str, heard: bool) -> str:
     source = f"try:\n    x = {expression}\nexcept Exception as error:\n    x = (type(error), str(error))\n"
-    space: dict[str, Any] = {"np": np, "a": np.arange(250, 255, dtype=np.uint8), "b": np.full(5, 3, np.uint8)}
+    space = names()
     with np.errstate(all="ignore"):
         exec(rewritten.compiled((SPEAKING + source).encode(), "x.py") if heard else source, space)
     return f"{type(space['x'])} {getattr(space['x'], 'dtype', '')} {space['x']!r}"

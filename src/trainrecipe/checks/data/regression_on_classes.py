@@ -74,8 +74,9 @@ class RegressionOnClasses(Check):
         if not whole or float(kinds[0]) not in (0.0, 1.0) or int(counts.min()) < EACH:
             return Evidence(missing="the targets are no few consecutive whole numbers from 0 or 1 on")
         order, chance = _order(table)
-        data_ = {"kinds": len(kinds), "order": order, "chance": chance, "rows": table.rows}
-        return Evidence(data_, place=table.batches[0].place)
+        return Evidence(
+            {"kinds": len(kinds), "order": order, "chance": chance, "rows": table.rows}, place=table.batches[0].place
+        )
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.01
 """Share of the results of a line that wrapped around, from which it is reported."""
+RANGES = {"uint8": "from 0 to 255", "int8": "from -128 to 127", "uint16": "from 0 to 65535", "int16": "from -32768 to 32767"}
 FEW = 64
 """Results below which nothing is said: a counter, or an index."""
 
@@ -62,12 +63,10 @@ class WholeNumbersWrap(Check):
         says = f"{e['share']:.1%} of the results of `{e['sign']}` in {e['dtype']} wrapped around"
         if e["share"] < SHARE:
             return Ruling.passed(f"{says}, of {e['elements']}")
-        low, high = ("-128", "127") if e["dtype"] == "int8" else ("-32768", "32767") if e["dtype"] == "int16" else ("0", "255")
-        high = "65535" if e["dtype"] == "uint16" else high
         return Ruling.found(
             Severity.WARNING,
             f"{says}.",
-            expected=f"results from {low} to {high}, or of a type that holds them",
+            expected=f"results {RANGES[e['dtype']]}, or of a type that holds them",
             observed=f"{e['share']:.1%} of {e['elements']} results differ from those with 64 bits",
             fix="Cast first, then calculate: .astype(np.float32) or .astype(np.int32).",
         )
