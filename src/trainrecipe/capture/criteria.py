@@ -49,7 +49,9 @@ def fill_criteria(listener: Listener) -> None:
     for tape in tapes:
         for op in tape.history:
             if op.name in LOSSES and op.kept:
-                run.loss_uses.append(LossUse(op.name, _used(op), place(op.at)))
+                settings = _bound_settings(op)
+                used = [k for k, default in SETTINGS.items() if k in settings and _differs(settings[k], default)]
+                run.loss_uses.append(LossUse(op.name, used, place(op.at), settings.get("reduction") != "none"))
 
 
 def _settings(module: nn.Module) -> dict[str, str]:
@@ -66,12 +68,12 @@ def _settings(module: nn.Module) -> dict[str, str]:
     return found
 
 
-def _used(op: Op) -> list[str]:
+def _bound_settings(op: Op) -> dict[str, Any]:
+    """The arguments that a loss function was given, by name."""
     try:
-        bound = inspect.signature(getattr(F, op.name)).bind(*op.args, **op.kwargs).arguments
+        return inspect.signature(getattr(F, op.name)).bind(*op.args, **op.kwargs).arguments
     except (TypeError, ValueError, AttributeError):
-        return []
-    return [k for k, default in SETTINGS.items() if k in bound and _differs(bound[k], default)]
+        return {}
 
 
 def _differs(value: Any, default: Any) -> bool:

@@ -324,6 +324,21 @@ def held_arrays(data: Data) -> list[tuple[str, torch.Tensor]]:
     return _once(data, "arrays", lambda: list(_held(data)))  # type: ignore[no-any-return]
 
 
+def stored_together(data: Data, table: Table) -> bool:
+    """Whether arrays that the script holds have the examples and, row by row, their labels: so no step draws a label."""
+    if table.y is None:
+        return False
+    fed = set(zip(hashes(table.x), table.y.tolist(), strict=True))
+    arrays = [a for _, a in held_arrays(data) if len(a) >= KNOWN * len(fed)]
+    columns = [a.reshape(-1).double().tolist() for a in arrays if a.numel() == len(a)]
+    for x in (a for a in arrays if a[0].numel() == table.x[0].numel()):
+        rows = hashes(x.to(table.x.dtype))
+        pairs = (set(zip(rows, y, strict=True)) for y in columns if len(y) == len(rows))
+        if any(len(fed & known) >= KNOWN * len(fed) for known in pairs):
+            return True
+    return False
+
+
 def _held(data: Data) -> Iterator[tuple[str, torch.Tensor]]:
     given = list(data.arrays)
     for _, loader in data.loaders if data.may_read else ():

@@ -28,8 +28,12 @@ class Criterion:
 
 @dataclasses.dataclass(slots=True)
 class LossUse:
-    """A loss function that a recorded step depends on, with the names of the settings that differ from the defaults."""
+    """A loss function that a recorded step depends on, with the names of the settings that differ from the defaults.
+
+    `reduced`: it gives one number. A loss per example may be weighted afterwards.
+    """
 
     function: str
     settings: list[str]
     place: Place | None
+    reduced: bool = True

@@ -14,8 +14,6 @@ from trainrecipe.table.histograms import Counts, Density, Histogram, binned, cod
 from trainrecipe.table.query import spelled
 from trainrecipe.table.terms import NUMBERS
 
-_NEVER = 60_000
-"""More conditions than anybody brushes."""
 Brush = tuple[float | None, float | None] | Sequence[Any]
 """Of a column of numbers both ends of a range, which count, None for no limit; of others the values that are chosen."""
 
@@ -87,11 +85,10 @@ def cross(
 ) -> dict[str, Histogram | Counts]:
     """Every column under the expression and all brushes but its own. Bars do not move while a brush is dragged."""
     failed = {column: ~_brushed(db, column, brush) for column, brush in brushes.items()}
+    mask = db.mask(where)
     failures = np.zeros(db.total, dtype=np.uint16)  # how many conditions a row fails
-    for fails in failed.values():
+    for fails in [*failed.values(), *([] if mask is None else [~mask])]:
         np.add(failures, fails, out=failures)
-    if (mask := db.mask(where)) is not None:
-        failures[~mask] = _NEVER
     passed = failures == 0
     found: dict[str, Histogram | Counts] = {}
     for column in columns:

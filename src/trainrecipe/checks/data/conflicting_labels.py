@@ -45,8 +45,8 @@ class ConflictingLabels(Check):
     When it is wrong
     ----------------
     Several annotators per example, or one example in several roles (pairs, questions about an image), are meant to
-    differ: steps whose model takes more than one input are left out, as are labels that no loader gives (an agent's
-    actions), and numbers as targets, which repeat with noise.
+    differ: steps whose model takes more than one input are left out, as are labels that neither a loader gives nor an
+    array holds beside its examples (an agent's actions), and numbers as targets, which repeat with noise.
 
     Source
     ------
@@ -59,15 +59,16 @@ class ConflictingLabels(Check):
     price = Price.FREE
 
     def measure(self, data: Data) -> Evidence:
-        from trainrecipe.subjects.contents import training
+        from trainrecipe.subjects.contents import stored_together, training
 
         table = training(data)
         if table is None or table.y is None or not table.classes:
             return Evidence(missing="no class labels were seen with the training inputs")
         if not table.x.is_floating_point():
             return Evidence(missing="the inputs are tokens, and short texts repeat")
-        if table.loader is None or data.run.loaders[table.loader].label is None:
-            return Evidence(missing="inputs and labels do not come from one loader, so the labels may be drawn by the program")
+        loaded = table.loader is not None and data.run.loaders[table.loader].label is not None
+        if not loaded and not (all(b.loss for b in table.batches) and stored_together(data, table)):
+            return Evidence(missing="inputs and labels come from no loader or stored arrays: the program may draw the labels")
         if any(len(b.inputs) > 1 for b in table.batches):
             return Evidence(missing="the model takes several inputs, so equal ones may differ in another")
         if _several_tasks(table):

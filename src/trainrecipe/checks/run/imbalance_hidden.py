@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from trainrecipe.check import Check
@@ -16,6 +17,11 @@ PRIOR = 0.7
 EXAMPLES = 50
 RARE = 0.05
 """Share of all classes but one, in training and in evaluation, up to which it is noted before a training is over."""
+FED = 200
+"""Labels fed to the loss from which rare ones are told where no evaluation was seen."""
+CLASSES = 100
+"""More different whole numbers are no classes."""
+CLASS_LOSSES = {"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"}
 STEPS = 100
 """Optimiser steps before which a model may well predict one class only."""
 
@@ -59,7 +65,7 @@ class ImbalanceHidden(Check):
     def measure(self, run: Run) -> Evidence:
         seen = [e for e in run.evaluated if not e.aside and e.predictions.task in ("classes", "binary")]
         if not seen:
-            return Evidence(missing="no predictions of classes were seen next to their labels")
+            return _fed(run) or Evidence(missing="no predictions of classes were seen next to their labels")
         if run.steps < STEPS or run.ended in ("rehearsed", "shortened") or any(p.cut for p in run.train_passes()):
             early = _early(run, seen)
             return early or Evidence(missing=f"{run.steps} steps of a shortened training are too few to expect more")
@@ -88,9 +94,10 @@ class ImbalanceHidden(Check):
         labels = evidence["labels"]
         most = max(labels, key=labels.get)
         share = labels[most] / evidence["examples"]
+        where = "evaluation" if evidence["evaluations"] else "training"
         return Ruling.found(
             Severity.NOTE,
-            f"{share:.1%} of the evaluation labels are class {most}, and neither the loss nor the sampling makes up for it.",
+            f"{share:.1%} of the {where} labels are class {most}, and neither the loss nor the sampling makes up for it.",
             expected="a score that says more than how common the largest class is",
             observed=f"{evidence['rare']:.1%} of the training labels are of another class; predicting class {most} each time "
             f"is {share:.1%} right",
@@ -110,7 +117,7 @@ def _early(run: Run, seen: list[Evaluation]) -> Evidence | None:
     fed = [
         v for p, column in columns for batch in p.labels if column is not None and column < len(batch) for v in batch[column]
     ]
-    if len(fed) < EXAMPLES or any("weight" in s for use in run.loss_uses for s in use.settings):
+    if len(fed) < EXAMPLES or _weighted(run):
         return None
     rare = 1 - max(fed.count(v) for v in set(fed)) / len(fed)
     found = _look(seen[-1:], run.steps)
@@ -118,6 +125,25 @@ def _early(run: Run, seen: list[Evaluation]) -> Evidence | None:
     if not 0 < rare <= RARE or found["examples"] < EXAMPLES or max(labels.values()) < (1 - RARE) * found["examples"]:
         return None
     return dataclasses.replace(found, data={**found.data, "rare": rare})
+
+
+def _fed(run: Run) -> Evidence | None:
+    """The same of labels that no loader gives and whose evaluation is not seen; None where they are not that rare."""
+    counts = Counter(label for step in run.targets for label in step)
+    fed, number = counts.total(), max(counts.values(), default=0)
+    losses = {use.function for use in run.loss_uses}
+    if fed < FED or len(counts) > CLASSES or any(label != int(label) for label in counts) or not losses & CLASS_LOSSES:
+        return None
+    if _weighted(run) or not 0 < fed - number <= RARE * fed:
+        return None
+    labels = {int(label): n for label, n in sorted(counts.items())}
+    data = {"examples": fed, "labels": labels, "predicted": {}, "evaluations": 0, "late": 0.0, "rare": 1 - number / fed}
+    return Evidence(data, place=run.targets_place)
+
+
+def _weighted(run: Run) -> bool:
+    """Whether something makes up for rare classes: weights of the loss, or a loss per example that may be weighted."""
+    return any("weight" in s for use in run.loss_uses for s in use.settings) or not all(u.reduced for u in run.loss_uses)
 
 
 def _look(late: list[Evaluation], steps: int) -> Evidence:
