@@ -5,6 +5,7 @@ An example that cannot be read, or is built otherwise than the others, becomes a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -64,6 +65,22 @@ class Manner:
     seed: int = 0
 
 
+@dataclasses.dataclass
+class Taken:
+    """Examples as they were read; in place of an example may be the error that came of reading it.
+
+    `raws` and `paths` are what each was made of, where that is known, `draws` further readings of some. A plain
+    `TensorDataset` gives its `columns` instead of items.
+    """
+
+    indices: np.ndarray
+    items: list[Any] = dataclasses.field(default_factory=list)
+    raws: list[Any] = dataclasses.field(default_factory=list)
+    paths: list[str] = dataclasses.field(default_factory=list)
+    draws: dict[int, list[Any]] = dataclasses.field(default_factory=dict)
+    columns: list[torch.Tensor] = dataclasses.field(default_factory=list)
+
+
 class Reader(Dataset[Chunk]):
     """A data set of chunks: entry k is what was measured of the examples at `chunks[k]`."""
 
@@ -77,9 +94,16 @@ class Reader(Dataset[Chunk]):
         return len(self.chunks)
 
     def __getitem__(self, k: int) -> Chunk:
+        return measured(self.manner, self._taken(k))
+
+    def _taken(self, k: int) -> Taken:
         if self._source is None:  # in the worker
             self._source = _Source(self.dataset, self.manner)
-        return self._source.chunk(self.chunks[k])
+        return self._source.taken(self.chunks[k])
+
+    def taken(self) -> Iterator[Taken]:
+        """The examples chunk by chunk, to be measured by somebody else."""
+        return map(self._taken, range(len(self.chunks)))
 
     def __getattr__(self, name: str) -> Any:
         """A worker_init_fn may look for what the data set has."""
@@ -101,9 +125,12 @@ class StreamReader(IterableDataset[Chunk]):
         self.manner = manner
 
     def __iter__(self) -> Iterator[Chunk]:
+        return (measured(self.manner, taken) for taken in self.taken())
+
+    def taken(self) -> Iterator[Taken]:
+        """The examples chunk by chunk, to be measured by somebody else."""
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-        measured = _Measurer(self.manner)
         seed_all(self.manner.seed + worker)
         pending: list[Any] = []
         count = 0
@@ -118,15 +145,10 @@ class StreamReader(IterableDataset[Chunk]):
                 count = self.most
             count += 1
             if len(pending) == self.size:
-                yield self._chunk(measured, pending, count, worker, workers)
+                yield _numbered(pending, count, worker, workers)
                 pending = []
         if pending:
-            yield self._chunk(measured, pending, min(count, self.most), worker, workers)
-
-    def _chunk(self, measured: _Measurer, items: list[Any], count: int, worker: int, workers: int) -> Chunk:
-        first = count - len(items)
-        indices = np.array([(first + i) * workers + worker for i in range(len(items))], np.int64)
-        return measured.chunk(indices, items, [None] * len(items), [""] * len(items))
+            yield _numbered(pending, min(count, self.most), worker, workers)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "dataset" not in self.__dict__:
@@ -134,24 +156,28 @@ class StreamReader(IterableDataset[Chunk]):
         return getattr(self.__dict__["dataset"], name)
 
 
+def _numbered(items: list[Any], count: int, worker: int, workers: int) -> Taken:
+    """The last examples of `count` that a worker read."""
+    first = count - len(items)
+    indices = np.array([(first + i) * workers + worker for i in range(len(items))], np.int64)
+    return Taken(indices, items, [None] * len(items), [""] * len(items))
+
+
 class _Source:
     """Reads positions of a map-style data set."""
 
     def __init__(self, dataset: Any, manner: Manner) -> None:
         self.manner = manner
-        self.measured = _Measurer(manner)
         self.tracer = Tracer(dataset) if manner.raw == "transform" else None
         self.stored = stored(dataset) if manner.raw == "storage" else None
         self.dataset = dataset
         self.columns = tensors_of(dataset)
 
-    def chunk(self, indices: np.ndarray) -> Chunk:
+    def taken(self, indices: np.ndarray) -> Taken:
         if self.columns is not None:
-            return self.measured.stacks(indices, [c[torch.from_numpy(indices)] for c in self.columns], self._again)
+            return Taken(indices, columns=[c[torch.from_numpy(indices)] for c in self.columns])
         seed_all(self.manner.seed + int(indices[0]) if len(indices) else 0)
-        items: list[Any] = []
-        raws: list[Any] = []
-        paths: list[str] = []
+        taken = Taken(indices)
         for i in indices.tolist():
             raw, path = None, ""
             try:
@@ -163,13 +189,21 @@ class _Source:
                     raw = self.stored(i) if self.stored is not None else None
             except Exception as error:
                 item = error
-            items.append(item)
-            raws.append(raw)
-            paths.append(path)
-        return self.measured.chunk(indices, items, raws, paths, self._again)
+            taken.items.append(item)
+            taken.raws.append(raw)
+            taken.paths.append(path)
+        for i, item in zip(indices.tolist(), taken.items, strict=True):
+            if i in self.manner.drawn and not isinstance(item, Exception):
+                with contextlib.suppress(Exception):
+                    taken.draws[i] = [self.dataset[i] for _ in range(DRAWS)]
+        return taken
 
-    def _again(self, index: int) -> Any:
-        return self.dataset[index]
+
+def measured(manner: Manner, taken: Taken) -> Chunk:
+    """What is measured of some examples. Reads nothing, so that another thread may do it."""
+    with torch.no_grad():  # which each thread has to say for itself
+        measurer = _Measurer(manner)
+        return measurer.stacks(taken) if taken.columns else measurer.chunk(taken)
 
 
 class _Measurer:
@@ -179,8 +213,9 @@ class _Measurer:
         self.manner = manner
         self.leaves = manner.layout.leaves
 
-    def stacks(self, indices: np.ndarray, columns: Sequence[torch.Tensor], again: Any) -> Chunk:
+    def stacks(self, taken: Taken) -> Chunk:
         """Rows of examples that are there as whole tensors."""
+        indices, columns = taken.indices, taken.columns
         held = [columns[int(leaf.path[0])] for leaf in self.leaves]
         parts = [list(c) if (array := numbers(c)) is None else array for c in held]
         whole = Rows(len(indices))
@@ -188,12 +223,11 @@ class _Measurer:
             self._measure(whole, leaf, values, range(len(indices)))
         hashes = hashed_rows(self._inputs(parts), len(indices))
         shown = [(int(i), tuple(c[n] for c in columns)) for n, i in enumerate(indices.tolist()) if i in self.manner.shown]
-        return whole.chunk(self.manner.split, indices, hashes, [""] * len(indices), self._views(shown, {}, again))
+        return whole.chunk(self.manner.split, indices, hashes, [""] * len(indices), self._views(shown, {}, {}))
 
-    def chunk(
-        self, indices: np.ndarray, items: Sequence[Any], raws: Sequence[Any], paths: Sequence[str], again: Any = None
-    ) -> Chunk:
-        """Rows of examples as they were read; in place of an example may be the error that came of reading it."""
+    def chunk(self, read: Taken) -> Chunk:
+        """Rows of examples as they were read."""
+        indices, items, raws = read.indices, read.items, read.raws
         whole = Rows(len(items))
         taken: dict[int, tuple[list[Any], list[np.ndarray | None]]] = {}
         for n, item in enumerate(items):
@@ -226,8 +260,8 @@ class _Measurer:
             if raws[n] is not None:
                 hashes[n] = hash_of([raws[n]])
         seen = [n for n in good if int(indices[n]) in self.manner.shown]
-        drawn = self._views([(int(indices[n]), items[n]) for n in seen], {int(indices[n]): raws[n] for n in seen}, again)
-        return whole.chunk(self.manner.split, indices, hashes, paths, drawn)
+        drawn = self._views([(int(indices[n]), items[n]) for n in seen], {int(indices[n]): raws[n] for n in seen}, read.draws)
+        return whole.chunk(self.manner.split, indices, hashes, read.paths, drawn)
 
     def _inputs(self, values: Sequence[Any]) -> list[Any]:
         return [v for leaf, v in zip(self.leaves, values, strict=True) if leaf.part.role == "input"]
@@ -245,7 +279,9 @@ class _Measurer:
                 except Exception as error:
                     whole.fail(n, OTHER, f"{leaf.part.name}: {error}")
 
-    def _views(self, items: Sequence[tuple[int, Any]], raws: dict[int, Any], again: Any) -> list[tuple[int, str]]:
+    def _views(
+        self, items: Sequence[tuple[int, Any]], raws: Mapping[int, Any], draws: Mapping[int, list[Any]]
+    ) -> list[tuple[int, str]]:
         made = []
         for index, item in items:
             seen: dict[str, Any] = {"item": views.view(self.manner.layout, item)}
@@ -254,8 +290,8 @@ class _Measurer:
                 seen["raw"] = raw
             if index in self.manner.fed:
                 seen["fed"] = self.manner.fed[index]
-            if index in self.manner.drawn and again is not None:
-                seen["draws"] = [views.view(self.manner.layout, again(index)) for _ in range(DRAWS)]
+            if index in draws:
+                seen["draws"] = [views.view(self.manner.layout, item) for item in draws[index]]
             made.append((index, views.dumps(seen)))
         return made
 

@@ -8,6 +8,7 @@ longer than the budget, a random sample is read, and the table says so.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
@@ -27,7 +28,7 @@ from trainrecipe.scan.leaves import leaves, numbers
 from trainrecipe.scan.measures import measure_of
 from trainrecipe.scan.measures.stacked import blank
 from trainrecipe.scan.raw import Tracer, stored
-from trainrecipe.scan.reading import Chunk, Manner, Reader, StreamReader, hash_of, tensors_of
+from trainrecipe.scan.reading import Chunk, Manner, Reader, StreamReader, hash_of, measured, tensors_of
 from trainrecipe.scan.splits import Source, flattened, sources
 from trainrecipe.scan.structure import Layout, layout_of
 from trainrecipe.scan.views import fed_view
@@ -231,14 +232,16 @@ class _Scan:
         workers = look.workers if source.workers is None else source.workers
         return self._loader(source, Reader(source.dataset, left, manner), workers)
 
-    def _loader(self, source: Source, dataset: Any, workers: int) -> DataLoader[Chunk]:
+    def _loader(self, source: Source, dataset: Reader | StreamReader, workers: int) -> Iterable[Chunk]:
+        if not workers:
+            return _beside(dataset)
         return DataLoader(
             dataset,
             batch_size=None,
             shuffle=None if isinstance(dataset, IterableDataset) else False,
             num_workers=workers,
-            worker_init_fn=source.worker_init if workers else None,
-            multiprocessing_context=source.context if workers else None,
+            worker_init_fn=source.worker_init,
+            multiprocessing_context=source.context,
             collate_fn=_as_it_is,
         )
 
@@ -424,6 +427,18 @@ def _told(reading: Iterable[Chunk], source: Source) -> Iterator[Chunk]:
             raise
         why = "native code crashed, or memory ran out; read it with num_workers=0 to see more. What was read is kept"
         raise WrongUse(f"a worker process died while it read {source.name} ({str(error).splitlines()[0]}): {why}") from error
+
+
+def _beside(reader: Reader | StreamReader) -> Iterator[Chunk]:
+    """What is measured of each chunk, by a thread while the next one is read: decoding and arithmetic run at once."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        coming: concurrent.futures.Future[Chunk] | None = None
+        for taken in reader.taken():
+            before, coming = coming, thread.submit(measured, reader.manner, taken)
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def _as_it_is(chunk: Any) -> Any:
