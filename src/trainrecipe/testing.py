@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import pkgutil
+import random
 import signal
 import sys
 import tempfile
@@ -146,7 +147,7 @@ def observe(
             Path(order.data).mkdir(parents=True)
         if twice:
             again = dataclasses.replace(order, log="", scratch=str(Path(folder, "s2")), fingerprint=str(Path(folder, "2.json")))
-            _wait(_fork(again, work, Path(folder, "again")))
+            _wait(_fork(again, work, Path(folder, "again"), fresh=True))
             order = dataclasses.replace(order, fingerprint=str(Path(folder, "1.json")), other_fingerprint=again.fingerprint)
         if knob:
             order = _try(order, find(knob, order.target), work, Path(folder))
@@ -255,7 +256,10 @@ def _run_bare(order: Order) -> None:
         raise SystemExit(1) from None
 
 
-def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weights: Path | None = None) -> int:
+def _fork(
+    order: Order, work: Path, streams: Path, *, bare: bool = False, weights: Path | None = None, fresh: bool = False
+) -> int:
+    """Run the script in a fork; a `fresh` one has random states of its own where a process would begin with chance."""
     pid = os.fork()
     if pid:
         return pid
@@ -272,6 +276,8 @@ def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weight
         from trainrecipe.capture.where import HARNESS
 
         HARNESS.update(sys.modules)
+        if fresh:
+            _seed_by_chance()
         if weights is not None:
             modules = _keep_modules()
         if bare:
@@ -289,6 +295,13 @@ def _fork(order: Order, work: Path, streams: Path, *, bare: bool = False, weight
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _seed_by_chance() -> None:
+    import numpy
+
+    random.seed()
+    numpy.random.seed()
 
 
 class _Forked:

@@ -65,7 +65,7 @@ class ImbalanceHidden(Check):
     def measure(self, run: Run) -> Evidence:
         seen = [e for e in run.evaluated if not e.aside and e.predictions.task in ("classes", "binary")]
         if not seen:
-            return _fed(run) or Evidence(missing="no predictions of classes were seen next to their labels")
+            return _unseen(run) or Evidence(missing="no predictions of classes were seen next to their labels")
         if run.steps < STEPS or run.ended in ("rehearsed", "shortened") or any(p.cut for p in run.train_passes()):
             early = _early(run, seen)
             return early or Evidence(missing=f"{run.steps} steps of a shortened training are too few to expect more")
@@ -113,13 +113,10 @@ class ImbalanceHidden(Check):
 
 def _early(run: Run, seen: list[Evaluation]) -> Evidence | None:
     """Labels that are nearly all of one class, in training, too, where nothing is weighted; None where they are not."""
-    columns = [(p, run.loaders[p.loader].label) for p in run.train_passes() if p.loader is not None]
-    fed = [
-        v for p, column in columns for batch in p.labels if column is not None and column < len(batch) for v in batch[column]
-    ]
-    if len(fed) < EXAMPLES or _weighted(run):
+    counts = _fed(run)
+    if counts.total() < EXAMPLES or _weighted(run):
         return None
-    rare = 1 - max(fed.count(v) for v in set(fed)) / len(fed)
+    rare = 1 - max(counts.values()) / counts.total()
     found = _look(seen[-1:], run.steps)
     labels = found["labels"]
     if not 0 < rare <= RARE or found["examples"] < EXAMPLES or max(labels.values()) < (1 - RARE) * found["examples"]:
@@ -127,18 +124,25 @@ def _early(run: Run, seen: list[Evaluation]) -> Evidence | None:
     return dataclasses.replace(found, data={**found.data, "rare": rare})
 
 
-def _fed(run: Run) -> Evidence | None:
-    """The same of labels that no loader gives and whose evaluation is not seen; None where they are not that rare."""
-    counts = Counter(label for step in run.targets for label in step)
-    fed, number = counts.total(), max(counts.values(), default=0)
-    losses = {use.function for use in run.loss_uses}
-    if fed < FED or len(counts) > CLASSES or any(label != int(label) for label in counts) or not losses & CLASS_LOSSES:
+def _unseen(run: Run) -> Evidence | None:
+    """The same of the labels that a loss for classes was fed, where no evaluation was seen."""
+    counts = _fed(run)
+    rest = counts.total() - max(counts.values(), default=0)
+    if counts.total() < FED or len(counts) > CLASSES or not 0 < rest <= RARE * counts.total() or _weighted(run):
         return None
-    if _weighted(run) or not 0 < fed - number <= RARE * fed:
+    losses = [use for use in run.loss_uses if use.function in CLASS_LOSSES]
+    if not losses or any(label != int(label) for label in counts):
         return None
     labels = {int(label): n for label, n in sorted(counts.items())}
-    data = {"examples": fed, "labels": labels, "predicted": {}, "evaluations": 0, "late": 0.0, "rare": 1 - number / fed}
-    return Evidence(data, place=run.targets_place)
+    data = {"examples": counts.total(), "labels": labels, "predicted": {}, "evaluations": 0, "late": 0.0}
+    return Evidence({**data, "rare": rest / counts.total()}, place=losses[0].place)
+
+
+def _fed(run: Run) -> Counter[float]:
+    """How often each label was fed in training, given by the loaders, or without any."""
+    columns = [(p, run.loaders[p.loader].label) for p in run.train_passes() if p.loader is not None]
+    given = [batch[column] for p, column in columns if column is not None for batch in p.labels if column < len(batch)]
+    return Counter(label for step in given or run.targets for label in step)
 
 
 def _weighted(run: Run) -> bool:
