@@ -438,6 +438,20 @@ def test_reshape_in_place_of_permute_is_found(how: str) -> None:
     assert loud(ChannelOrder(), seen(fit(TensorDataset(x, torch.randint(0, 10, (120,)))))) == (how == "reshape")
 
 
+@pytest.mark.parametrize("how", ["reshape", "permute"])
+def test_noisy_pictures_that_the_script_holds_with_channels_last_tell_a_reshape(how: str) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (120, 12, 12, 3), dtype=np.uint8)  # noise: no reading is smooth
+    x = torch.from_numpy(pictures).float().div(255).sub(0.4).div(0.2)
+    x = x.reshape(-1, 3, 12, 12) if how == "reshape" else x.permute(0, 3, 1, 2).contiguous()
+    x = (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)
+
+    def loop() -> None:
+        assert pictures.shape  # held while it trains, as a script's variables are
+        fit(TensorDataset(x, torch.randint(0, 10, (120,))))()
+
+    assert loud(ChannelOrder(), seen(loop)) == (how == "reshape")
+
+
 @pytest.mark.parametrize(("mode", "factor"), [("nearest", 4), ("nearest", 7), ("bilinear", 8), ("", 1)])
 def test_enlarged_pictures_are_noted(mode: str, factor: int) -> None:
     images = X.reshape(-1, 1, 8, 8)[:100]
