@@ -16,6 +16,8 @@ class Application:
     function changed another model.
     With `loop` it is a loop over `children()`, told by its first line: `changed` layers were initialised in it, `weights`
     others of the same type, that lie deeper, nowhere.
+    With a `base` it is a call that initialised `changed` layers of that type, and passed `weights` layers by whose types,
+    `kinds`, are derived from it.
     """
 
     function: str
@@ -27,6 +29,7 @@ class Application:
     called: bool
     elsewhere: bool = False
     loop: bool = False
+    base: str = ""
 
 
 @dataclasses.dataclass(slots=True)

@@ -4,10 +4,11 @@ weights before training."""
 from __future__ import annotations
 
 import ast
+import dataclasses
 import sys
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -59,6 +60,14 @@ class _Walk:
         self.deep = [weakref.ref(m) for m in _contained(owner) if type(m) is type(layer)]
 
 
+class _Bases:
+    """A call of `apply` that initialised layers of some types, and left `subclasses` of these as they were."""
+
+    def __init__(self, application: Application, base: str, reached: int, subclasses: Sequence[nn.Module]) -> None:
+        self.application, self.base, self.reached = application, base, reached
+        self.subclasses = [weakref.ref(m) for m in subclasses]
+
+
 class InitCalls(Ear):
     """Initialisation, as `run.inits` tells it."""
 
@@ -67,6 +76,7 @@ class InitCalls(Ear):
         self.record: Inits = self.run.inits
         self._loaded: list[_Pending] = []
         self._walks: dict[tuple[int, str, str, int], _Walk] = {}
+        self._bases: list[_Bases] = []
         self._written: set[int] = set()
         self._known: dict[int, _Pending] = {}
         self._loads = self._applies = self._calls = 0
@@ -76,7 +86,7 @@ class InitCalls(Ear):
     @property
     def pending(self) -> bool:
         """Whether there is something to look at when training goes on."""
-        return bool(self._loaded or self._walks)
+        return bool(self._loaded or self._walks or self._bases)
 
     def install(self, put: Put) -> None:
         """Hear weights being loaded and initialised."""
@@ -157,7 +167,8 @@ class InitCalls(Ear):
         if not before or at is None:
             return
         with self.recorder.pause(), torch.no_grad():
-            changed = sum(not torch.equal(_sample(p), old) for p, old in before)
+            changed_now = {id(p) for p, old in before if not torch.equal(_sample(p), old)}
+        changed = len(changed_now)
         holders = [m for m in members.modules(module) if any(p is not None and p.ndim > 1 for p in m._parameters.values())]
         if changed or self._calls > calls:
             self._effective.add(code)
@@ -174,6 +185,16 @@ class InitCalls(Ear):
             code in self._effective,
         )
         self.record.applied.append(application)
+        self._note_subclasses(module, changed_now, application)
+
+    def _note_subclasses(self, module: nn.Module, changed: set[int], application: Application) -> None:
+        """Layers of the user's own types, derived from one that was initialised, which the function does not take for it."""
+        layers = [m for m in members.modules(module) if isinstance(m, _PLAIN) and m._parameters.get("weight") is not None]
+        for base in dict.fromkeys(type(m) for m in layers if id(m.weight) in changed):
+            derived = [m for m in layers if type(m) is not base and isinstance(m, base) and _is_own(m)]
+            if derived and not any(id(m.weight) in changed for m in derived) and len(self._bases) < _MOST:
+                reached = sum(type(m) is base and id(m.weight) in changed for m in layers)
+                self._bases.append(_Bases(application, base.__name__, reached, derived))
 
     # ---- loaded weights
 
@@ -212,8 +233,15 @@ class InitCalls(Ear):
         """Training goes on: are the loaded weights still there, and were layers passed by?"""
         waiting, self._loaded = self._loaded, []
         walks, self._walks = list(self._walks.values()), {}
+        bases, self._bases = self._bases, []
         self._known.clear()
         with self.recorder.pause(), torch.no_grad():
+            for call in bases:
+                passed = [m for ref in call.subclasses if (m := ref()) is not None and self._passed_by(m)]
+                if passed:
+                    kinds = sorted({type(m).__name__ for m in passed})
+                    made = dataclasses.replace(call.application, weights=len(passed), kinds=kinds, changed=call.reached)
+                    self.record.applied.append(dataclasses.replace(made, base=call.base))
             for walk in walks:
                 passed = [m for ref in walk.deep if (m := ref()) is not None and self._passed_by(m)]
                 if passed:
@@ -228,8 +256,8 @@ class InitCalls(Ear):
                 total, gone = sum(size for *_, size in alive), sum(size for _, size in lost)
                 names = [n for n, _ in lost[:8]]
                 if alive:
-                    made = Reload(load.model, place(load.at), len(alive), total, gone, names, place(load.by) if lost else None)
-                    self.record.reloads.append(made)
+                    by = place(load.by) if lost else None
+                    self.record.reloads.append(Reload(load.model, place(load.at), len(alive), total, gone, names, by))
 
     def _passed_by(self, layer: nn.Module) -> bool:
         """Whether an optimiser is about to train a layer that nobody but its constructor has initialised."""

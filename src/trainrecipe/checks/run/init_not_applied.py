@@ -19,7 +19,8 @@ class InitNotApplied(Check):
 
     What it checks
     --------------
-    Calls of `Module.apply` with a function whose code initialises weights: whether it ran or changed anything. Loops over
+    Calls of `Module.apply` with a function whose code initialises weights: whether it ran or changed anything, and whether it
+    takes layers of one type and passes those by whose types the program derives from it. Loops over
     `children()` in which a function of `torch.nn.init` initialises layers: whether layers of the same type lie in the
     `Sequential`, `ModuleList` or `ModuleDict` of the same module, still have the weights of their constructor, and are about
     to be trained. And weights given by `load_state_dict`: a sample of each is compared at the next backward with what was
@@ -28,6 +29,7 @@ class InitNotApplied(Check):
     Why it matters
     --------------
     A function for `nn.Conv2d` does nothing to a model of linear layers, without an error; the model keeps PyTorch's defaults.
+    `type(m) is nn.Linear` is not true of a layer whose class is derived from `nn.Linear`; `isinstance` is.
     `children()` gives the direct children only: a loop over it leaves out what lies deeper. An initialisation after loading
     throws the pretrained weights away: training starts from nothing.
 
@@ -66,6 +68,7 @@ class InitNotApplied(Check):
         if not inits.applied and not inits.reloads:
             return Evidence(missing="no weights were loaded, and no function that initialises weights was given to `apply`")
         made = [self._idle(a) for a in idle[:3]] + [self._walk(a) for a in walks[:3]] + [self._lost(r) for r in lost[:3]]
+        made += [self._subclasses(a) for a in inits.applied if a.base][:3]
         return made or Evidence({"kind": "", "applied": len(inits.applied), "loaded": len(inits.reloads)})
 
     def _idle(self, one: Application) -> Evidence:
@@ -74,6 +77,10 @@ class InitNotApplied(Check):
 
     def _walk(self, one: Application) -> Evidence:
         data = {"kind": "walk", "loop": one.function, "model": one.model, "layer": one.kinds[0]}
+        return Evidence({**data, "reached": one.changed, "missed": one.weights}, place=one.place)
+
+    def _subclasses(self, one: Application) -> Evidence:
+        data = {"kind": "derived", "function": one.function, "model": one.model, "kinds": one.kinds, "base": one.base}
         return Evidence({**data, "reached": one.changed, "missed": one.weights}, place=one.place)
 
     def _lost(self, one: Reload) -> Evidence:
@@ -112,6 +119,8 @@ class InitNotApplied(Check):
                 "constructor when training begins",
                 fix="Loop over modules() instead of children(), which does not descend; or name the layers that are meant.",
             )
+        if evidence["kind"] == "derived":
+            return self._derived(evidence)
         share = evidence["share"]
         return Ruling.found(
             Severity.ERROR if share >= ALL_OF_IT else Severity.WARNING,
@@ -120,4 +129,15 @@ class InitNotApplied(Check):
             observed=f"{share:.0%} of the elements loaded ({evidence['loaded_at']}) are unrelated to what they were: "
             f"{', '.join(evidence['names'][:4])}{', …' if len(evidence['names']) > 4 else ''}",
             fix="Load the weights after the last initialisation.",
+        )
+
+    def _derived(self, evidence: Evidence) -> Ruling:
+        kinds, base, reached, missed = ", ".join(evidence["kinds"]), evidence["base"], evidence["reached"], evidence["missed"]
+        return Ruling.found(
+            Severity.WARNING if missed > reached else Severity.NOTE,
+            f"`apply({evidence['function']})` initialises {reached} {base} and passes {missed} {kinds} by.",
+            expected=f"a function for {base} also takes what is derived from it",
+            observed=f"{missed} layers of {evidence['model']}, of type {kinds} derived from {base}, still have the weights of "
+            "their constructor when training begins",
+            fix=f"Ask by isinstance(m, nn.{base}), which is true of derived types, too.",
         )
