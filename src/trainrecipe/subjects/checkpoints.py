@@ -51,6 +51,7 @@ class Loaded:
     the state and now (0 for a fresh one). `prefixed` entries would match with `prefix` removed from (or, with a leading +,
     added to) their names. `from_file` of them came out of a file; `read` and `read_prefixed` tell the same of the file that
     was read last and has not been loaded since: how many of its tensors' names the model has, as they are and with the prefix.
+    `event` numbers the call among those of the run.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Loaded:
     examples: list[str] = dataclasses.field(default_factory=list)
     own_examples: list[str] = dataclasses.field(default_factory=list)
     trained: bool = False
+    event: int = 0
 
 
 @dataclasses.dataclass(slots=True)

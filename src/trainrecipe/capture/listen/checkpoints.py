@@ -196,7 +196,9 @@ class CheckpointCalls(Ear):
         record.file_tensors = len(self._read_names)
         record.file_matched = sum(1 for n in self._read_names if n.rpartition("/")[2] in own)
         record.examples, record.own_examples = names[:3] or [n.rpartition("/")[2] for n in self._read_names[:3]], list(own)[:3]
-        record.trained = self._is_trained(module)
+        record.trained, record.event = self._is_trained(module), self.run.events
+        if record.trained:
+            self.listener.models.will_be_judged()
         self._files.add(at[0])
         return record
 

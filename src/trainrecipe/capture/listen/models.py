@@ -55,6 +55,7 @@ class Models(Ear):
         self._forwards: dict[Any, Forward] = {}
         self._seen: dict[Any, Forward] = {}
         self._hollow: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._judging = 0
         self.hollow_norms: list[norms.HollowForward] = []
         self.reloads = Reloads(listener)
         self._pending: list[tuple[Forward, tuple[int, Spot | None] | None]] = []
@@ -137,6 +138,8 @@ class Models(Ear):
             seen = self._seen.get((id(own), own.training, torch.is_grad_enabled(), id(listener.loaders.open)))
             if seen is not None:
                 self._count(seen)
+                if self._judging and not seen.grad:
+                    self._judge(seen, args, kwargs)
                 if seen.grad and (seen.training or not seen.unused):
                     self._pending.append((seen, None))
                 self.depth += 1
@@ -173,6 +176,14 @@ class Models(Ear):
         if not (own.training and torch.is_grad_enabled()) or (seen is not None and seen.unused):
             listener.evaluations.called(own, args, kwargs, out)
         return out
+
+    @guarded
+    def _judge(self, forward: Forward, args: Any, kwargs: Any) -> None:
+        """Weights were loaded, and the model is evaluated: what it is given is told even where nothing else is looked at."""
+        self._judging -= 1
+        forward.last_event = self.listener.event()
+        if forward.in_pass is None:
+            self._note_rows(forward, list(tensors_in((args, kwargs))))
 
     def _count(self, forward: Forward) -> None:
         forward.count += 1
@@ -275,19 +286,26 @@ class Models(Ear):
         leaves = [t for t in given if t.requires_grad and t.is_leaf and not isinstance(t, nn.Parameter)]
         held = self.listener.optimizers.held_by
         self.run.input_gradients |= any(id(t) not in held for t in leaves)
-        if given:
-            with self.recorder.pause(), torch.no_grad():
-                rows = hashing.row_hashes(given[0])
-                forward.rows.update(rows)
-                forward.looks.append((self.run.events, frozenset(rows), len(rows)))
-                forward.batches.append(hashing.batch_hash(given))
+        self._note_rows(forward, given)
         self._room -= sum(map(size_of, given))
         if len(self.inputs) < _INPUTS and self._room >= 0:
             with self.recorder.pause():
                 copies = map_tensors((args, kwargs), lambda t: t.detach().clone())
             self.inputs.append((id(module), copies, forward, forward.in_pass))
 
+    def _note_rows(self, forward: Forward, given: list[torch.Tensor]) -> None:
+        if given:
+            with self.recorder.pause(), torch.no_grad():
+                rows = hashing.row_hashes(given[0])
+                forward.rows.update(rows)
+                forward.looks.append((self.run.events, frozenset(rows), len(rows)))
+                forward.batches.append(hashing.batch_hash(given))
+
     # ---- what others tell
+
+    def will_be_judged(self) -> None:
+        """Weights were loaded into a model that is trained: the next calls without gradients are looked at."""
+        self._judging = _LOOKS_WITHOUT_LOADER
 
     def new_batch(self, first: bool) -> None:
         """A loader gave a batch; with `first`, one of another pass than before."""

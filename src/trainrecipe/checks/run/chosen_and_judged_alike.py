@@ -6,7 +6,11 @@ from trainrecipe.check import Check
 from trainrecipe.finding import Evidence, Ruling, Severity
 
 if TYPE_CHECKING:
+    from trainrecipe.subjects.checkpoints import Loaded
     from trainrecipe.subjects.run import Pass, Run
+
+MOST = 20
+"""Batches without a loader after the training, beyond which some may not have been looked at."""
 
 
 class ChosenAndJudgedAlike(Check):
@@ -52,8 +56,10 @@ class ChosenAndJudgedAlike(Check):
             return Evidence(missing="the rehearsal ends before the final evaluation; `recipe run` sees it")
         trained = [p.number for p in run.train_passes()]
         restored = [loaded for loaded in seen.loaded if loaded.step == run.steps and loaded.trained]
-        if not trained or not restored:
-            return Evidence(missing="no weights were loaded after the training over a loader")
+        if not restored:
+            return Evidence(missing="no weights were loaded after the training")
+        if not trained:
+            return _by_hand(run, restored[-1])
         last = max(trained)
         during = {_data(run, p) for p in run.evaluation_passes() if p.number < last}
         after = [p for p in run.evaluation_passes() if p.number > last]
@@ -78,6 +84,21 @@ class ChosenAndJudgedAlike(Check):
             f"{'' if count is None else f'{count:,} '}examples as those that chose the weights",
             fix="Keep a third part of the data for the last evaluation, or report the score as one of validation.",
         )
+
+
+def _by_hand(run: Run, load: Loaded) -> Evidence:
+    """The same where tensors are given to the model without a loader: batches are told apart by the contents of their rows."""
+    models = {f.model for f in run.forwards if f.fed}
+    fed = [look for f in run.forwards if f.fed for look in f.looks]
+    calls = [look for f in run.forwards if f.model in models and not f.fed and not f.grad for look in f.looks]
+    known = frozenset[int]().union(*(rows for _, rows, _ in fed))
+    held_out = [(event, rows) for event, rows, _ in calls if len(rows & known) < 0.5 * len(rows)]
+    during = {rows for event, rows in held_out if event < load.event}
+    final = [rows for event, rows in held_out if event > load.event]
+    if not during or not 0 < len(final) < MOST:
+        return Evidence(missing="no evaluation of the chosen weights was told from those that they were chosen by")
+    same = len(final) if set(final) == during else 0
+    return Evidence({"final": len(final), "same": same, "examples": len(frozenset().union(*during))}, place=load.place)
 
 
 def _data(run: Run, seen: Pass) -> tuple[int, int | None]:
