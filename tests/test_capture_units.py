@@ -57,6 +57,29 @@ def supervised(model: nn.Module, loss: Callable[[nn.Module, torch.Tensor, torch.
 
 
 @program
+def recomputed_inside_a_model() -> Any:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = mlp(outputs=6), nn.Sequential(mlp(outputs=6), nn.Dropout(0.3))
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.head.weight[0] * checkpoint(self.first, x, use_reentrant=True)  # gives `first` no gradient
+            return self.head(checkpoint(self.second, x, use_reentrant=True))
+
+    return supervised(Net(), lambda m, x, y: F.cross_entropy(m(x), y))
+
+
+@program
+def recomputed_outside_of_models() -> Any:
+    def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(checkpoint(model, x.requires_grad_(), use_reentrant=True), y)
+
+    return supervised(mlp(), loss)
+
+
+@program
 def in_place_and_views() -> Any:
     def loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         out = model(x).clone()

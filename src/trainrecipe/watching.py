@@ -66,6 +66,7 @@ def watch(*, budget: float = BUDGET, config: Config | None = None) -> Iterator[W
 def _examine(listener: Listener, config: Config, budget: float) -> Examination:
     listener.fill_plan()
     subjects.fill_parameters(listener)
+    subjects.fill_untaught(listener)
     subjects.fill_stream(listener)
     seen = [*subjects.steps(listener), listener.run, subjects.data(listener, may_read=False)]
     return examine(*seen, config=config, budget=budget)

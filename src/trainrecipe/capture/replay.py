@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import CheckpointFunction
 
 from trainrecipe.capture import members
+from trainrecipe.capture.patch import Patches
 from trainrecipe.capture.recorder import Recorder
 from trainrecipe.capture.tape import FrozenGenerator, Gained, Op, RandomState, Ref, Tape, Value
 from trainrecipe.capture.tensors import tensors_in
@@ -174,6 +176,7 @@ class Twin:
         with contextlib.ExitStack() as stack:
             stack.callback(before.restore)
             stack.callback(torch.set_grad_enabled, grad)
+            stack.enter_context(_nothing_recomputed())
             inner = stack.enter_context(contextlib.ExitStack())
             autocast: Any = None
             for op in self.tape.ops:
@@ -234,7 +237,7 @@ class Twin:
         """Execute one operation alone, on other inputs than the recorded ones, and return what it made and was given."""
         env = dict(given)
         before = RandomState.now()
-        with contextlib.ExitStack() as stack:
+        with _nothing_recomputed(), contextlib.ExitStack() as stack:
             stack.callback(before.restore)
             if op.autocast is not None:
                 device, cache, dtype = op.autocast
@@ -263,7 +266,7 @@ class Twin:
         elif self.evaluating and "training" in kwargs:
             out = op.call(*args, **{**kwargs, "training": False})
         else:
-            out = op.call(*args, **kwargs)
+            out = _unless_checkpoint(op.call)(*args, **kwargs)
         made = list(tensors_in(out))
         if len(made) != len(op.outputs):
             raise CannotReplay(f"{op.name} returned {len(made)} tensors in the replay, {len(op.outputs)} when it was recorded")
@@ -299,6 +302,28 @@ class Twin:
         tensor = value.constant.clone() if value.storage in self.tape.written else value.constant
         env[number] = tensor
         return tensor
+
+
+@contextlib.contextmanager
+def _nothing_recomputed() -> Iterator[None]:
+    """Reentrant checkpoints, which refuse `torch.autograd.grad`, keep what they compute instead; the gradients are the same."""
+    patches = Patches()
+    patches.put(CheckpointFunction, "apply", lambda _: _kept)
+    try:
+        yield
+    finally:
+        patches.undo()
+
+
+def _kept(function: Callable[..., Any], preserve_rng_state: bool, /, *args: Any) -> Any:
+    """What a reentrant checkpoint gives: a graph where one of the arguments has one, and none for what is inside otherwise."""
+    taught = any(isinstance(a, torch.Tensor) and a.requires_grad for a in args)
+    with torch.set_grad_enabled(taught and torch.is_grad_enabled()):
+        return function(*args)
+
+
+def _unless_checkpoint(call: Any) -> Any:
+    return _kept if CheckpointFunction in getattr(call, "args", ()) else call  # recorded with its class as first argument
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -206,6 +206,7 @@ class Session:
         listener.run.ended = "shortened" if self.led_to_end else status
         listener.fill_plan()
         subjects.fill_parameters(listener)
+        subjects.fill_untaught(listener)
         subjects.fill_stream(listener)
         fill_criteria(listener)
         if self.order.data and not self.order.track:

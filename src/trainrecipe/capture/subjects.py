@@ -21,7 +21,7 @@ from trainrecipe.finding import Place
 from trainrecipe.subjects.data import Data
 from trainrecipe.subjects.examples import read_place
 from trainrecipe.subjects.gradients import Window, window_of
-from trainrecipe.subjects.run import Parameter
+from trainrecipe.subjects.run import Parameter, Untaught
 from trainrecipe.subjects.step import Step
 
 MOST_STEPS = 4
@@ -148,6 +148,18 @@ def fill_stream(listener: Listener) -> None:
     run.carries_state = listener.backwards.stream.carries_state
     run.targets, at, run.series = listener.backwards.stream.longest()
     run.targets_place = place(at)
+
+
+def fill_untaught(listener: Listener) -> None:
+    """Fill what `run` tells about checkpoints that give no gradients. Needs `run.parameters`."""
+    names, known = parameter_names(listener), {p.name: p for p in listener.run.parameters}
+    for cut in listener.recomputed.cuts.values():
+        behind = [known[names[key]] for key in cut.parameters if names.get(key) in known]
+        idle = [p for p in behind if p.optimizers and not p.gradient]
+        if idle:
+            elements = sum(p.elements for p in idle)
+            made = Untaught(cut.block, place(cut.at), [p.name for p in idle], elements, len(behind) - len(idle))
+            listener.run.untaught.append(made)
 
 
 def fill_parameters(listener: Listener) -> None:

@@ -154,6 +154,18 @@ class Loader:
 
 
 @dataclasses.dataclass(slots=True)
+class Untaught:
+    """Reentrant activation checkpoints at one line, none of whose inputs requires a gradient: `names` are trainable parameters
+    of the `block` in them that never got one, with so many `elements`; `others` is the number of its parameters that did."""
+
+    block: str
+    place: Place | None
+    names: list[str]
+    elements: int
+    others: int
+
+
+@dataclasses.dataclass(slots=True)
 class Clip:
     """Calls of a gradient-clipping function at one line. `coefficients` is limit / norm for each call seen in detail.
 
@@ -535,6 +547,7 @@ class Run:
     loaders_built: int = 0
     draws: list[Draw] = dataclasses.field(default_factory=list)
     clips: list[Clip] = dataclasses.field(default_factory=list)
+    untaught: list[Untaught] = dataclasses.field(default_factory=list)
     schedulers: list[Scheduler] = dataclasses.field(default_factory=list)
     optimizers: list[Optimizer] = dataclasses.field(default_factory=list)
     backwards: list[Backward] = dataclasses.field(default_factory=list)

@@ -30,6 +30,7 @@ from trainrecipe.capture.listen.loaders import Loaders
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
 from trainrecipe.capture.listen.padding import Padding
+from trainrecipe.capture.listen.recomputed import Recomputed
 from trainrecipe.capture.listen.replicas import Replicas
 from trainrecipe.capture.listen.scalars import Scalars
 from trainrecipe.capture.listen.scalers import Scalers
@@ -114,6 +115,7 @@ class Listener:
         self.evaluations = Evaluations(self)
         self.checkpoints = CheckpointCalls(self)
         self.replicas = Replicas(self, among=ranks)
+        self.recomputed = Recomputed(self)
         self.following = Following(self)
         self.following.wanted = follow
         self.tracked = Tracked(self)
@@ -135,6 +137,7 @@ class Listener:
             self.evaluations,
             self.checkpoints,
             self.replicas,
+            self.recomputed,
         )
         self.resumes = False
         self._heeded: set[Any] = set()
