@@ -51,6 +51,7 @@ PROCESSES = {
     "evaluates-own-shard",
     "evaluation-padded",
     "split-differs-between-ranks",
+    "uneven-shards",
 }
 """Checks whose gallery shows its fault only when several processes train together."""
 RANKS = 2

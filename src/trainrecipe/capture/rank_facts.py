@@ -46,6 +46,7 @@ def rank_facts(listener: Listener, status: str) -> RankFacts:
         sharded=heard.sharded + _sharded(listener),
         ignored=sorted(heard.ignored),
         unseen=_unseen(listener),
+        means=[m for m in listener.means.heard.values() if m is not None],
     )
     for snapshot in facts.snapshots:
         snapshot.weights = [w for w in snapshot.weights if w.name.removeprefix("module.") not in heard.ignored]

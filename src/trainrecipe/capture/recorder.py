@@ -18,7 +18,7 @@ import functools
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -175,6 +175,13 @@ class Recorder:
             held.clear()
         self._memo = Memo()
         self.first_kept = 0
+
+    def written_outside(self, tensors: Iterable[torch.Tensor]) -> None:
+        """What writes into tensors without a new version of them, as exchanges between ranks do: their content is new."""
+        for tensor in tensors:
+            number = self._known.get(id(tensor))
+            if number is not None and self.values[number].tensor is tensor and not tensor.requires_grad:
+                del self._known[id(tensor)]
 
     def mark_batch(self, batch: Any, name: str) -> None:
         """Remember that the tensors in `batch` came out of a loader."""

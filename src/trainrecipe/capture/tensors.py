@@ -52,6 +52,12 @@ def dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
+def spread(tensor: torch.Tensor, most: int) -> torch.Tensor:
+    """At most about so many elements of a tensor, evenly spread."""
+    whole = (tensor.coalesce().values() if tensor.is_sparse else tensor).detach().reshape(-1)
+    return whole[:: -(-whole.numel() // most)] if whole.numel() > most else whole
+
+
 def equal(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors are equal, which those on different devices are not."""
     return a.device == b.device and torch.equal(a, b)

@@ -90,10 +90,29 @@ class Reading:
 
 
 @dataclasses.dataclass(slots=True)
+class LocalMean:
+    """The mean that one rank's loss is at a step: over how many `targets`, for how many `rows` that the model is given, each
+    of the shape `inner` where every element counts; its `weight` in what backward started from.
+
+    `local` are a few elements of the gradient that this backward gave in this rank alone, `used` the same of the one that
+    the optimiser's step used. Both are empty where they were not looked at.
+    """
+
+    step: int
+    targets: int
+    rows: int
+    inner: list[int]
+    weight: float
+    place: Place | None
+    local: list[float] = dataclasses.field(default_factory=list)
+    used: list[float] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
 class RankFacts:
     """What one rank saw. `batches` are content hashes of what its model was fed in training, step by step. `sharded` names
     layers that are split over ranks (FSDP). `unseen` are lines of the program that exchange tensors and were not
-    reached."""
+    reached. `means` are the losses of its first recorded steps that are means over targets."""
 
     rank: int
     world: int
@@ -108,6 +127,7 @@ class RankFacts:
     sharded: list[str] = dataclasses.field(default_factory=list)
     ignored: list[str] = dataclasses.field(default_factory=list)
     unseen: list[Place] = dataclasses.field(default_factory=list)
+    means: list[LocalMean] = dataclasses.field(default_factory=list)
 
     def training(self) -> list[Reading]:
         """Passes in which it trained."""

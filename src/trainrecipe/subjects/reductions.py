@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op
     from trainrecipe.subjects.step import Step
 
+Term = tuple["Op | None", float]
+"""The operation that takes a mean or sum, and its weight in the loss."""
 _DEPTH = 40
 _SUMS = frozenset({"add", "radd", "sub", "rsub", "subtract"})
 
 
 def weight_of_mean(step: Step) -> float | None:
     """The weight of the largest batch mean in the loss that backward started from; None where it cannot be told."""
-    found: list[float] = []
-    for number, given in zip(step.tape.roots, step.tape.weights, strict=True):
-        if given is not None and given.numel() != 1:
-            return None
-        found += _terms(step, number, 1.0 if given is None else float(given), None, _DEPTH)
-    known = [abs(w) for w in found if math.isfinite(w)]
-    return max(known, default=None)
+    return max((abs(weight) for _, weight in _weighed(step) if math.isfinite(weight)), default=None)
+
+
+def weight_of(step: Step, op: Op) -> float | None:
+    """The weight of one call of a loss function in the loss that backward started from; None where it cannot be told."""
+    found = [weight for term, weight in _weighed(step) if term is op]
+    return found[0] if len(found) == 1 and math.isfinite(found[0]) else None
 
 
 def summed(step: Step) -> float:
@@ -49,20 +51,30 @@ def summed(step: Step) -> float:
     return total * target.numel() if calls[0].settings.get("reduction") == "sum" else total
 
 
-def _terms(step: Step, number: int, factor: float, before: int | None, depth: int) -> Iterator[float]:
-    """The weights of the means and sums that a scalar consists of; NaN for a term that is something else."""
+def _weighed(step: Step) -> list[Term]:
+    """The terms of everything that backward started from; none where it was given a gradient for each element."""
+    found: list[Term] = []
+    for number, given in zip(step.tape.roots, step.tape.weights, strict=True):
+        if given is not None and given.numel() != 1:
+            return []
+        found += _terms(step, number, 1.0 if given is None else float(given), None, _DEPTH)
+    return found
+
+
+def _terms(step: Step, number: int, factor: float, before: int | None, depth: int) -> Iterator[Term]:
+    """The means and sums that a scalar consists of, with their weights; NaN for a term that is something else."""
     op = step.producer(number, before)
     value = step.tape.values.get(number)
     if op is None or value is None or depth <= 0:
-        yield math.nan
+        yield None, math.nan
     elif op.name in LOSSES:
-        yield _of_loss(op, factor)
+        yield op, _of_loss(op, factor)
     elif plain_name(op) in ("mean", "nanmean"):
         yield from _of_reduction(step, op, factor, depth, mean=True)
     elif plain_name(op) in ("sum", "nansum"):
         yield from _of_reduction(step, op, factor, depth, mean=False)
     elif math.prod(value.shape) != 1:
-        yield math.nan
+        yield None, math.nan
     elif plain_name(op) in _SUMS or plain_name(op) == "neg" or plain_name(op) in PRESERVING:
         for child in op.inputs:
             if _has_gradient(step, child):
@@ -70,7 +82,7 @@ def _terms(step: Step, number: int, factor: float, before: int | None, depth: in
     elif plain_name(op) in ("mul", "multiply", "rmul", "div", "truediv", "divide", "true_divide"):
         yield from _of_product(step, op, factor, depth)
     else:
-        yield math.nan
+        yield None, math.nan
 
 
 def _has_gradient(step: Step, number: int) -> bool:
@@ -87,11 +99,11 @@ def _of_loss(op: Op, factor: float) -> float:
     return math.nan
 
 
-def _of_reduction(step: Step, op: Op, factor: float, depth: int, *, mean: bool) -> Iterator[float]:
+def _of_reduction(step: Step, op: Op, factor: float, depth: int, *, mean: bool) -> Iterator[Term]:
     source = op.inputs[0] if op.inputs else None
     given = step.tape.values.get(source) if source is not None else None
     if source is None or given is None:
-        yield math.nan
+        yield None, math.nan
         return
     size = math.prod(given.shape)
     maker = step.producer(source, op.index)
@@ -99,16 +111,16 @@ def _of_reduction(step: Step, op: Op, factor: float, depth: int, *, mean: bool) 
         for child in (source,) if size == 1 or maker is None else maker.inputs:
             yield from _terms(step, child, factor / size if mean else factor, op.index, depth - 1)
     else:
-        yield factor if mean else factor * size
+        yield op, factor if mean else factor * size
 
 
-def _of_product(step: Step, op: Op, factor: float, depth: int) -> Iterator[float]:
+def _of_product(step: Step, op: Op, factor: float, depth: int) -> Iterator[Term]:
     scalars: list[Any] = [a for a in op.args or () if isinstance(a, int | float) and not isinstance(a, bool)]
     varying = [n for n in dict.fromkeys(op.inputs) if _has_gradient(step, n)]
     for number in (a.value for a in op.args or () if isinstance(a, Ref) and a.value not in varying):
         scalars.append(_constant(step, number))
     if len(varying) != 1 or len(scalars) != 1 or not scalars[0]:
-        yield math.nan
+        yield None, math.nan
         return
     times = plain_name(op) in ("mul", "multiply", "rmul")
     yield from _terms(step, varying[0], factor * scalars[0] if times else factor / scalars[0], op.index, depth - 1)

@@ -244,6 +244,7 @@ class Backwards(Ear):
         grads = []
         if tape is not None:
             self._note_stream(tape)
+            self.listener.means.before_backward(tape)
             listener.replicas.hear_gradients(leaves := tape_leaves(tape))
             for parameter in leaves:
                 old = parameter.grad if tape.copied else None  # where no copies are made, whether a gradient came is all
@@ -326,6 +327,7 @@ class Backwards(Ear):
             return
         self.asked.update(map(id, wanted))
         given = dict(zip(map(id, wanted), result, strict=True)) if wanted else {}
+        alone = []
         for parameter, old in grads:
             new = given.get(id(parameter)) if wanted else parameter.grad
             if new is None or not (wanted or old is None or not torch.equal(dense(new), dense(old))):
@@ -333,6 +335,8 @@ class Backwards(Ear):
             gained = new.detach() - old if old is not None and not wanted else new
             gained = local.get(id(parameter), gained)  # what a wrapper left in `grad` is the mean over the ranks
             tape.gradients.append((parameter, Gained.of(gained, sums=tape.copied)))
+            alone.append((parameter, gained))
+        self.listener.means.after_backward(alone)
         self.listener.replicas.trained_at = self.listener.replicas.trained_at or tape.at
         self._keep_batch(tape)
         if not self.recorder.copying:

@@ -27,6 +27,7 @@ from trainrecipe.capture.listen.horizon import Horizon
 from trainrecipe.capture.listen.inits import InitCalls
 from trainrecipe.capture.listen.ledger import Ledger
 from trainrecipe.capture.listen.loaders import Loaders
+from trainrecipe.capture.listen.means import Means
 from trainrecipe.capture.listen.models import Models
 from trainrecipe.capture.listen.optimizers import Optimizers
 from trainrecipe.capture.listen.padding import Padding
@@ -116,6 +117,7 @@ class Listener:
         self.checkpoints = CheckpointCalls(self)
         self.replicas = Replicas(self, among=ranks)
         self.recomputed = Recomputed(self)
+        self.means = Means(self)
         self.following = Following(self)
         self.following.wanted = follow
         self.tracked = Tracked(self)

@@ -354,6 +354,7 @@ class Optimizers(Ear):
         record.steps += 1
         if listener.detail:
             listener.replicas.stepped(watched)
+            listener.means.stepped(watched.parameters)
         record.rates.append(watched.rate(optimizer))
         watched.backwards, watched.fresh = 0, None
         watched.marks = watched.mark() if listener.detail else None

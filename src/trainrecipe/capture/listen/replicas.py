@@ -19,7 +19,7 @@ from trainrecipe.capture import members
 from trainrecipe.capture.hashing import exact_hash
 from trainrecipe.capture.listen.ear import Ear, Put, guarded
 from trainrecipe.capture.listen.seeds import hash_of
-from trainrecipe.capture.tensors import tensors_in
+from trainrecipe.capture.tensors import spread, tensors_in
 from trainrecipe.capture.where import Spot, place, spot
 from trainrecipe.finding import Place
 from trainrecipe.subjects.ranks import Collective, Wrapper
@@ -188,13 +188,14 @@ class Replicas(Ear):
         def exchange(*args: Any, **kwargs: Any) -> Any:
             if ear._busy:
                 return original(*args, **kwargs)
-            ear._note_exchange(name, args, kwargs)
             ear._busy = True
             try:
                 with ear.recorder.pause():
+                    ear._note_exchange(name, args, kwargs)
                     return original(*args, **kwargs)
             finally:
                 ear._busy = False
+                ear.recorder.written_outside(tensors_in((args, kwargs), 3))
 
         return exchange
 
@@ -270,15 +271,9 @@ def random_states() -> str:
 
 
 def _hash(tensor: torch.Tensor) -> str:
-    return exact_hash(_spread(tensor, _ELEMENTS))
+    return exact_hash(spread(tensor, _ELEMENTS))
 
 
 def _few(tensor: torch.Tensor) -> list[float]:
-    values = _spread(tensor, _SHOWN)
+    values = spread(tensor, _SHOWN)
     return [] if values.is_complex() else [float(v) for v in values.double().tolist()][:_SHOWN]
-
-
-def _spread(tensor: torch.Tensor, most: int) -> torch.Tensor:
-    """At most about so many elements of a tensor, evenly spread."""
-    whole = (tensor.coalesce().values() if tensor.is_sparse else tensor).detach().reshape(-1)
-    return whole[:: -(-whole.numel() // most)] if whole.numel() > most else whole

@@ -67,6 +67,7 @@ class AccumulationUneven(Check):
     def measure(self, step: Step) -> Evidence:
         """Compare the gradient as it is accumulated with that of the mean over all targets."""
         from trainrecipe.subjects.reductions import weight_of_mean
+        from trainrecipe.subjects.targets import LABELLED, averaged
 
         window = step.window
         if window is None or window.size < 2:
@@ -74,8 +75,8 @@ class AccumulationUneven(Check):
         parts = step.each()[: window.size]
         if any(one.distrust for one in parts):
             return Evidence(missing=next(one.distrust for one in parts if one.distrust))
-        counted = [_targets(one) for one in parts]
-        counts = [n for n, _ in counted if n]
+        means = [m for m in map(averaged, parts) if m is not None and m.call.name in LABELLED and m.number]
+        counts = [m.number for m in means]
         if len(counts) != len(parts) or len(parts) < 2:
             return Evidence(missing="the loss is not one mean of a cross-entropy in each of the accumulated micro-batches")
         weights = [weight_of_mean(one) or 0.0 for one in parts]
@@ -83,7 +84,7 @@ class AccumulationUneven(Check):
             return Evidence(missing="the means are not known to have equal weights")
         later = _later(step, window.size)
         data = {"size": window.size, "most": max(counts), "fewest": min(counts), "seen": len(parts), "later": later}
-        if max(counts) <= EVEN * min(counts) or len({n / rows for n, rows in counted}) == 1:
+        if max(counts) <= EVEN * min(counts) or len({m.number / m.rows for m in means}) == 1:
             return Evidence({**data, "apart": 0.0}, place=step.place)
         return Evidence({**data, "apart": _apart(parts, counts)}, place=step.place)
 
@@ -139,26 +140,13 @@ def _later(step: Step, size: int) -> list[list[int]]:
 
 def _count(call: LossCall, constants: list[torch.Tensor | None], which: int) -> tuple[int, int]:
     """The targets of a batch, and its rows."""
+    from trainrecipe.subjects.targets import not_ignored
+
     target = constants[which]
     rows = [t.shape[0] for i, t in enumerate(constants) if t is not None and t.ndim > 1 and i != which]
     if target is None or not rows:
         return 0, 0
-    return int((target != call.settings.get("ignore_index", -100)).sum()), rows[0]
-
-
-def _targets(step: Step) -> tuple[int, int]:
-    """The targets that the step's only loss averages over, and the rows they come in; zero where it does not."""
-    calls = [c for c in step.losses if c.counts]
-    if len(calls) != 1 or calls[0].name not in ("cross_entropy", "nll_loss") or calls[0].target is None:
-        return 0, 1
-    call, target = calls[0], calls[0].target
-    if (
-        call.settings.get("reduction", "mean") != "mean"
-        or call.settings.get("weight") is not None
-        or target.is_floating_point()
-    ):
-        return 0, 1
-    return int((target != call.settings.get("ignore_index", -100)).sum()), step.batch_size or 1
+    return not_ignored(call, target), rows[0]
 
 
 def _apart(parts: list[Step], counts: list[int]) -> float:
