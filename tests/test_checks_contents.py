@@ -562,6 +562,13 @@ def test_padding_and_unknown_words() -> None:
     assert loud(PaddingShare(), seen(fit(*sets(other, y, 300), net=Words())))
 
 
+def test_padding_of_the_evaluation_alone_is_no_unknown_word() -> None:
+    x, y = torch.randint(2, 100, (400, 20)), torch.randint(0, 10, (400,))
+    lengths = torch.randint(3, 12, (100, 1))  # training batches are put together by length, evaluation is one batch of all
+    x[300:] = torch.where(torch.arange(20) < lengths, x[300:], 0)
+    assert not loud(PaddingShare(), seen(fit(*sets(x, y, 300), net=Words())))
+
+
 def test_class_numbers_under_a_regression_loss_are_noted_and_grades_are_not() -> None:
     net = nn.Linear(64, 1)
     data = seen(fit(TensorDataset(X, Y.float()), net=net, loss=regression))

@@ -158,9 +158,10 @@ def _padding(x: torch.Tensor) -> dict[str, Any]:
 def _unknown(train: torch.Tensor, other: torch.Tensor) -> dict[str, Any]:
     import torch
 
-    padding = _padding(train)
-    text = other[other != padding["token"]] if padding["share"] > FILLED else other.reshape(-1)
-    text = text if len(text) else other.reshape(-1)
+    text = other.reshape(-1)
+    for padding in (_padding(train), _padding(other)):  # batches by length pad less than one batch of everything
+        kept = text[text != padding["token"]] if padding["share"] > FILLED and padding["typical"] else text
+        text = kept if len(kept) else text
     token = int(text.mode().values)
     return {
         "token": token,
