@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xxhash
 from torch.utils.data import SubsetRandomSampler, TensorDataset
@@ -339,7 +340,22 @@ def stored_together(data: Data, table: Table) -> bool:
     return False
 
 
+def held_columns(data: Data, rows: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What those variables hold one of for each of so many rows, whole numbers or texts (rows,): (name in the code, values)."""
+    for held in _given(data):
+        if held.rows == rows:
+            yield from held.columns()
+
+
 def _held(data: Data) -> Iterator[tuple[str, torch.Tensor]]:
+    for held in _given(data):
+        found = held.tensor() if held.nbytes <= BYTES else None
+        if found is not None and found.ndim and len(found) and not found.is_complex():
+            yield held.name, found
+
+
+def _given(data: Data) -> list[Held]:
+    """Arrays of the script's variables, and those of the data sets behind its loaders."""
     given = list(data.arrays)
     for _, loader in data.loaders if data.may_read else ():
         inner, _ = innermost(loader.dataset)
@@ -347,7 +363,4 @@ def _held(data: Data) -> Iterator[tuple[str, torch.Tensor]]:
             for part in value if isinstance(value, tuple) else (value,):
                 if hasattr(part, "shape") and not isinstance(part, type) and not any(part is h.array for h in given):
                     given.append(Held(f"{type(inner).__name__}.{name}", part))
-    for held in given:
-        found = held.tensor() if held.nbytes <= BYTES else None
-        if found is not None and found.ndim and len(found) and not found.is_complex():
-            yield held.name, found
+    return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from trainrecipe.capture import hashing
 from trainrecipe.capture.tensors import equal, size_of
 from trainrecipe.finding import Place
 
+_COLUMNS = 60
+"""Columns of a data frame that are looked at."""
 PLACES = 4
 """Examples of a batch from which labels 0, 1, 2, … in any order are taken for places in the batch."""
 
@@ -91,6 +93,11 @@ class Held:
         size = getattr(self.array, "nbytes", None)
         return int(size) if isinstance(size, int) else 8 * int(getattr(self.array, "size", 0))
 
+    @property
+    def rows(self) -> int:
+        """How long it is along its first axis."""
+        return len(self.array) if getattr(self.array, "ndim", 1) and hasattr(self.array, "__len__") else 0
+
     def tensor(self) -> torch.Tensor | None:
         """As a tensor; None where it holds no numbers."""
         value = self.array.to_numpy() if hasattr(self.array, "to_numpy") else self.array
@@ -99,6 +106,33 @@ class Held:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "iufb":
             return None
         return torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="), copy=True)))
+
+    def columns(self) -> Iterator[tuple[str, np.ndarray]]:
+        """What it holds one of per row, whole numbers or texts (N,): itself, or each column of a data frame."""
+        frame = hasattr(self.array, "columns") and hasattr(self.array, "to_numpy")
+        parts = [(f"{self.name}[{c!r}]", self.array[c]) for c in list(self.array.columns)[:_COLUMNS]] if frame else []
+        for name, part in parts or [(self.name, self.array)]:
+            column = _column(part)
+            if column is not None:
+                yield name, column
+
+
+def _column(value: Any) -> np.ndarray | None:
+    """One whole number or text per row, as a list, a tensor, an array or a series holds it; else None."""
+    if isinstance(value, torch.Tensor):
+        whole = not (value.is_floating_point() or value.is_complex()) and value.numel() == value.shape[0]
+        return value.detach().cpu().reshape(-1).numpy() if whole else None
+    if isinstance(value, list):
+        value = np.asarray(value) if all(isinstance(v, int | str) for v in value) else None
+    elif hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    if not isinstance(value, np.ndarray) or not value.ndim or value.size != len(value):
+        return None
+    column = value.reshape(-1)
+    if column.dtype.kind == "f":
+        return column.astype(np.int64) if bool((column == np.round(column)).all()) else None
+    plain = column.dtype.kind in "iuUS" or all(isinstance(v, int | str) for v in column.tolist())
+    return column if plain else None
 
 
 def of_one_kind(batches: Sequence[Batch]) -> list[Batch]:

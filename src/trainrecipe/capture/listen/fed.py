@@ -265,7 +265,9 @@ def _is_table(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         return bool(value.ndim) and value.shape[0] >= _ROWS and not value.requires_grad and value.layout == torch.strided
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "iufb" and bool(value.ndim) and value.shape[0] >= _ROWS
+        return value.dtype.kind in "iufbUSO" and bool(value.ndim) and value.shape[0] >= _ROWS
+    if isinstance(value, list):  # of names or numbers of the examples, as of the persons they come from
+        return len(value) >= _ROWS and isinstance(value[0], int | str)
     return type(value).__name__ in ("DataFrame", "Series") and hasattr(value, "to_numpy") and len(value) >= _ROWS
 
 
