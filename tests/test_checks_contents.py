@@ -242,6 +242,25 @@ def test_examples_normalised_one_by_one_share_no_statistics(shape: tuple[int, ..
     assert not loud(StatisticsFromEvaluation(), data, Severity.NOTE)
 
 
+def test_nodes_of_one_graph_are_no_examples() -> None:
+    features = torch.randn(400, 6)
+    features = (features - features.mean(0)) / features.std(0)
+    near, y = torch.rand(400, 400) < 0.02, torch.randint(0, 3, (400,))
+    train = torch.randperm(400)[:240]
+    layer = nn.Linear(6, 3)
+
+    def loop() -> None:
+        optimizer = torch.optim.Adam(layer.parameters())
+        for _ in range(6):
+            optimizer.zero_grad()
+            F.cross_entropy((near.float() @ layer(F.dropout(features, 0.4)))[train], y[train]).backward()
+            optimizer.step()
+            with torch.no_grad():
+                near.float() @ layer(features)
+
+    assert not loud(StatisticsFromEvaluation(), seen(loop), Severity.NOTE)
+
+
 # ---- class-map-differs
 
 

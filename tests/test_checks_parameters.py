@@ -25,6 +25,8 @@ from trainrecipe.capture.rehearsal import Rehearsal, RehearsalOver
 from trainrecipe.checks.run.batch_norm_few_values import BatchNormFewValues
 from trainrecipe.checks.run.batch_norm_momentum import BatchNormMomentum
 from trainrecipe.checks.run.batch_norm_never_updated import BatchNormNeverUpdated
+from trainrecipe.checks.run.decay_on_norms import DecayOnNorms
+from trainrecipe.checks.run.decay_rounded_away import LOST, DecayRoundedAway
 from trainrecipe.checks.run.epoch_left_early import EpochLeftEarly
 from trainrecipe.checks.run.freeze_without_effect import FreezeWithoutEffect
 from trainrecipe.checks.run.frozen_parameters_move import FrozenParametersMove
@@ -40,6 +42,7 @@ from trainrecipe.checks.run.scheduler_of_another_optimizer import SchedulerOfAno
 from trainrecipe.checks.run.shared_layer_instances import SharedLayerInstances
 from trainrecipe.checks.run.target_network_not_synced import TargetNetworkNotSynced
 from trainrecipe.checks.run.trains_on_evaluation_data import TrainsOnEvaluationData
+from trainrecipe.checks.run.unused_parameters import UnusedParameters
 from trainrecipe.checks.step.weight_decay_overwhelms import WeightDecayOverwhelms
 from trainrecipe.exam import examine
 from trainrecipe.finding import Place
@@ -698,6 +701,7 @@ def test_an_accuracy_needs_the_mode_max() -> None:
         ("score, other = both(p, y)", "score", -1),
         ("score = unknown(p, y)", "score", 0),
         ("result = {}", "result['val_loss']", -1),
+        ("vloss = sum(values)", "vloss / n", -1),
         ("val_acc = 0.5", "1 - val_acc", -1),
         ("acc_loss = 0.5", "acc_loss", 0),
     ],
@@ -759,6 +763,80 @@ def test_unusual_settings_are_healthy(build: Any) -> None:
         steps(model, build(model.parameters()))
 
     assert severity(OddOptimizerSettings(), watch(train)) in (None, "note")
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda p: torch.optim.Adam(p, 1e-3, weight_decay=0.01), "note"),
+        (lambda p: torch.optim.Adam(p, 1e-3, weight_decay=5e-4), None),
+        (lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.01), None),
+        (lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.1), "note"),
+    ],
+)
+def test_an_l2_term_is_noted_at_a_tenth_of_a_decoupled_decay(build: Any, expected: str | None) -> None:
+    def train() -> None:
+        model = net()
+        steps(model, build(model.parameters()))
+
+    assert severity(DecayOnNorms(), watch(train)) == expected
+
+
+class Casting(nn.Linear):
+    """A layer that computes in half precision, with a weight that is cast once per step."""
+
+    cast: torch.Tensor | None = None
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if self.cast is None:
+            self.cast = self.weight.to(torch.bfloat16)
+        return (input.to(torch.bfloat16) @ self.cast.T).float() + self.bias
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_weight_that_is_cast_without_gradients_and_kept_is_not_trained(looks: bool) -> None:
+    def train() -> None:
+        model = nn.Sequential(Casting(10, 16), nn.ReLU(), nn.Linear(16, 2))
+
+        def look(_: int) -> None:
+            model[0].cast = None
+            with torch.no_grad() if looks else torch.enable_grad():
+                model(X[:4])
+
+        steps(model, sgd(model), before=look)
+
+    assert severity(UnusedParameters(), watch(train)) == ("warning" if looks else None)
+
+
+# ---- decay in half precision
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rate", "decay", "expected"),
+    [
+        (torch.bfloat16, 1e-3, 0.5, "warning"),
+        (torch.bfloat16, 1e-3, 0.01, "note"),  # AdamW's own
+        (torch.bfloat16, 1e-2, 0.5, None),
+        (torch.float32, 1e-3, 0.5, None),
+    ],
+)
+def test_a_decay_that_half_precision_cannot_express(
+    dtype: torch.dtype, rate: float, decay: float, expected: str | None
+) -> None:
+    def train() -> None:
+        model = net().to(dtype)
+        optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)
+        steps(model, optimizer, loss=lambda m, x, y: F.cross_entropy(m(x.to(dtype)).float(), y))
+
+    assert severity(DecayRoundedAway(), watch(train)) == expected
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11)])
+def test_what_is_lost_in_half_precision_is_lost_by_every_number(dtype: torch.dtype, digits: int) -> None:
+    numbers = 1 + torch.arange(2 ** (digits - 1), dtype=torch.double) / 2 ** (digits - 1)  # every mantissa
+    numbers, lost = numbers.to(dtype), LOST[str(dtype)]
+    assert torch.equal(numbers * (1 - 0.999 * lost), numbers)
+    assert not torch.equal(numbers * (1 - 1.01 * lost), numbers)
 
 
 # ---- norms

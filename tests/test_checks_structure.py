@@ -599,6 +599,10 @@ def test_attention_scale_where_there_are_no_queries() -> None:
 # ---- dropout-placement
 
 
+def _head() -> tuple[nn.Module, nn.Module]:
+    return nn.ReLU(), nn.Linear(16, 3)
+
+
 def dropout_models() -> dict[str, tuple[str, nn.Module]]:
     torch.manual_seed(0)
 
@@ -616,6 +620,11 @@ def dropout_models() -> dict[str, tuple[str, nn.Module]]:
         "keep probability": ("warning", mlp(0.95)),
         "strong but wide": ("note", mlp(0.8, width=1024)),
         "before batch norm": ("note", mlp(0.3, norm=True)),
+        "a layer before batch norm": ("note", nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 16), nn.BatchNorm1d(16), *_head())),
+        "two layers before batch norm": (
+            "pass",
+            nn.Sequential(nn.Dropout(0.3), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.BatchNorm1d(16), *_head()),
+        ),
         "switched off": ("skip", mlp(0.0)),
         "on the input": ("pass", nn.Sequential(nn.Dropout(0.1), nn.Linear(8, 3))),
     }

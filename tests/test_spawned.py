@@ -71,9 +71,21 @@ def test_spawned_ranks_are_compared(tmp_path: Path, called: str, expected: list[
     assert [f for f in findings(tmp_path) if f == "replicas-differ"] == expected
 
 
-def test_a_whole_run_of_spawned_ranks_trains_as_without_us(tmp_path: Path) -> None:
+FORKED = SCRIPT.replace("mp.spawn(work,", 'mp.start_processes(work, start_method="fork",')
+
+
+def test_forked_ranks_are_compared(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
-    script.write_text(SCRIPT.replace("CALLED", "wrapped"))
+    script.write_text(FORKED.replace("CALLED", "model"))
+    done = started(["-m", "trainrecipe", "check", str(script), "--", str(tmp_path / "meeting")], tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "replicas-differ" in findings(tmp_path)
+
+
+@pytest.mark.parametrize("source", [SCRIPT, FORKED], ids=["spawned", "forked"])
+def test_a_whole_run_of_ranks_trains_as_without_us(tmp_path: Path, source: str) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(source.replace("CALLED", "wrapped"))
     bare = started([str(script), str(tmp_path / "first")], tmp_path)
     seen = started(["-m", "trainrecipe", "run", str(script), "--", str(tmp_path / "second")], tmp_path)
     assert "joined" in bare.stdout

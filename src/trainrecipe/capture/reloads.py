@@ -55,11 +55,10 @@ class Reloads:
     def found(self) -> Iterator[Reload]:
         """What these models compute."""
         for module, copy, trained in self._kept.values():
-            if self._trained_further(module):
-                continue
             with self.listener.recorder.pause(), torch.no_grad():
                 found = _compare(self.listener, trained, module, copy) if _shapes(trained) == _shapes(copy) else None
             if found is not None:
+                found.further = self._trained_further(module)
                 yield found
 
     def _trained_further(self, module: nn.Module) -> bool:

@@ -324,6 +324,11 @@ class Session:
             raise RehearsalOver
         return bool(self.order.log) and self.listener is not None
 
+    def leave(self) -> None:
+        """This is a fork of the observed process: everything is as it is without us, and another session may begin."""
+        self.exchange = None
+        self.end()
+
     def join_ranks(self, order: Order) -> None:
         """From now on this is rank 0 of several, as `order` says."""
         listener = self.listener

@@ -2,7 +2,7 @@
 
 The function that each process is to run is called for rank 0 in this process, which is observed already; the others are
 started as the script would start them, each with an observation of its own, and tell rank 0 what they saw (exchange.py).
-The random streams begin as those of a new process do.
+The random streams begin as those of a new process do; where processes are forked, as those of this one.
 """
 
 from __future__ import annotations
@@ -44,15 +44,18 @@ def wrap(session: Session) -> Callable[[Any], Any]:
         def start_processes(
             fn: Any, args: Any = (), nprocs: int = 1, join: bool = True, daemon: bool = False, start_method: str = "spawn"
         ) -> Any:
-            plain = join and start_method == "spawn" and nprocs > 1 and threading.current_thread() is threading.main_thread()
-            wanted = plain and session.exchange is None and session.awaits_ranks()
+            plain = join and start_method in ("spawn", "fork") and nprocs > 1
+            here = threading.current_thread() is threading.main_thread()
+            wanted = plain and here and session.exchange is None and session.awaits_ranks()
             first = _first(session.order, nprocs) if wanted else None
             if first is None:
                 return original(fn, args, nprocs, join, daemon, start_method)
             session.join_ranks(first)
             told = json.dumps(dataclasses.asdict(first))
-            others = original(_other, (told, fn, args), nprocs - 1, False, daemon, start_method)
-            return _train(session, fn, args, others)
+            forked = start_method == "fork"
+            other, given = (_forked, (session, told, fn, args)) if forked else (_other, (told, fn, args))
+            others = original(other, given, nprocs - 1, False, daemon, start_method)
+            return _train(session, fn, args, others, forked)
 
         return start_processes
 
@@ -69,10 +72,10 @@ def _first(order: Order, world: int) -> Order | None:
     return dataclasses.replace(order, exchange=str(folder), world=world, fingerprint="", other_fingerprint="")
 
 
-def _train(session: Session, fn: Any, args: Any, others: Any) -> None:
+def _train(session: Session, fn: Any, args: Any, others: Any, forked: bool) -> None:
     """Rank 0's part, and then the wait for the others."""
     _Watch(session, others).start()
-    with _new_process():
+    with contextlib.nullcontext() if forked else _new_process():
         try:
             fn(0, *args)
         except SystemExit as leaving:
@@ -110,6 +113,13 @@ def _other(number: int, told: str, fn: Any, args: Any) -> None:
     code = observe(order, lambda: fn(order.rank, *args))
     if code:
         os._exit(code)
+
+
+def _forked(number: int, session: Session, told: str, fn: Any, args: Any) -> None:
+    """The same in a fork, which begins with the observation of rank 0: that ends here."""
+    session.leave()
+    order = Order(**json.loads(told))
+    _other(number, json.dumps(dataclasses.asdict(dataclasses.replace(order, in_place=True))), fn, args)
 
 
 class _Watch:

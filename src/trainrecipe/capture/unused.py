@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainrecipe.capture.tape import Op, Tape
 
 _DYNAMIC = frozenset({"children", "named_children", "modules", "named_modules", "_modules", "__dict__", "parameters_of"})
+_WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, nn.ParameterList, nn.ParameterDict)
 
 
@@ -47,7 +48,8 @@ class Fates:
 
         Fates: `unread` no code of the program mentions it; `passed over` others in its list run at every step, it never;
         `dropped` it is called, and nothing uses the result; `skipped` it was not called; `apart` it was called and its
-        result does not reach the loss; `library` its model is not the program's own code. Empty when it is not known.
+        result does not reach the loss; `bypassed` its layer, which always uses it, is called, and the result does not depend
+        on it; `library` its model is not the program's own code. Empty when it is not known.
         """
         if not self.tapes:
             return "", ""
@@ -85,9 +87,14 @@ class Fates:
         path = self.parents.get(id(owner), (None, ""))[1]
         own = f"{path}.{attribute}" if path else attribute
         if not type(owner).__module__.startswith("torch."):
-            return self._by_code(owner, attribute), own
+            return "bypassed" if attribute == "weight" and self._is_bypassed(owner) else self._by_code(owner, attribute), own
         uses = [self._use(tape, owner) for tape, called in zip(self.tapes, self.called, strict=True) if id(owner) in called]
         return ("dropped" if uses and all(u == "dropped" for u in uses) else "apart"), path
+
+    def _is_bypassed(self, owner: nn.Module) -> bool:
+        """Whether a layer whose type is derived from one of PyTorch's gives a result that depends on its bias alone."""
+        bias = owner._parameters.get("bias") if isinstance(owner, _WEIGHTED) else None
+        return bias is not None and any(p is bias for tape in self.tapes for p in tape.parameters)
 
     def _use(self, tape: Tape, owner: nn.Module) -> str:
         """Whether what a module returned was used by anything, or returned from the model."""

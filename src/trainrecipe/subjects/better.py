@@ -9,13 +9,14 @@ import re
 from trainrecipe.finding import Place
 
 HIGHER = re.compile(
-    r"(?:^|[^a-z])(?:acc|accuracy|f1|auc|auroc|auprc|iou|miou|jaccard|dice|bleu|rouge|r2|kappa|mcc|precision|recall|mrr|ndcg|psnr|"
+    r"(?:^|[^a-z])[vt]?(?:acc|accuracy|f1|auc|auroc|auprc|iou|miou|jaccard|dice|bleu|rouge|r2|kappa|mcc|precision|recall|mrr|ndcg|psnr|"
     r"ssim|pearsonr|spearmanr|reward)(?:[^a-z]|$)"
 )
 LOWER = re.compile(
-    r"(?:^|[^a-z])(?:loss|losses|err|error|mse|rmse|mae|nll|ppl|perplexity|bpc|wer|cer|cross entropy|criterion)(?:[^a-z]|$)"
+    r"(?:^|[^a-z])[vt]?(?:loss|losses|err|error|mse|rmse|mae|nll|ppl|perplexity|bpc|wer|cer|cross entropy|criterion)"
+    r"(?:[^a-z]|$)"
 )
-"""Names that the field gives to quantities that are better when they are higher, or lower."""
+"""Names that the field gives to quantities that are better when they are higher, or lower; also as `vloss`, `tacc`."""
 DEPTH = 6
 """Assignments and calls that are followed back at most."""
 THROUGH = frozenset({"float", "round", "item", "mean", "sum", "cpu", "numpy", "detach", "array", "tensor", "double"})

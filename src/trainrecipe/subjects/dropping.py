@@ -25,13 +25,15 @@ STEPS = 40
 """Steps of training that strong dropout is tried with."""
 _FEWEST = 64
 """Elements of a mask below which its share of zeros says little."""
+_WEIGHTED = frozenset({"linear", "conv1d", "conv2d", "conv3d"})
 _POOLING = frozenset({"relu", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "gelu", "leaky_relu", "silu", "tanh"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dropped:
     """A dropout that is active in training: its probability, the width of what it drops, the loss function that gets its
-    result as prediction (empty: none), whether batch norm follows directly; for one that is written by hand its position."""
+    result as prediction (empty: none), whether batch norm follows with at most one weighted layer between; for one that is
+    written by hand its position."""
 
     rate: float
     width: int
@@ -55,7 +57,7 @@ def dropouts(step: Step) -> list[Dropped]:
     normed = {
         id(before)
         for op in flow.ops
-        if op.name == "batch_norm" and (before := _behind(flow, op, RESHAPING | _POOLING, rates)) is not None
+        if op.name == "batch_norm" and (before := _behind(flow, op, RESHAPING | _POOLING, rates, weighted=1)) is not None
     }
     return [
         Dropped(
@@ -89,14 +91,15 @@ def _mask_in(op: Seen) -> torch.Tensor | None:
     return masks[0] if len(masks) == 1 and len(op.inputs) == 2 else None
 
 
-def _behind(flow: Flow, op: Seen, through: frozenset[str], rates: dict[int, float]) -> Seen | None:
-    """The dropout whose result an operation takes first, looking through others."""
+def _behind(flow: Flow, op: Seen, through: frozenset[str], rates: dict[int, float], weighted: int = 0) -> Seen | None:
+    """The dropout whose result an operation takes first, looking through others, and so many layers with weights."""
     tensor, before = op.inputs[0], op
     for _ in range(12):
         made = flow.maker(tensor, before)
         if made is None or made.index in rates:
             return made
-        if made.name not in through or not made.inputs:
+        weighted -= made.name in _WEIGHTED
+        if not made.inputs or weighted < 0 or made.name not in through | _WEIGHTED:
             return None
         tensor, before = made.inputs[0], made
     return None

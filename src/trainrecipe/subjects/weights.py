@@ -185,7 +185,7 @@ class Reload:
 
     `apart`: with the same weights, in eval mode and on the same input their outputs differ by this share of their norm.
     `settings` are their attributes that differ, as text; `default`: one of these has, after loading, the value that the
-    constructor takes if it is told nothing. `place`: where the weights were loaded.
+    constructor takes if it is told nothing. `place`: where the weights were loaded. `further`: it is trained on.
     """
 
     model: str
@@ -193,6 +193,7 @@ class Reload:
     settings: list[str]
     default: bool
     place: Place | None
+    further: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -26,7 +26,7 @@ SCALE_FREE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", 
 """Optimisers whose update hardly depends on the scale of the gradient."""
 _HORIZON = ("T_max", "T_0", "total_steps", "total_iters", "step_size", "milestones", "gamma", "last_epoch", "_milestones")
 
-_SETTINGS = ("momentum", "dampening", "nesterov", "betas", "eps", "alpha", "maximize")
+_SETTINGS = ("momentum", "dampening", "nesterov", "betas", "eps", "alpha", "maximize", "fused")
 
 
 _ATTENTION = "scaled_dot_product_attention"

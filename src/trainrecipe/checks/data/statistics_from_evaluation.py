@@ -72,6 +72,8 @@ class StatisticsFromEvaluation(Check):
         train = training(data)
         if train is None or not train.x.is_floating_point() or train.x.ndim < 2 or train.x[0].numel() < 2:
             return Evidence(missing="the training inputs are not rows of real numbers")
+        if any(b.outputs and b.outputs[0] < b.rows for b in train.batches):
+            return Evidence(missing="the loss takes some of the rows only, as of the nodes of one graph: rows are no examples")
         if _row_by_row(train.x):
             return Evidence(missing="each example is normalised by itself")
         others = [t for t in evaluations(data) if t.x.shape[1:] == train.x.shape[1:] and t.rows >= FEW]

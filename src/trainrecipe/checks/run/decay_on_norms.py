@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 STRONG = 0.05
 """Weight decay from which it is worth a note. GPT-3, LLaMA and ViT decay matrices by 0.1 and leave vectors alone; below,
 as with the 5e-4 of SGD or the 0.01 of AdamW, everything is decayed in most published code."""
+STRONG_L2 = 0.005
+"""The same where it is an L2 term of an adaptive optimiser: published code has 5e-4 and less."""
+L2 = ("Adam", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop")
+"""Optimisers that add the decay to the gradient, and divide it by the gradient's size with the rest."""
 
 
 class DecayOnNorms(Check):
@@ -18,8 +22,8 @@ class DecayOnNorms(Check):
 
     What it checks
     --------------
-    Optimisers all of whose groups have a weight decay of 0.05 and more: whether vectors (biases, scales and offsets of
-    norms) are among what they decay.
+    Optimisers all of whose groups have a weight decay of 0.05 and more, or of 0.005 and more where it is an L2 term of Adam
+    and its like: whether vectors (biases, scales and offsets of norms) are among what they decay.
 
     Why it matters
     --------------
@@ -62,12 +66,15 @@ class DecayOnNorms(Check):
 
     def judge(self, evidence: Evidence) -> Ruling:
         e = evidence
-        if e["decay"] < STRONG or not e["vectors"] or not e["matrices"]:
-            return Ruling.passed(f"{e['optimizer']} decays vectors by less than {STRONG:g}")
+        strong = STRONG_L2 if e["optimizer"] in L2 else STRONG
+        if e["decay"] < strong or not e["vectors"] or not e["matrices"]:
+            return Ruling.passed(f"{e['optimizer']} decays vectors by less than {strong:g}")
+        coupled = "; an L2 term, which weights with small gradients feel most" if e["optimizer"] in L2 else ""
         return Ruling.found(
             Severity.NOTE,
             f"{e['optimizer']} decays {e['vectors']} biases and norms by {e['decay']:g}, as if they were matrices.",
             expected="a group without decay for parameters of one dimension",
-            observed=f"weight_decay={e['decay']:g} for {', '.join(e['names'])}{', …' if e['vectors'] > 3 else ''}",
-            fix="Split the parameters by p.ndim >= 2, and give the others weight_decay=0.",
+            observed=f"weight_decay={e['decay']:g} for {', '.join(e['names'])}{', …' if e['vectors'] > 3 else ''}{coupled}",
+            fix="Split the parameters by p.ndim >= 2, and give the others weight_decay=0"
+            + ("; AdamW keeps the decay apart from the gradients." if e["optimizer"] in L2 else "."),
         )

@@ -39,8 +39,8 @@ class SettingsLostAtReload(Check):
     When it is wrong
     ----------------
     Where a setting is changed on purpose, such as a temperature, a resolution or the length of a context. It is a note where
-    the loaded model's setting is not a default of the constructor. Models most of whose weights are trained further are not
-    judged, nor are those whose outputs are not repeatable in eval mode.
+    the loaded model's setting is not a default of the constructor, and where most of its weights are trained further and may
+    adapt. Models whose outputs are not repeatable in eval mode are not judged.
 
     Source
     ------
@@ -56,7 +56,10 @@ class SettingsLostAtReload(Check):
         if not found:
             return Evidence(missing="no weights were loaded into a second model of a class that was trained")
         return [
-            Evidence({"model": r.model, "apart": r.apart, "settings": r.settings, "default": r.default}, place=r.place)
+            Evidence(
+                {"model": r.model, "apart": r.apart, "settings": r.settings, "default": r.default, "further": r.further},
+                place=r.place,
+            )
             for r in found
         ]
 
@@ -67,7 +70,7 @@ class SettingsLostAtReload(Check):
         if apart <= APART:
             return Ruling.passed(f"{model} computes the same after loading (outputs {apart:.2g} apart)")
         return Ruling.found(
-            Severity.WARNING if evidence["default"] else Severity.NOTE,
+            Severity.WARNING if evidence["default"] and not evidence["further"] else Severity.NOTE,
             f"{model} is built with other settings for its stored weights than it was trained with.",
             expected="the same outputs from the same weights and the same input, in eval mode",
             observed=f"outputs differ by {apart:.0%} of their norm; " + "; ".join(evidence["settings"]),

@@ -14,6 +14,7 @@ SURE = {
     "unread": "no code of the program reads it after it was built",
     "passed over": "its neighbours in the list are called at every step, it never is",
     "dropped": "it is called, but nothing uses the result and the model does not return it",
+    "bypassed": "its layer works with something that was computed from it without gradients, or with nothing of it",
 }
 POSSIBLE = {
     "skipped": "it was not called in any recorded step",
@@ -93,10 +94,12 @@ class UnusedParameters(Check):
         size = f"{evidence['parameters']} tensors with {evidence['elements']:,} weights"
         return Ruling.found(
             Severity.WARNING if fate in SURE else Severity.NOTE,
-            f"`{evidence['part']}` is never used: {why}.",
+            f"`{evidence['part']}` is never {'trained' if fate == 'bypassed' else 'used'}: {why}.",
             expected="each layer in the optimiser gets a gradient",
             observed=f"{size} got none in {evidence['steps']} steps",
             fix=f"Use the result of `{evidence['part']}` in forward."
             if fate == "dropped"
+            else f"Use `{evidence['part']}` itself in forward: what is kept from a call under no_grad has no gradient."
+            if fate == "bypassed"
             else f"Call `{evidence['part']}` in forward, or remove it from the model.",
         )

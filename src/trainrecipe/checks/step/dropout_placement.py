@@ -90,7 +90,7 @@ class DropoutPlacement(Check):
         if kind == "norm":
             return Ruling.found(
                 Severity.NOTE,
-                f"Batch norm follows directly behind a dropout ({evidence['count']} of {evidence['of']}).",
+                f"Batch norm follows behind a dropout ({evidence['count']} of {evidence['of']}).",
                 expected="batch norm sees the same distribution in training and in evaluation",
                 observed=f"with a dropout of {rate:g} the variance in training is larger than in evaluation, where running "
                 "statistics of training are used",

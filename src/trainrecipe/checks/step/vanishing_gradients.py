@@ -27,6 +27,10 @@ FLAT = 0.05
 0.001 to 0.035 for six to eight sigmoid layers, 0.3 to 0.9 for eight to sixteen default ReLU layers."""
 
 
+HUGE = 1e5
+"""The same, from which it is noted also where the network learns: optimisers that scale each gradient hide much of it."""
+
+
 class VanishingGradients(Check):
     """The gradient reaches the first layers in a size that trains them.
 
@@ -97,9 +101,17 @@ class VanishingGradients(Check):
         variation = evidence["variation"]
         if variation is None:
             return Ruling.unsure(f"the gradient falls by {fall:.1g} from last to first layer, and practice was not possible")
+        count = len(evidence["layers"])
+        if float(variation) > FLAT and fall >= HUGE:
+            return Ruling.found(
+                Severity.NOTE,
+                f"The gradient shrinks by a factor of {fall:.1g} over {count} layers, though the network learns.",
+                expected=f"a gradient at the first layer that is more than 1/{FALL:.0f} of that at the last",
+                observed=f"1/{fall:.0f}, about {fall ** (-1 / (count - 1)):.2f} per layer",
+                fix="Add residual connections or normalisation, or use ReLU with He initialisation in the hidden layers.",
+            )
         if float(variation) > FLAT:
             return Ruling.passed(f"the gradient falls by {fall:.1g} over the layers, but the network learns nevertheless")
-        count = len(evidence["layers"])
         return Ruling.found(
             Severity.WARNING,
             f"The gradient shrinks by a factor of {fall:.1g} over {count} layers, and the network does not learn.",
