@@ -276,10 +276,11 @@ def test_a_model_that_is_built_again_computes_the_same(
     assert severity(SettingsLostAtReload(), run_script(tmp_path, body, monkeypatch)) == expected
 
 
-def test_a_model_that_is_trained_further_is_not_compared(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("built", "expected"), [("", "note"), ("'tanh'", None)])
+def test_a_model_that_is_trained_further_is_noted(tmp_path: Path, monkeypatch: Any, built: str, expected: str | None) -> None:
     more = "epoch(again, torch.optim.Adam(again.parameters(), 1e-3))"
-    body = BUILT_AGAIN.replace("{trained}", "'tanh'").replace("{built}", "") + more
-    assert severity(SettingsLostAtReload(), run_script(tmp_path, body, monkeypatch)) is None
+    body = BUILT_AGAIN.replace("{trained}", "'tanh'").replace("{built}", built) + more
+    assert severity(SettingsLostAtReload(), run_script(tmp_path, body, monkeypatch)) == expected
 
 
 def test_best_weights_that_nothing_reads_are_noted_in_a_rehearsal(tmp_path: Path, monkeypatch: Any) -> None:

@@ -431,7 +431,7 @@ def deep(depth: int, activation: type[nn.Module], std: float | None, norm: bool 
         (deep(9, nn.Sigmoid, None), "warning", "pass"),
         (deep(8, nn.ReLU, 0.25), "pass", "pass"),
         (deep(8, nn.ReLU, None), "pass", "pass"),
-        (deep(12, nn.ReLU, None), "pass", "pass"),
+        (deep(12, nn.ReLU, None), "note", "pass"),  # PyTorch's defaults lose a factor of 0.4 per layer, and it learns
         (deep(8, nn.ReLU, 0.5), "pass", "warning"),
         (deep(20, nn.ReLU, None, norm=True), "pass", "pass"),
         (deep(8, nn.Tanh, 0.18), "pass", "pass"),
