@@ -232,7 +232,7 @@ def test_a_literal_is_found_and_replaced_and_no_line_moves(tmp_path: Path, sourc
     head = "class Config(dict): pass\n" if "Config(" in source else ""
     script = write(tmp_path, head + source + "\nlast = 1")
     assert find("HIDDEN=32,128", script).path == path
-    tree = turned(Path(script).read_bytes(), script, path, "128")
+    tree = turned(Path(script).read_bytes(), script, {path: "128"})
     changed = next(s for s in settings(tree) if s.path == path)
     assert ast.literal_eval(changed.value) == 128
     before = [n.lineno for n in ast.walk(ast.parse(Path(script).read_bytes())) if isinstance(n, ast.stmt)]
@@ -243,7 +243,7 @@ def test_a_literal_is_found_and_replaced_and_no_line_moves(tmp_path: Path, sourc
 def test_kinds_of_values_follow_the_literal(tmp_path: Path) -> None:
     source = b"rate = 0.5\nname = 'small'\nsizes = (1, 2)"
     for path, value, expected in (("rate", "2", 2.0), ("name", "128", "128"), ("sizes", "(3,)", (3,))):
-        found = next(s for s in settings(turned(source, "t.py", path, value)) if s.path == path)
+        found = next(s for s in settings(turned(source, "t.py", {path: value})) if s.path == path)
         assert repr(ast.literal_eval(found.value)) == repr(expected)
     assert parse("sizes=(8,),(64, 64)") == ("sizes", ("(8,)", "(64, 64)"))
 
@@ -276,8 +276,7 @@ def test_a_module_runs_with_another_value(tmp_path: Path) -> None:
         "args": [],
         "rehearsal": False,
         "log": "",
-        "constant": "HIDDEN",
-        "value": "64",
+        "constants": {"HIDDEN": "64"},
     }
     env = {**os.environ, "TRAINRECIPE_ORDER": json.dumps(order)}
     command = [sys.executable, "-m", "trainrecipe.capture.launch"]

@@ -28,6 +28,8 @@ FLOORS = {
     "checks": 3,
     "exam": 4,
     "scan": 4,
+    "lab": 4,
+    "stages": 4,
     "journal": 4,
     "view": 4,
     "cli": 5,

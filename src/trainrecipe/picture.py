@@ -207,12 +207,14 @@ def points(
     y_title: str = "",
     groups: Sequence[str] | None = None,
     diagonal: bool = False,
+    log_x: bool = False,
 ) -> Picture:
     """A scatter plot, coloured by `groups`; `diagonal` draws y = x, for predictions against labels."""
     names = groups if groups is not None else [""] * len(x)
     rows = [{"x": a, "y": b, "group": g} for a, b, g in zip(x, y, names, strict=True)]
+    scale = {"type": "log"} if log_x else {"zero": False}
     encoding: dict[str, Any] = {
-        "x": {"field": "x", "type": "quantitative", "title": x_title, "scale": {"zero": False}},
+        "x": {"field": "x", "type": "quantitative", "title": x_title, "scale": scale},
         "y": {"field": "y", "type": "quantitative", "title": y_title, "scale": {"zero": False}},
     }
     if groups is not None:

@@ -37,11 +37,12 @@ class Order:
     """What the parent asks for. `target` is a script's path or, with `module`, a module's name.
 
     `clock_to` is a file for times: nothing but times is taken then, and another execution reads them as `clock_from`.
-    `constant` is a constant of the script that takes `value` instead of its own; `trial_to` is a file for what such a trial of
+    `constants` are those of the script that take other values than their own; `trial_to` is a file for what such a trial of
     it shows, and another execution reads what all trials showed as `trials_from`.
     `data` is the folder of a table of examples, which are read into it when the rehearsal is over, for about `scan_seconds`,
     and probed for `probe_seconds`; with `track` each example is followed through a whole run instead, and what is told of it
     is added to that table. `on` is the Ray on which the examples of named data sets are read: `ray` or an address.
+    `result` is a file for what an experiment tells: the whole script with the `interventions` in force.
     `exchange` is a folder through which the ranks of one distributed training tell each other what they saw; `rank` and
     `world` say which rank this is and of how many, `port` where they meet (0: the environment says all that already).
     """
@@ -61,8 +62,7 @@ class Order:
     seed_offset: int = 0
     clock_to: str = ""
     clock_from: str = ""
-    constant: str = ""
-    value: str = ""
+    constants: dict[str, str] = dataclasses.field(default_factory=dict)
     trial_to: str = ""
     trials_from: str = ""
     only: list[str] = dataclasses.field(default_factory=list)
@@ -75,11 +75,13 @@ class Order:
     rank: int = 0
     world: int = 1
     port: int = 0
+    interventions: list[str] = dataclasses.field(default_factory=list)
+    result: str = ""
 
     @property
     def ends_loops(self) -> bool:
         """Whether the script may be led on to its end by leaving its training loops early: in a rehearsal with one process."""
-        alone = not (self.exchange or self.in_place or self.module or self.constant)
+        alone = not (self.exchange or self.in_place or self.module or self.constants)
         return self.rehearsal and bool(self.log) and self.steps is None and alone
 
     def environment(self) -> dict[str, str]:
@@ -134,12 +136,12 @@ def _session(order: Order) -> Session:
 
 @contextlib.contextmanager
 def _scratch(order: Order) -> Iterator[None]:
-    if not order.rehearsal or order.in_place:
+    if not (order.rehearsal or order.result) or order.in_place:
         yield
         return
     from trainrecipe.capture.scratch.scratch import Scratch
 
-    own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to, order.trial_to) if f]
+    own = [Path(f).parent for f in (order.log, order.fingerprint, order.clock_to, order.trial_to, order.result) if f]
     own += [Path(order.data)] if order.data else []
     own += [Path(order.exchange)] if order.exchange else []
     with Scratch(Path(order.scratch), leave=[*own, *_compiled_code()]):
@@ -259,17 +261,17 @@ def _compiled(order: Order, source: bytes, path: str) -> types.CodeType:
         from trainrecipe.capture import rewritten
 
         return rewritten.compiled(source, path)
-    if not order.constant:
+    if not order.constants:
         return compile(source, path, "exec", dont_inherit=True)
     from trainrecipe.intervene.settings import turned
 
-    return compile(turned(source, path, order.constant, order.value), path, "exec", dont_inherit=True)
+    return compile(turned(source, path, order.constants), path, "exec", dont_inherit=True)
 
 
 @contextlib.contextmanager
 def _turned_module(order: Order) -> Iterator[None]:
     """While a module is run as the script: its code, too, has the other value."""
-    if not order.constant:
+    if not order.constants:
         yield
         return
     from trainrecipe.intervene.knob import source_of

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainrecipe.capture.listen.listener import Listener
     from trainrecipe.capture.rehearsal import Rehearsal
     from trainrecipe.finding import Finding
+    from trainrecipe.lab.running import Running
     from trainrecipe.subjects.step import Step
 
 TIMED_STEPS = 400
@@ -41,6 +42,7 @@ class Session:
         self.listener: Listener | None = None
         self.rehearsal: Rehearsal | None = None
         self.sampler: Sampler | None = None
+        self.experiment: Running | None = None
         self.taught = Patches()
         self.trouble = ""
         self.exchange: Exchange | None = None
@@ -87,7 +89,14 @@ class Session:
             from trainrecipe.intervene.seed import shift_seeds
 
             shift_seeds(order.seed_offset)
-        if order.trial_to:
+        if order.result:
+            from trainrecipe.lab.running import Running
+
+            listener = Listener(detail_never=True, every_loss=True)
+            listener.evaluations.every = True
+            self.experiment = Running(order.interventions)
+            self.experiment.begin(listener)  # before we listen: what is changed is what is heard
+        elif order.trial_to:
             from trainrecipe.capture import trials
 
             listener = Listener(detail_never=True, every_loss=True)
@@ -126,7 +135,7 @@ class Session:
             listener = Listener(on_tapes=early, ranks=bool(order.exchange), follow=follow, track=order.track)
         listener.run.script = order.target
         listener.run.rehearsal = order.rehearsal
-        listener.install(recording=not (order.clock_to or order.trial_to))
+        listener.install(recording=not (order.clock_to or order.trial_to or order.result))
         self.listener = listener
         if self.exchange is not None and order.rehearsal:
             self.exchange.watch(lambda: listener.run.events, self._leave_rank, self._stalled)
@@ -183,8 +192,15 @@ class Session:
 
     def _conclude(self, status: str) -> None:
         if self.listener is None:
+            if self.order.result:
+                failed = {"status": "failed", "steps": 0, "series": {}, "effects": [], "error": self.trouble}
+                Path(self.order.result).write_text(json.dumps(failed))
+                return
             text = self.trouble or "the script never imported PyTorch, so no training was seen: check the script that trains"
             self.log("message", level="error" if self.trouble else "warning", text=text)
+            return
+        if self.experiment is not None:
+            self.experiment.end(Path(self.order.result), status)
             return
         if self.order.clock_to:
             Path(self.order.clock_to).write_text(json.dumps(dataclasses.asdict(self.listener.run.clock)))

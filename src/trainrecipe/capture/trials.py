@@ -71,8 +71,7 @@ def plan(order: Order, knob: Knob, folder: Path) -> list[Planned]:
             other_fingerprint="",
             clock_from="",
             seed_offset=order.seed_offset + seed,
-            constant=knob.path,
-            value=value,
+            constants={knob.path: value} if knob.path else {},
             trial_to=f"{at}.json",
         )
         planned.append(Planned(f"{knob.name}={value}", value, seed, own, Path(f"{at}.err")))

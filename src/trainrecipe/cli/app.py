@@ -31,6 +31,7 @@ class Panel(enum.StrEnum):
     """The groups of commands in `recipe --help`."""
 
     EXAMINE = "Examine a script"
+    EXPERIMENT = "Make experiments with a script"
     JOURNAL = "Look at past runs"
     CHECKS = "Know and extend the checks"
 

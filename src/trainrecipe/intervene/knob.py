@@ -40,13 +40,17 @@ def parse(text: str) -> tuple[str, tuple[str, ...]]:
 
 def find(text: str, script: str, module: bool = False) -> Knob:
     """The knob that `--knob TEXT` means in a script. Raises WrongUse where the script has neither constant nor flag."""
-    name, values = parse(text)
+    return meant(*parse(text), script, module)
+
+
+def meant(name: str, values: tuple[str, ...], script: str, module: bool = False) -> Knob:
+    """The same, with the values given one by one."""
     path = source_of(script) if module else Path(script)
     if name.startswith("-"):
         return Knob(name, values, words=(name, "{}"), place=_flag_place(path, name))
     if path is None:
         return Knob(name, values, words=(f"--{name}", "{}"))
-    trees = dict(_own_trees(path, Path.cwd() if module else path.parent))
+    trees = dict(own_trees(path, Path.cwd() if module else path.parent))
     found = list(settings(trees[path]))
     setting = _meant(name, found, path)
     flags = [flag for tree in trees.values() for flag in _flags(tree)]
@@ -163,7 +167,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _own_trees(script: Path, root: Path) -> Iterator[tuple[Path, ast.Module]]:
+def own_trees(script: Path, root: Path) -> Iterator[tuple[Path, ast.Module]]:
     """The script, and the modules of its own that it imports, taken apart."""
     waiting, seen = [script], {script}
     while waiting and len(seen) <= _FILES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _CLOSED = (
     ast.Constant,
@@ -44,12 +44,12 @@ def settings(tree: ast.Module) -> Iterator[Setting]:
             yield found
 
 
-def turned(source: bytes, filename: str, path: str, value: str) -> ast.Module:
-    """The script's syntax tree with `value` in place of every literal that is the setting `path`."""
+def turned(source: bytes, filename: str, values: Mapping[str, str]) -> ast.Module:
+    """The script's syntax tree with other values in place of every literal that is a setting of these paths."""
     tree = ast.parse(source, filename)
     for setting in list(settings(tree)):
-        if setting.path == path:
-            setting.put(literal(value, setting.value))
+        if setting.path in values:
+            setting.put(literal(values[setting.path], setting.value))
     return tree
 
 

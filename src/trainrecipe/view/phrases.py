@@ -21,6 +21,8 @@ _ENDINGS = {
     "running": "Still running.",
     "killed": "Killed before it could say how it ended; what is below covers the part that ran.",
 }
+STAGES = ("overfit", "regularize", "tune")
+"""Commands that make experiments: what they say is said in messages, and no check is made."""
 CAUTION = "Nothing found is not proof that nothing is wrong."
 SOUND = ("rehearsed", "finished", "running")
 

@@ -130,6 +130,8 @@ def _pair(name: str, says: str) -> Text:
 
 
 def _close(record: Record, report_path: str | Path | None) -> Iterator[RenderableType]:
+    if record.command in phrases.STAGES and not record.findings:
+        return
     found = phrases.opened(record)
     gravest = min((f.severity for f in found if f.severity), key=lambda s: s.rank, default=None)
     yield Text()

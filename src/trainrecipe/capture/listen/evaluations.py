@@ -26,14 +26,15 @@ class Evaluations(Ear):
     """The program's evaluations. `open` is the trace that sees operations at this moment.
 
     Watched are the first, second, fourth, eighth … evaluation of each model over each loader, so that a long training costs
-    little and its last evaluations are still among them. Compiled programs are left alone: a mode on PyTorch's stack would
-    make it compile again.
+    little and its last evaluations are still among them; with `every` all are. Compiled programs are left alone: a mode on
+    PyTorch's stack would make it compile again.
     """
 
     def __init__(self, listener: Any) -> None:
         super().__init__(listener)
         self.open: Trace | None = None
         self.compiled = False
+        self.every = False
         self.reports = Reports(self)
         self._current: dict[tuple[int, bool, bool], tuple[Any, Trace | None]] = {}
         self._counts: dict[tuple[int, bool, int | None, bool], int] = {}
@@ -113,7 +114,11 @@ class Evaluations(Ear):
         loader = current.loader if current is not None else None
         key = (id(module), module.training, loader, aside)
         count = self._counts[key] = self._counts.get(key, 0) + 1
-        if count & (count - 1) or len(self.run.evaluated) >= _KEPT or (grad and module.training and current is not None):
+        if (
+            (count & (count - 1) and not self.every)
+            or len(self.run.evaluated) >= _KEPT
+            or (grad and module.training and current is not None)
+        ):
             return None
         if id(module) not in self.listener.models.roots:
             return None

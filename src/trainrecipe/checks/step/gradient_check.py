@@ -135,7 +135,7 @@ class GradientCheck(Check):
             return None
         x, y = zip(*evidence["pairs"], strict=True)
         caption = "Each dot is an element of an argument; a right backward puts all of them on the diagonal."
-        titles = {"x_title": "by differences", "y_title": "by backward"}
+        titles: dict[str, Any] = {"x_title": "by differences", "y_title": "by backward"}
         return points(f"Gradient of {evidence['function']}", caption, list(y), list(x), diagonal=True, **titles)
 
 

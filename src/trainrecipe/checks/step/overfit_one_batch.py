@@ -161,7 +161,7 @@ class OverfitOneBatch(Check):
 
 def _alignment(e: Evidence) -> Picture:
     """Labels against the predictions after training: a count for each pair of few classes, else a point for each."""
-    title, titles = "Label and prediction", {"x_title": "prediction", "y_title": "label"}
+    title, titles = "Label and prediction", dict[str, Any](x_title="prediction", y_title="label")
     caption = "After training on this batch alone all should lie on the diagonal."
     labels, predicted = e["labels"], e["predicted"]
     if e["kind"] != "softmax" or (highest := max(*labels, *predicted)) >= CLASSES:
