@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from trainrecipe.lab.experiment import Effect, Experiment, Kept, Result
@@ -151,8 +151,9 @@ def test_what_goes_wrong_in_an_experiment_is_its_result(tmp_path: Path, text: st
     assert good.status == "finished"
 
 
-def test_an_interrupted_pool_leaves_no_process_and_keeps_what_is_there(tmp_path: Path) -> None:
-    script = _script(tmp_path, GOOD + "import time\ntime.sleep(0.5 if len(sys.argv) < 2 else 100)\n")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_pool_that_is_ended_leaves_no_process_and_keeps_what_is_there(tmp_path: Path, how: signal.Signals) -> None:
+    script = _script(tmp_path, GOOD + "import time\ntime.sleep(0.2 if len(sys.argv) < 2 else 100)\n")
     code = f"""
 from pathlib import Path
 from trainrecipe.lab.experiment import Experiment
@@ -165,11 +166,18 @@ with Pool(Path({str(tmp_path / "lab")!r}), workers=1) as pool:
         assert process.stdout is not None
         assert process.stdout.readline() == "finished\n"
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 2  # the server and the experiment
+        process.send_signal(how)
         process.communicate(timeout=10)
-    left = subprocess.run(["pgrep", "-f", script], capture_output=True, text=True, check=False).stdout.split()
-    assert [p for p in left if int(p) != os.getpid()] == []
+    assert psutil.wait_procs(children, timeout=5)[1] == []
     assert Kept(tmp_path / "lab").get(Experiment(script)) is not None
+
+
+def test_a_result_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    (tmp_path / "lab").write_text("a file where the folder should be")
+    with Pool(tmp_path / "lab", workers=1) as pool, pytest.raises(WrongUse, match="cannot be kept"):
+        list(pool.run([Experiment(_script(tmp_path, GOOD))]))
 
 
 # ---- the stage, on trainings whose truth is known

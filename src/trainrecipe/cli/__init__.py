@@ -11,7 +11,12 @@ from collections.abc import Callable
 from trainrecipe.wrong_use import WrongUse
 
 # In the order in which `recipe --help` lists them.
-COMMANDS = ("data", "check", "run", "overfit", "regularize", "tune", "knobs", "log", "show", "view", "explain", "checks", "new")
+COMMANDS = (
+    *("data", "check", "run"),
+    *("overfit", "regularize", "tune", "knobs"),
+    *("log", "show", "compare", "note", "view"),
+    *("explain", "checks", "new"),
+)
 
 
 def main() -> None:

@@ -166,6 +166,7 @@ class _Laboratory:
 @contextlib.contextmanager
 def _laboratory(wish: Wish, command: str, changes: Sequence[str]) -> Iterator[_Laboratory]:
     """A pool of processes and the log of a run; whatever ends it, the log says so. Raises WrongUse for wrong changes."""
+    from trainrecipe.journal.code import keep
     from trainrecipe.journal.snapshot import environment
     from trainrecipe.journal.store import Journal
 
@@ -173,6 +174,7 @@ def _laboratory(wish: Wish, command: str, changes: Sequence[str]) -> Iterator[_L
     for change in changes:
         applied([change], wish.script, wish.module)
     log = Journal.at().new_run(command=command, script=wish.script, args=wish.args, environment=environment())
+    keep(log.path.parent, wish.script, wish.module)
     if log.notice:
         print(f"recipe: {log.notice}", file=sys.stderr)
     folder = log.path.parent.parent.parent / FOLDER

@@ -121,11 +121,13 @@ def _similar(path: Path) -> str:
 
 
 def _new_log(target: str, args: list[str], wish: Wish) -> EventLog:
+    from trainrecipe.journal.code import keep
     from trainrecipe.journal.snapshot import environment
     from trainrecipe.journal.store import Journal
 
     command = "data" if wish.data else "check" if wish.rehearsal else "run"
     log = Journal.at().new_run(command=command, script=target, args=args, environment=environment())
+    keep(log.path.parent, target, wish.module)
     if log.notice:
         print(f"recipe: {log.notice}", file=sys.stderr)
     return log

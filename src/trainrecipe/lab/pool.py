@@ -25,6 +25,7 @@ from typing import Any
 from trainrecipe.capture.launch import Order
 from trainrecipe.lab.changes import applied
 from trainrecipe.lab.experiment import Effect, Experiment, Kept, Result
+from trainrecipe.wrong_use import WrongUse
 
 STARTS = 3
 """Times that a server which died is started again for one experiment."""
@@ -61,7 +62,7 @@ class Pool:
         self._temporary.cleanup()
 
     def run(self, experiments: Sequence[Experiment]) -> Iterator[Result]:
-        """The results, those that are kept first, the others as they come."""
+        """The results, those that are kept first, the others as they come. Raises WrongUse where they cannot be kept."""
         known = self.kept.all(experiments)
         yield from known.values()
         waiting: queue.SimpleQueue[Experiment] = queue.SimpleQueue()
@@ -78,8 +79,17 @@ class Pool:
             if isinstance(result, BaseException):
                 raise result
             if result.good or result.status == "failed":
-                self.kept.put(result)
+                self._keep(result)
             yield result
+
+    def _keep(self, result: Result) -> None:
+        try:
+            self.kept.put(result)
+        except OSError as error:
+            why = error.strerror or error
+            raise WrongUse(
+                f"the result cannot be kept in {self.kept.folder}: {why}; free some space, and say it again"
+            ) from None
 
     def _work(self, number: int, waiting: queue.SimpleQueue[Experiment], made: queue.SimpleQueue[Any]) -> None:
         while not self._over.is_set():

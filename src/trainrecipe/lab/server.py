@@ -6,16 +6,21 @@ code once it has ended. One experiment at a time: as many servers are started as
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import random
+import select
 import signal
 import sys
 import traceback
 from typing import Any
 
 from trainrecipe.capture.launch import ENVIRONMENT
+
+LOOK = 0.01
+"""Seconds between looks at whether an experiment has ended."""
 
 
 def main() -> None:
@@ -24,14 +29,25 @@ def main() -> None:
     os.dup2(2, 1)  # what is printed on the way is no answer
     _warm()
     answers.write(json.dumps({"ready": os.getpid()}) + "\n")
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         request = json.loads(line)
         pid = os.fork()
         if not pid:
             _run(request)
         answers.write(json.dumps({"pid": pid}) + "\n")
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        answers.write(json.dumps({"code": code}) + "\n")
+        answers.write(json.dumps({"code": _ended(pid)}) + "\n")
+
+
+def _ended(pid: int) -> int:
+    """The exit code of an experiment. Where whoever asked for it is gone, it is ended, and so is this process."""
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if select.select([0], [], [], LOOK)[0]:  # nothing is sent meanwhile: standard input has ended
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            os._exit(1)
 
 
 _OWN = ("trainrecipe.capture.session", "trainrecipe.capture.listen.listener", "trainrecipe.lab.running")
