@@ -54,6 +54,10 @@ def test_a_held_out_score_is_what_a_training_is_judged_by() -> None:
     assert chosen(["loss", "perplexity"], "perplexity") == ("perplexity", -1)
     with pytest.raises(WrongUse, match="no such number; did you mean 'val acc'"):
         chosen(["val acc"], "val_acc")
+    assert chosen(["elbo"], "+elbo") == ("elbo", 1)
+    assert chosen(["val acc"], "-val acc") == ("val acc", -1)
+    with pytest.raises(WrongUse, match=r"say \+elbo where higher is"):
+        chosen(["elbo"], "elbo")
     with pytest.raises(WrongUse, match="says by its name what is better"):
         chosen(["epoch", "step"])
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from trainrecipe import progress
 from trainrecipe.cli.output import console
-from trainrecipe.cli.watched import _must_exist
+from trainrecipe.cli.watched import must_exist
 from trainrecipe.journal.events import EventLog
 from trainrecipe.lab.changes import applied
-from trainrecipe.lab.experiment import Experiment, Kept, Result
+from trainrecipe.lab.experiment import Experiment, Result
 from trainrecipe.lab.pool import Pool
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def tuned(wish: Wish, knobs: Sequence[str], trials: int) -> int:
 class _Laboratory:
     """Makes experiments, and tells how far it is."""
 
-    def __init__(self, wish: Wish, pool: Pool, kept: Kept, log: EventLog) -> None:
-        self._wish, self._pool, self._kept, self._log = wish, pool, kept, log
+    def __init__(self, wish: Wish, pool: Pool, log: EventLog) -> None:
+        self._wish, self._pool, self._log = wish, pool, log
         self._doing = ""
         self.workers = pool.workers
 
@@ -143,9 +143,9 @@ class _Laboratory:
 
     def run(self, experiments: Sequence[Experiment]) -> Iterable[Result]:
         """Their results, each told to the journal when it is new."""
-        known = self._kept.all(experiments)
+        known = self._pool.kept.all(experiments)
         began, total = time.perf_counter(), len(experiments)
-        for number, result in enumerate(self._pool.run(experiments), 1):
+        for number, result in enumerate(self._pool.run(experiments, known), 1):
             if result.experiment not in known:
                 self._log.append("experiment", experiment=dataclasses.asdict(result.experiment), status=result.status)
             new = number - len(known)
@@ -170,7 +170,7 @@ def _laboratory(wish: Wish, command: str, changes: Sequence[str]) -> Iterator[_L
     from trainrecipe.journal.snapshot import environment
     from trainrecipe.journal.store import Journal
 
-    _must_exist(wish.script, wish.module)
+    must_exist(wish.script, wish.module)
     for change in changes:
         applied([change], wish.script, wish.module)
     log = Journal.at().new_run(command=command, script=wish.script, args=wish.args, environment=environment())
@@ -181,7 +181,7 @@ def _laboratory(wish: Wish, command: str, changes: Sequence[str]) -> Iterator[_L
     began, status, code = time.perf_counter(), "failed", 2
     try:
         with Pool(folder, workers=wish.workers, seconds=wish.seconds) as pool:
-            yield _Laboratory(wish, pool, Kept(folder), log)
+            yield _Laboratory(wish, pool, log)
         status, code = "finished", 0
     except KeyboardInterrupt:
         status, code = "interrupted", 130

@@ -42,7 +42,9 @@ Knob = Annotated[
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also what passed checks saw.")]
-Metric = Annotated[str, typer.Option(help="The number to judge by, as the script names it. (Default: by its name.)")]
+Metric = Annotated[
+    str, typer.Option(help="The number to judge by, as the script names it; + or - before it says what is better.")
+]
 Workers = Annotated[int, typer.Option(min=0, help="Trainings at once. (Default: one per core.)")]
 Minutes = Annotated[float, typer.Option(min=0.0, help="Longest time of one training. (Default: no limit.)")]
 Plan = Annotated[bool, typer.Option("--plan", help="Only say what would be done, and how long it takes.")]

@@ -61,7 +61,7 @@ class Wish:
 def watch(target: str, args: list[str], wish: Wish) -> int:
     """Run the script observed, show the record, and return the exit code. Raises WrongUse for a script that is none."""
     if not wish.data or not named(target):
-        _must_exist(target, wish.module)
+        must_exist(target, wish.module)
         if wish.on:
             raise WrongUse(
                 f"--on {wish.on}: Ray's workers cannot reach the data sets in the process of {target}; "
@@ -96,7 +96,8 @@ def watch(target: str, args: list[str], wish: Wish) -> int:
     return _exit_code(record, code, wish.floor)
 
 
-def _must_exist(target: str, module: bool) -> None:
+def must_exist(target: str, module: bool) -> None:
+    """Raises WrongUse for a script that is none."""
     if module:
         return
     path = Path(target)

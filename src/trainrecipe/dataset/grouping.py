@@ -136,7 +136,7 @@ def time_leak(
     if min(held.sum(), (~held).sum()) < 10:
         return None
     order = np.arange(len(held)) if position is None else np.argsort(position, kind="stable")
-    held, x = held[order], _units(vectors)[order]
+    held, x = held[order], standardised_units(vectors)[order]
     codes = np.zeros(len(held), dtype=np.int64) if labels is None else codes_of(np.asarray(labels))[order]
     rng = np.random.default_rng(seed)
     kept = _stretches(len(x))
@@ -185,7 +185,7 @@ def _group_leak(
     asked = _sample(np.flatnonzero(held & shared), ASKED, rng)
     partners = _sample(np.flatnonzero(~held & np.isin(key, key[asked])), ROWS // 2, rng)
     known = np.union1d(partners, _sample(np.flatnonzero(~held), ROWS // 2, rng))
-    x = _units(np.asarray(vectors)[np.concatenate([asked, known])])
+    x = standardised_units(np.asarray(vectors)[np.concatenate([asked, known])])
     likeness = _percentiles(x[: len(asked)] @ x[len(asked) :].T, codes[asked], codes[known], rng)
     alike = _pairs(likeness, key[asked], key[known], codes[asked], codes[known])
     if alike is None:
@@ -231,7 +231,7 @@ def _same_length(rows: int, given: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} has {len(values)} rows, the vectors have {rows}")
 
 
-def _units(vectors: np.ndarray) -> Floats:
+def standardised_units(vectors: np.ndarray) -> Floats:
     """Standardised columns, then rows of length 1; what is not finite counts as the mean."""
     x = np.asarray(vectors, dtype=np.float32).reshape(len(vectors), math.prod(vectors.shape[1:]))
     x = np.where(np.isfinite(x), x, np.nan)

@@ -17,8 +17,7 @@ class BatchSize(OfLoaders):
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
-        self.relative = value[:1] in "x*×"
-        self.wanted = self.number(1e-3 if self.relative else 1, 1e9, value[1:] if self.relative else value)
+        self.relative, self.wanted = self.factor(1, 1e9)
         self.changed: dict[str, None] = {}
         self.refused = ""
 

@@ -56,6 +56,11 @@ class Intervention(abc.ABC):
             raise WrongUse(f"{self.said}: {found:g} is not between {low:g} and {high:g}")
         return found
 
+    def factor(self, low: float, high: float) -> tuple[bool, float]:
+        """Whether the value is a factor, as in `x0.5`, and its number. Raises WrongUse as `number` does."""
+        relative = self.value[:1] in ("x", "*", "×")
+        return relative, self.number(1e-6 if relative else low, high, self.value[1:] if relative else self.value)
+
     def word(self, *known: str) -> str:
         """The value as one of some words. Raises WrongUse."""
         if self.value not in known:

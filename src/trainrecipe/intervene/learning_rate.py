@@ -21,8 +21,7 @@ class LearningRate(OfOptimizers):
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
-        self.relative = value[:1] in "x*×"
-        self.wanted = self.number(0.0, 1e6, value[1:] if self.relative else value)
+        self.relative, self.wanted = self.factor(0.0, 1e6)
         self._first: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
         self._given: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
         self.changed: list[tuple[float, float]] = []

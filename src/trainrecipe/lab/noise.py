@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 from trainrecipe.wrong_use import WrongUse
@@ -89,18 +90,19 @@ def seeds_needed(deviation: float, resolution: float, level: float = LEVEL, powe
     """
     if resolution <= 0:
         raise ValueError(f"a resolution of {resolution:g} is not positive")
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf(0.5 + level / 2) + NormalDist().inv_cdf(power)
+    z = _distance(level, power)
     return max(2, math.ceil((z * deviation / resolution) ** 2) + 2) if deviation else 2
 
 
 def resolution(deviation: float, seeds: int, level: float = LEVEL, power: float = POWER) -> float:
     """The smallest difference that so many seeds find with this probability: the inverse of `seeds_needed`."""
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf(0.5 + level / 2) + NormalDist().inv_cdf(power)
+    z = _distance(level, power)
     return z * deviation / math.sqrt(max(1, seeds - 2))
+
+
+def _distance(level: float, power: float) -> float:
+    """z₁ + z₂, in standard errors."""
+    return NormalDist().inv_cdf(0.5 + level / 2) + NormalDist().inv_cdf(power)
 
 
 def _deviation(values: Sequence[float], mean: float) -> float:

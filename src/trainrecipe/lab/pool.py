@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,9 @@ class Pool:
 
     def __init__(self, folder: Path, *, workers: int = 0, seconds: float = 0.0, memory: int = 0) -> None:
         self.kept = Kept(folder)
-        self.workers = workers or max(1, cores() // _threads(workers))
+        self.workers = workers or cores()  # one thread each: small nets waste least so
         self.seconds, self.memory = seconds, memory
-        self._servers: list[_Server] = []
+        self._servers: dict[int, _Server] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="trainrecipe-lab-")
         self._over = threading.Event()
 
@@ -57,13 +57,16 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        for server in self._servers:
+        for server in self._servers.values():
             server.end()
         self._temporary.cleanup()
 
-    def run(self, experiments: Sequence[Experiment]) -> Iterator[Result]:
-        """The results, those that are kept first, the others as they come. Raises WrongUse where they cannot be kept."""
-        known = self.kept.all(experiments)
+    def run(self, experiments: Sequence[Experiment], known: Mapping[Experiment, Result] | None = None) -> Iterator[Result]:
+        """The results, those that are kept first (`known`, else looked up), the others as they come.
+
+        Raises WrongUse where they cannot be kept.
+        """
+        known = self.kept.all(experiments) if known is None else known
         yield from known.values()
         waiting: queue.SimpleQueue[Experiment] = queue.SimpleQueue()
         left = [e for e in dict.fromkeys(experiments) if e not in known]
@@ -119,16 +122,10 @@ class Pool:
         return _result(experiment, folder, code, why, seconds)
 
     def _server(self, number: int) -> _Server:
-        while len(self._servers) <= number:
-            self._servers.append(_Server(max(1, cores() // self.workers)))
-        if not self._servers[number].alive:
+        """The server of a worker, which no other worker uses."""
+        if number not in self._servers or not self._servers[number].alive:
             self._servers[number] = _Server(max(1, cores() // self.workers))
         return self._servers[number]
-
-
-def _threads(workers: int) -> int:
-    """Threads that each experiment gets: one, since a small net on one thread wastes least."""
-    return 1 if not workers else max(1, cores() // workers)
 
 
 def _request(experiment: Experiment, folder: Path) -> dict[str, str]:

@@ -42,14 +42,19 @@ def chosen(names: Iterable[str], wanted: str = "") -> tuple[str, int]:
     """Which series a training is judged by, and whether it is better when higher (1) or lower (-1).
 
     Without a wish a score of held-out data is preferred to a loss of held-out data, that to anything of the training, and what
-    the script tells to what was captured.
-    Raises WrongUse where no name says what is better, or the wish is none of them.
+    the script tells to what was captured. A wish may begin with + (better when higher) or -. Raises WrongUse where no name says
+    what is better, or the wish is none of them.
     """
     every = list(dict.fromkeys(names))
     if wanted:
-        if wanted not in every:
-            raise WrongUse(f"--metric {wanted!r}: the script tells no such number; {_offer(wanted, every)}")
-        return wanted, direction(wanted)
+        name, said = wanted.lstrip("+-"), {"+": 1, "-": -1}.get(wanted[:1], 0)
+        if name not in every:
+            raise WrongUse(f"--metric {wanted!r}: the script tells no such number; {_offer(name, every)}")
+        if not (said or direction(name)):
+            raise WrongUse(
+                f"--metric {name!r} does not say what is better: say +{name} where higher is, -{name} where lower is"
+            )
+        return name, said or direction(name)
     graded = [(name, direction(name)) for name in every if direction(name)]
     if not graded:
         raise WrongUse(f"no number of the script's says by its name what is better; say --metric NAME; {_offer('', every)}")

@@ -43,6 +43,11 @@ class Comparison:
     verdicts: tuple[Verdict, ...]
 
     @property
+    def wish(self) -> str:
+        """The metric with its direction, for other comparisons by the same."""
+        return f"{'+' if self.better > 0 else '-'}{self.metric}"
+
+    @property
     def helps(self) -> tuple[Verdict, ...]:
         """The changes that help."""
         return tuple(v for v in self.verdicts if v.verdict == "helps")
@@ -57,7 +62,6 @@ def compare(run: Run, baseline: Experiment, changes: Sequence[str], seeds: Seque
     if failed := next((r for r in own if not r.good), None):
         raise WrongUse(f"{baseline.script} as it is {failed.status}: {failed.error or 'it told no reason'}")
     name, better = chosen(_common(own), metric)
-    better = better or 1
     values = [r.value(name) for r in own]
     if any(not math.isfinite(v) for v in values):
         raise WrongUse(f"{name!r} of {baseline.script} is not a finite number under each seed: {values}")

@@ -98,7 +98,7 @@ def _confirmed(
     if not found.helps:
         return ()
     tell(f"{len(found.helps)} helped; once more under fresh seeds")
-    again = compare(run, baseline, [v.change for v in found.helps], _fresh(seeds), found.metric)
+    again = compare(run, baseline, [v.change for v in found.helps], _fresh(seeds), found.wish)
     return again.helps
 
 
@@ -115,7 +115,7 @@ def _stacked(
             continue
         tell(f"{verdict.change} on top of {' + '.join(kept)}")
         top = dataclasses.replace(baseline, changes=kept)
-        on_top = compare(run, top, [verdict.change], _fresh(seeds), found.metric)
+        on_top = compare(run, top, [verdict.change], _fresh(seeds), found.wish)
         kept = (*kept, verdict.change) if on_top.helps else kept
     if len(kept) < 2:
         return kept, confirmed[0].effect if kept else None

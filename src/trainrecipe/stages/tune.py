@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainrecipe.lab.experiment import Experiment, Result
+from trainrecipe.lab.experiment import Experiment
 from trainrecipe.lab.noise import MISSING
 from trainrecipe.lab.series import chosen
 from trainrecipe.stages.comparison import AND, Comparison, Run, compare
@@ -112,7 +112,6 @@ def tune(
     if not first.good:
         raise WrongUse(f"{baseline.script} as it is {first.status}: {first.error or 'it told no reason'}")
     name, better = chosen(first.series, metric)
-    better = better or 1
     search = _Search(space, trials, better)
     tried: list[Tried] = []
     while len(tried) < trials:
@@ -120,7 +119,7 @@ def tune(
         asked = search.ask(min(at_once, trials - len(tried)))
         rows = [dataclasses.replace(baseline, changes=(*baseline.changes, *changes)) for changes in asked]
         results = {r.experiment: r for r in run(rows)}
-        values = [_value(results[e], name) for e in rows]
+        values = [results[e].value(name) for e in rows]
         search.tell(values)
         tried += [Tried(len(tried) + i, c, v) for i, (c, v) in enumerate(zip(asked, values, strict=True))]
     notes = tuple(_notes(space, tried))
@@ -129,12 +128,10 @@ def tune(
     if not best:
         return report
     tell(f"the best {len(best)} against the script as it is, under {seeds} fresh seeds")
-    confirmed = compare(run, baseline, [AND.join(t.changes) for t in best], range(FRESH, FRESH + seeds), name)
+    confirmed = compare(
+        run, baseline, [AND.join(t.changes) for t in best], range(FRESH, FRESH + seeds), f"{'+' if better > 0 else '-'}{name}"
+    )
     return dataclasses.replace(report, confirmed=confirmed)
-
-
-def _value(result: Result, name: str) -> float:
-    return result.value(name)
 
 
 def _state(tried: Sequence[Tried], trials: int, name: str, better: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainrecipe.dataset.grouping import FEW, GroupLeak, _units, group_leaks
+from trainrecipe.dataset.grouping import FEW, GroupLeak, group_leaks, standardised_units
 from trainrecipe.dataset.shortcuts import Ints, codes_of
 from trainrecipe.subjects import contents
 from trainrecipe.subjects.contents import KNOWN, Table
@@ -183,7 +183,7 @@ def _tested(rows: StoredRows, named: dict[str, np.ndarray]) -> Iterator[Mixed]:
         x = rows.vectors[some][:, :: -(-rows.vectors.shape[1] // COLUMNS)]
         held, labels = rows.held_out[some], rows.labels[some]
         leaks = group_leaks(x, held, {name: column[rows.places[some]]}, labels=labels, permutations=DRAWS)
-        units = _units(x)
+        units = standardised_units(x)
         if leaks and leaks[0].suspicious and leaks[0].p_value * len(named) <= 0.05 and _breaks(units, codes[some], labels):
             nearest, chance = _nearest(units, held, codes[some], labels)
             yield Mixed(dataclasses.replace(leaks[0], keys=int(codes.max()) + 1), nearest, chance)

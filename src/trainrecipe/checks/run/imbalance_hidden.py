@@ -21,7 +21,6 @@ FED = 200
 """Labels fed to the loss from which rare ones are told where no evaluation was seen."""
 CLASSES = 100
 """More different whole numbers are no classes."""
-CLASS_LOSSES = {"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"}
 STEPS = 100
 """Optimiser steps before which a model may well predict one class only."""
 
@@ -126,11 +125,13 @@ def _early(run: Run, seen: list[Evaluation]) -> Evidence | None:
 
 def _unseen(run: Run) -> Evidence | None:
     """The same of the labels that a loss for classes was fed, where no evaluation was seen."""
+    from trainrecipe.capture.criteria import FUNCTIONS
+
     counts = _fed(run)
     rest = counts.total() - max(counts.values(), default=0)
     if counts.total() < FED or len(counts) > CLASSES or not 0 < rest <= RARE * counts.total() or _weighted(run):
         return None
-    losses = [use for use in run.loss_uses if use.function in CLASS_LOSSES]
+    losses = [use for use in run.loss_uses if use.function in FUNCTIONS.values()]
     if not losses or any(label != int(label) for label in counts):
         return None
     labels = {int(label): n for label, n in sorted(counts.items())}
